@@ -1,0 +1,244 @@
+//! What a contract becomes: a unit struct, a builder with one type parameter per operation, assertions.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{Ident, Visibility, ext::IdentExt, spanned::Spanned};
+
+use super::{Contract, Operation};
+use crate::{attributes, name};
+
+/// The names the parts of the expansion share.
+struct Names {
+    routes: Ident,
+    missing: Ident,
+    /// One type parameter per operation: served, or still missing.
+    states: Vec<Ident>,
+}
+
+impl ToTokens for Contract {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let names = Names::new(self);
+        tokens.extend(self.declaration(&names));
+        tokens.extend(self.assertions());
+        tokens.extend(self.builder(&names));
+        tokens.extend(self.methods(&names));
+        tokens.extend(self.completion(&names));
+        tokens.extend(self.markers(&names));
+    }
+}
+
+impl Names {
+    fn new(contract: &Contract) -> Self {
+        let words = name::words(&contract.ident.to_string()).join("_");
+        Self {
+            routes: format_ident!("{}Routes", contract.ident),
+            missing: Ident::new(&format!("{words}_missing"), contract.ident.span()),
+            states: (0..contract.operations.len()).map(|at| format_ident!("P{at}")).collect(),
+        }
+    }
+}
+
+impl Contract {
+    fn declaration(&self, names: &Names) -> TokenStream {
+        let Self { attributes, visibility, ident, service, version, operations } = self;
+        let Names { routes, missing, .. } = names;
+        let description = attributes::first_paragraph(attributes);
+        let requests = operations.iter().map(|operation| &operation.request);
+        let methods = operations.iter().map(|operation| &operation.method);
+        quote! {
+            #(#attributes)*
+            #[derive(Clone, Copy, Debug, Default)]
+            #visibility struct #ident;
+
+            #[automatically_derived]
+            impl ::sinew::__private::Contract for #ident {
+                const NAME: &'static str = #service;
+                const VERSION: &'static str = #version;
+                type Routes<S> = #routes<S, #(#missing::#methods),*>;
+
+                fn descriptor() -> ::sinew::__private::ServiceDescriptor {
+                    ::sinew::__private::ServiceDescriptor {
+                        name: ::std::string::String::from(#service),
+                        version: ::std::string::String::from(#version),
+                        description: ::std::string::String::from(#description),
+                        operations: ::std::vec![#(<#requests as ::sinew::__private::Request>::descriptor()),*],
+                        groups: ::std::vec::Vec::new(),
+                    }
+                }
+
+                fn routes<S>() -> Self::Routes<S> {
+                    #routes {
+                        routes: ::std::default::Default::default(),
+                        states: ::std::marker::PhantomData,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Only the request types know their subjects, so the compiler compares them.
+    fn assertions(&self) -> TokenStream {
+        let requests = self.operations.iter().map(|operation| &operation.request);
+        let assertions = (0..self.operations.len()).map(|at| self.assertion(at));
+        quote! {
+            #[allow(dead_code, reason = "a contract may have no operations")]
+            const _: () = {
+                const OPERATIONS: &[&str] = &[#(<#requests as ::sinew::__private::Request>::OPERATION),*];
+
+                const fn same(left: &str, right: &str) -> bool {
+                    let (left, right) = (left.as_bytes(), right.as_bytes());
+                    let mut at = 0;
+                    while at < left.len() && at < right.len() && left[at] == right[at] {
+                        at += 1;
+                    }
+                    at == left.len() && at == right.len()
+                }
+
+                const fn is_first(at: usize) -> bool {
+                    let mut other = 0;
+                    while !same(OPERATIONS[other], OPERATIONS[at]) {
+                        other += 1;
+                    }
+                    other == at
+                }
+
+                #(#assertions)*
+            };
+        }
+    }
+
+    fn assertion(&self, at: usize) -> TokenStream {
+        let Operation { method, request, .. } = &self.operations[at];
+        let place = format!("operation `{}` of contract `{}`", method.unraw(), self.ident);
+        let (shown, service) = (request.to_token_stream(), &self.service);
+        let foreign = format!(
+            "{place}: `{shown}` belongs to another service than {:?}; correct its `subject`, or list it in the contract of its service",
+            service.value(),
+        );
+        let double = format!(
+            "{place}: `{shown}` has the subject of an operation further up; correct one `subject`, or list it once"
+        );
+        let span = request.span().resolved_at(Span::call_site());
+        quote_spanned! {span=>
+            ::std::assert!(same(<#request as ::sinew::__private::Request>::SERVICE, #service), #foreign);
+            ::std::assert!(is_first(#at), #double);
+        }
+    }
+
+    fn builder(&self, names: &Names) -> TokenStream {
+        let Self { visibility, ident, .. } = self;
+        let Names { routes, states, .. } = names;
+        let docs = format!(
+            "The routes of [`{ident}`]: each type parameter says whether one operation has a handler."
+        );
+        quote! {
+            #[doc = #docs]
+            #[must_use = "routes answer nothing until a service serves them"]
+            #visibility struct #routes<S, #(#states),*> {
+                routes: ::sinew::__private::Routes<S>,
+                states: ::std::marker::PhantomData<fn() -> (#(#states,)*)>,
+            }
+        }
+    }
+
+    fn methods(&self, names: &Names) -> TokenStream {
+        let Self { visibility, .. } = self;
+        let Names { routes, states, .. } = names;
+        let serving = (0..self.operations.len()).map(|at| self.serving(at, names));
+        let requests = self.operations.iter().map(|operation| &operation.request);
+        let served = states.iter().map(|_| quote!(::sinew::__private::Served));
+        quote! {
+            impl<S, #(#states),*> #routes<S, #(#states),*>
+            where
+                S: ::std::clone::Clone + ::std::marker::Send + ::std::marker::Sync + 'static,
+            {
+                #(#serving)*
+
+                /// Answers every operation that has no handler yet with problem 501, "not implemented".
+                #visibility fn unimplemented(self) -> #routes<S, #(#served),*> {
+                    #routes {
+                        routes: self.routes.unimplemented(
+                            ::std::vec![#(<#requests as ::sinew::__private::Request>::descriptor()),*],
+                        ),
+                        states: ::std::marker::PhantomData,
+                    }
+                }
+            }
+        }
+    }
+
+    fn serving(&self, at: usize, names: &Names) -> TokenStream {
+        let Self { visibility, .. } = self;
+        let Names { routes, missing, states } = names;
+        let Operation { attributes, method, request } = &self.operations[at];
+        let state = &states[at];
+        let after = states.iter().enumerate().map(|(other, state)| match other == at {
+            true => quote!(::sinew::__private::Served),
+            false => state.to_token_stream(),
+        });
+        let docs = format!("Serves `{}` with `handler`.", method.unraw());
+        quote! {
+            #[doc = #docs]
+            ///
+            #(#attributes)*
+            #visibility fn #method<H, M>(self, handler: H) -> #routes<S, #(#after),*>
+            where
+                H: ::sinew::__private::Handler<#request, S, M>,
+                M: 'static,
+                #state: #missing::Open<#missing::#method>,
+            {
+                #routes {
+                    routes: self.routes.serve::<#request, H, M>(handler),
+                    states: ::std::marker::PhantomData,
+                }
+            }
+        }
+    }
+
+    fn completion(&self, names: &Names) -> TokenStream {
+        let Names { routes, states, .. } = names;
+        quote! {
+            #[automatically_derived]
+            impl<S, #(#states: ::sinew::__private::IsServed),*> ::sinew::__private::Complete<S>
+                for #routes<S, #(#states),*>
+            {
+                fn into_routes(self) -> ::sinew::__private::Routes<S> {
+                    self.routes
+                }
+            }
+        }
+    }
+
+    fn markers(&self, names: &Names) -> TokenStream {
+        let missing = &names.missing;
+        let visibility = in_module(&self.visibility);
+        let methods: Vec<_> = self.operations.iter().map(|operation| &operation.method).collect();
+        let outer = &self.visibility;
+        quote! {
+            #[doc(hidden)]
+            #[allow(non_camel_case_types, missing_docs, dead_code, reason = "compiler errors name these types")]
+            #outer mod #missing {
+                #[diagnostic::on_unimplemented(
+                    message = "operation `{Operation}` has a handler already",
+                    label = "served a second time here",
+                    note = "one handler answers an operation: remove one of the two calls"
+                )]
+                #visibility trait Open<Operation> {}
+
+                #(
+                    #visibility enum #methods {}
+                    impl Open<#methods> for #methods {}
+                )*
+            }
+        }
+    }
+}
+
+/// Returns the visibility inside a child module that amounts to `outer` around it.
+fn in_module(outer: &Visibility) -> TokenStream {
+    match outer {
+        Visibility::Inherited => quote!(pub(super)),
+        // Whoever sees the module may see what is in it.
+        Visibility::Public(_) | Visibility::Restricted(_) => quote!(pub),
+    }
+}

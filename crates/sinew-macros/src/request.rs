@@ -1,0 +1,299 @@
+//! `#[derive(Request)]`: the declaration is read, checked as a whole, then written out as an implementation.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{Attribute, Data, DeriveInput, Ident, LitInt, LitStr, Type, parse_quote};
+
+use crate::{
+    attributes::{self, Mistakes},
+    fields::Fields,
+    http::Route,
+    name::{self, Subject},
+};
+
+/// What stands in `#[sinew(..)]`, before anything is checked.
+#[derive(Default)]
+struct Keys {
+    subject: Option<LitStr>,
+    reply: Option<Type>,
+    error: Option<Type>,
+    idempotent: bool,
+    http: Option<LitStr>,
+    body: Option<LitStr>,
+    status: Option<LitInt>,
+}
+
+/// A checked request type.
+struct Request {
+    ident: Ident,
+    description: String,
+    subject: Subject,
+    reply: Type,
+    error: Type,
+    idempotent: bool,
+    http: Option<Http>,
+}
+
+/// How HTTP reaches the operation.
+struct Http {
+    route: Route,
+    body: Option<String>,
+    status: Option<u16>,
+}
+
+const KEYS: [&str; 7] = ["subject", "reply", "error", "idempotent", "http", "body", "status"];
+
+/// Implements `Request` for the type in `input`.
+pub(crate) fn expand(input: DeriveInput) -> syn::Result<TokenStream> {
+    Request::read(input).map(|request| request.to_token_stream())
+}
+
+impl Keys {
+    fn read(attributes: &[Attribute]) -> syn::Result<Self> {
+        let mut keys = Self::default();
+        attributes::each_key(attributes, "sinew", |key, meta| match key {
+            "subject" => attributes::set(&mut keys.subject, meta),
+            "reply" => attributes::set(&mut keys.reply, meta),
+            "error" => attributes::set(&mut keys.error, meta),
+            "idempotent" => attributes::raise(&mut keys.idempotent, meta),
+            "http" => attributes::set(&mut keys.http, meta),
+            "body" => attributes::set(&mut keys.body, meta),
+            "status" => attributes::set(&mut keys.status, meta),
+            _ => Err(attributes::unknown(meta, &KEYS)),
+        })?;
+        Ok(keys)
+    }
+}
+
+impl Request {
+    fn read(input: DeriveInput) -> syn::Result<Self> {
+        let Data::Struct(data) = &input.data else {
+            return Err(syn::Error::new(
+                input.ident.span(),
+                "a request is a struct: put the variants into a field",
+            ));
+        };
+        let keys = Keys::read(&input.attrs)?;
+        let mut mistakes = Mistakes::default();
+        attributes::refuse_generics(&input.generics, "a request", &mut mistakes);
+
+        let place = attributes::span_of(&input.attrs, "sinew", input.ident.span());
+        if keys.subject.is_none() {
+            mistakes.at(place, "`subject` is missing: add #[sinew(subject = \"service.operation\", ..)]");
+        }
+        if keys.reply.is_none() {
+            mistakes
+                .at(place, "`reply` is missing: add `reply = TheReply`, or `reply = ()` if there is none");
+        }
+        let subject = keys
+            .subject
+            .as_ref()
+            .and_then(|text| mistakes.check(name::subject(text, ["service", "operation"])));
+        let http = Http::read(&keys, &Fields::read(&input.attrs, data), &mut mistakes);
+        // A missing part was noted above: these stand-ins never leave this function.
+        mistakes.finish(Self {
+            description: attributes::first_paragraph(&input.attrs),
+            ident: input.ident,
+            subject: subject.unwrap_or_default(),
+            reply: keys.reply.unwrap_or_else(|| parse_quote!(())),
+            error: keys.error.unwrap_or_else(|| parse_quote!(::sinew::__private::Problem)),
+            idempotent: keys.idempotent,
+            http,
+        })
+    }
+}
+
+impl Http {
+    fn read(keys: &Keys, fields: &Fields, mistakes: &mut Mistakes) -> Option<Self> {
+        let Some(literal) = &keys.http else {
+            let spans = [keys.body.as_ref().map(LitStr::span), keys.status.as_ref().map(LitInt::span)];
+            for span in spans.into_iter().flatten() {
+                mistakes.at(span, "`body` and `status` belong to `http`: add `http = \"METHOD /path\"`");
+            }
+            return None;
+        };
+        let status = keys.status.as_ref().and_then(|literal| mistakes.check(success(literal)));
+        let route = mistakes.check(Route::read(literal))?;
+        for field in route.fields.iter().filter(|field| !fields.contains(field)) {
+            let message =
+                format!("the path names `{{{field}}}`, which the request does not have; {}", fields.list());
+            mistakes.at(literal.span(), message);
+        }
+        if let Some(body) = &keys.body {
+            mistakes.check(check_body(body, &route, fields));
+        }
+        Some(Self { route, body: keys.body.as_ref().map(LitStr::value), status })
+    }
+}
+
+impl ToTokens for Request {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self { ident, description, subject, reply, error, idempotent, .. } = self;
+        let (service, operation) = (&subject.first, &subject.second);
+        let address = format!("svc.{service}.{operation}");
+        let http = optional(self.http.as_ref());
+        tokens.extend(quote! {
+            #[automatically_derived]
+            impl ::sinew::__private::Request for #ident {
+                type Reply = #reply;
+                type Error = #error;
+                const SERVICE: &'static str = #service;
+                const OPERATION: &'static str = #operation;
+                const SUBJECT: &'static str = #address;
+                const IDEMPOTENT: bool = #idempotent;
+
+                fn descriptor() -> ::sinew::__private::OperationDescriptor {
+                    ::sinew::__private::OperationDescriptor {
+                        name: ::std::string::String::from(#operation),
+                        subject: ::std::string::String::from(#address),
+                        description: ::std::string::String::from(#description),
+                        idempotent: #idempotent,
+                        http: #http,
+                        request: ::sinew::__private::schema_of::<Self>(),
+                        reply: ::sinew::__private::schema_of::<#reply>(),
+                        errors: <#error as ::sinew::__private::ServiceError>::declared(),
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl ToTokens for Http {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Route { method, path, .. } = &self.route;
+        let body = optional(self.body.as_ref().map(|body| quote!(::std::string::String::from(#body))));
+        let status = optional(self.status);
+        tokens.extend(quote! {
+            ::sinew::__private::HttpBinding {
+                method: ::std::string::String::from(#method),
+                path: ::std::string::String::from(#path),
+                body: #body,
+                status: #status,
+            }
+        });
+    }
+}
+
+fn success(literal: &LitInt) -> syn::Result<u16> {
+    match literal.base10_parse::<u16>() {
+        Ok(status @ 200..=299) => Ok(status),
+        _ => Err(syn::Error::new(literal.span(), "`status` is the status of a success: use 200 to 299")),
+    }
+}
+
+fn check_body(body: &LitStr, route: &Route, fields: &Fields) -> syn::Result<()> {
+    let name = body.value();
+    let reason = if !fields.contains(&name) {
+        format!("`body` names `{name}`, which the request does not have; {}", fields.list())
+    } else if route.fields.contains(&name) {
+        format!("`{name}` is taken from the path: let `body` name another field")
+    } else if !route.has_body() {
+        format!("a {} request has no body: leave `body` out, fields are taken from the query", route.method)
+    } else {
+        return Ok(());
+    };
+    Err(syn::Error::new(body.span(), reason))
+}
+
+fn optional(value: Option<impl ToTokens>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::std::option::Option::Some(#value)),
+        None => quote!(::std::option::Option::None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(input: DeriveInput) -> Result<Request, Vec<String>> {
+        Request::read(input)
+            .map_err(|mistakes| mistakes.into_iter().map(|mistake| mistake.to_string()).collect())
+    }
+
+    #[test]
+    fn a_whole_declaration_is_read() {
+        let request = read(parse_quote! {
+            /// Changes an order.
+            #[sinew(subject = "orders.change", reply = Order, error = OrderError, idempotent)]
+            #[sinew(http = "PUT /orders/{id}", body = "input", status = 202)]
+            struct Change { id: u32, input: Input }
+        });
+        let request = request.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        assert_eq!((request.subject.first.as_str(), request.subject.second.as_str()), ("orders", "change"));
+        assert_eq!(request.description, "Changes an order.");
+        assert_eq!(request.error.to_token_stream().to_string(), "OrderError");
+        let http = request.http.unwrap();
+        assert_eq!((http.body.as_deref(), http.status), (Some("input"), Some(202)));
+    }
+
+    #[test]
+    fn every_mistake_of_a_declaration_is_reported_at_once() {
+        let mistakes = read(parse_quote! {
+            #[sinew(subject = "Orders.change", http = "PUT /orders/{key}", body = "key", status = 404)]
+            struct Change<'a> { id: &'a str }
+        });
+        let mistakes = mistakes.err().unwrap();
+        let expected = [
+            "cannot have generic parameters",
+            "`reply` is missing",
+            "no service name",
+            "use 200 to 299",
+            "the path names `{key}`",
+            "`body` names `key`",
+        ];
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:?}");
+        for (mistake, expected) in mistakes.iter().zip(expected) {
+            assert!(mistake.contains(expected), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn a_body_fits_its_route() {
+        for (input, expected) in [
+            (
+                parse_quote!(
+                    #[sinew(http = "GET /a", body = "x")]
+                    struct A {
+                        x: u8,
+                    }
+                ),
+                "has no body",
+            ),
+            (
+                parse_quote!(
+                    #[sinew(http = "PUT /{x}", body = "x")]
+                    struct A {
+                        x: u8,
+                    }
+                ),
+                "taken from the path",
+            ),
+            (
+                parse_quote!(
+                    #[sinew(body = "x")]
+                    struct A {
+                        x: u8,
+                    }
+                ),
+                "belong to `http`",
+            ),
+        ] {
+            let mistakes = read(input).err().unwrap();
+            assert!(mistakes.iter().any(|mistake| mistake.contains(expected)), "{mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn an_enum_is_no_request() {
+        let mistakes = read(parse_quote!(
+            enum A {
+                B,
+            }
+        ))
+        .err()
+        .unwrap();
+        assert_eq!(mistakes.len(), 1);
+    }
+}

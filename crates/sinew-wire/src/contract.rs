@@ -1,0 +1,188 @@
+//! Contracts: what a type says about itself, and what a catalogue holds of it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::Problem;
+
+/// A message that asks one operation for a reply. Derived, never written by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a request",
+    note = "derive it: #[derive(Request, Serialize, Deserialize, JsonSchema)] with #[sinew(subject = \"service.operation\", reply = ..)]"
+)]
+pub trait Request: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+    /// What a successful call answers.
+    type Reply: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
+    /// What a refused call answers; [`Problem`] where nothing was declared.
+    type Error: ServiceError;
+    /// The service that answers.
+    const SERVICE: &'static str;
+    /// The operation within the service.
+    const OPERATION: &'static str;
+    /// `svc.<service>.<operation>`.
+    const SUBJECT: &'static str;
+    /// Whether repeating the request has no further effect.
+    const IDEMPOTENT: bool;
+
+    /// Describes the operation, schemas included.
+    fn descriptor() -> OperationDescriptor;
+}
+
+/// A message that says what happened. Derived, never written by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    note = "derive it: #[derive(Event, Serialize, Deserialize, JsonSchema)] with #[sinew(subject = \"domain.event\")]"
+)]
+pub trait Event: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+    /// `<domain>.<event>`.
+    const NAME: &'static str;
+    /// `evt.<domain>.<event>`.
+    const SUBJECT: &'static str;
+    /// Version of the schema.
+    const VERSION: u32;
+    /// `<domain>.<event>.v<version>`, the CloudEvents type.
+    const TYPE: &'static str;
+
+    /// Describes the event, schema included.
+    fn descriptor() -> EventDescriptor;
+}
+
+/// An error a service declares. Derived from an enum with `#[derive(Problem)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a declared service error",
+    note = "derive it: #[derive(Problem)] on an enum whose variants carry #[problem(status = 409, code = \"..\")]"
+)]
+pub trait ServiceError: Sized + Send + 'static {
+    /// Returns what the caller gets to see.
+    fn to_problem(&self) -> Problem;
+    /// Recognises a problem this type declared; `None` leaves it undeclared.
+    fn from_problem(problem: &Problem) -> Option<Self>;
+    /// Lists what can be answered.
+    fn declared() -> Vec<ProblemDescriptor>;
+}
+
+impl ServiceError for Problem {
+    fn to_problem(&self) -> Problem {
+        self.clone()
+    }
+
+    fn from_problem(problem: &Problem) -> Option<Self> {
+        Some(problem.clone())
+    }
+
+    fn declared() -> Vec<ProblemDescriptor> {
+        Vec::new()
+    }
+}
+
+/// One service as the catalogue and `$SRV.INFO` show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceDescriptor {
+    /// The service's name.
+    pub name: String,
+    /// Semantic version of the contract.
+    pub version: String,
+    /// What the service is for.
+    #[serde(default)]
+    pub description: String,
+    /// What can be asked of it.
+    #[serde(default)]
+    pub operations: Vec<OperationDescriptor>,
+    /// Its consumer groups.
+    #[serde(default)]
+    pub groups: Vec<GroupDescriptor>,
+}
+
+/// One operation of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OperationDescriptor {
+    /// The operation's name.
+    pub name: String,
+    /// Where requests go.
+    pub subject: String,
+    /// The first paragraph of the request type's documentation.
+    #[serde(default)]
+    pub description: String,
+    /// Whether repeating a request has no further effect.
+    #[serde(default)]
+    pub idempotent: bool,
+    /// How HTTP reaches it, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpBinding>,
+    /// JSON Schema (2020-12) of the request.
+    pub request: Value,
+    /// JSON Schema (2020-12) of the reply.
+    pub reply: Value,
+    /// Declared errors.
+    #[serde(default)]
+    pub errors: Vec<ProblemDescriptor>,
+}
+
+/// How an HTTP request becomes a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HttpBinding {
+    /// The HTTP method.
+    pub method: String,
+    /// Path template: `{field}` stands for a field of the request.
+    pub path: String,
+    /// The field that takes the whole body; without it the body's members are the request's fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Status of a success; 200 where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+/// One error an operation declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProblemDescriptor {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable code.
+    pub code: String,
+    /// Short text.
+    #[serde(default)]
+    pub title: String,
+    /// Whether the same request may succeed later.
+    #[serde(default)]
+    pub retry: bool,
+}
+
+/// One event type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventDescriptor {
+    /// `<domain>.<event>`.
+    pub name: String,
+    /// Where it is published.
+    pub subject: String,
+    /// Version of the schema.
+    pub version: u32,
+    /// The first paragraph of the type's documentation.
+    #[serde(default)]
+    pub description: String,
+    /// JSON Schema (2020-12) of the data.
+    pub schema: Value,
+}
+
+/// One consumer group of a service, with the policy that is in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupDescriptor {
+    /// The group's name.
+    pub name: String,
+    /// The event it takes.
+    pub event: EventDescriptor,
+    /// How many messages are handled at once.
+    pub concurrency: u32,
+    /// Attempts before the message becomes a dead letter.
+    pub attempts: u32,
+    /// Longest time between the first attempt and the last, in milliseconds.
+    pub retry_budget_ms: u64,
+}
+
+impl HttpBinding {
+    /// Goes through the fields the path template names, in order.
+    pub fn path_fields(&self) -> impl Iterator<Item = &str> {
+        self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
+    }
+}

@@ -1,0 +1,130 @@
+//! A workflow definition, ready to run.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jaq_json::Val;
+use serde_json::Value;
+
+use crate::language::plan::Plan;
+use crate::language::report::Report;
+use crate::language::yaml::{Node, Problem};
+use crate::language::{grammar, jq, lower};
+use crate::{Diagnostic, Diagnostics, Reference, code};
+
+/// A document: parsed, checked and planned, with every expression compiled once. Share it in an `Arc`.
+///
+/// ```
+/// use sinew_workflow::Definition;
+///
+/// let definition = Definition::parse(
+///     "
+/// document: { dsl: '1.0.3', namespace: shop, name: place-order, version: '1.0.0' }
+/// do:
+///   - reserve: { call: inventory.reserve, with: { sku: '${ .sku }' } }
+/// ",
+///     "place-order.yaml",
+/// )?;
+/// assert_eq!(definition.reference().to_string(), "shop/place-order@1.0.0");
+/// assert_eq!(definition.operations().collect::<Vec<_>>(), [("inventory", "reserve")]);
+/// # Ok::<_, sinew_workflow::Diagnostics>(())
+/// ```
+pub struct Definition {
+    reference: Reference,
+    title: Option<String>,
+    warnings: Vec<Diagnostic>,
+    foreign: Vec<Diagnostic>,
+    input_schema: Option<Value>,
+    operations: BTreeSet<(String, String)>,
+    /// The document as `$workflow.definition` shows it.
+    pub(crate) document: Val,
+    pub(crate) plan: Plan,
+    pub(crate) is_saga: bool,
+}
+
+impl Definition {
+    /// Parses a YAML document; `file` only names it in diagnostics.
+    ///
+    /// What the language has but this version cannot run yet is accepted here: see [`runnable`](Self::runnable).
+    ///
+    /// # Errors
+    /// Everything wrong with the document, at once and in its order, warnings included.
+    pub fn parse(source: &str, file: &str) -> Result<Self, Diagnostics> {
+        let mut report = Report::new(file);
+        let root = match Node::parse(source) {
+            Ok(root) => root,
+            Err(problem) => return Err(unreadable(report, problem)),
+        };
+        grammar::check(&root, &mut report);
+        let lowered = lower::lower(&root, file, &mut report);
+        let warnings = report.finish();
+        if warnings.iter().any(Diagnostic::is_error) {
+            return Err(Diagnostics::new(warnings));
+        }
+        let text = |key: &str| root.get("document").and_then(|document| document.get(key)).and_then(Node::text);
+        let owned = |key: &str| text(key).unwrap_or_default().to_owned();
+        Ok(Self {
+            reference: Reference { namespace: owned("namespace"), name: owned("name"), version: owned("version") },
+            title: text("title").map(str::to_owned),
+            warnings,
+            foreign: lowered.foreign,
+            input_schema: lowered.input_schema,
+            operations: lowered.operations,
+            document: jq::to_jq(&root.value()),
+            is_saga: lowered.plan.is_saga(),
+            plan: lowered.plan,
+        })
+    }
+
+    /// Checks that this version can run everything the document uses.
+    ///
+    /// # Errors
+    /// The places of what it cannot run yet.
+    pub fn runnable(&self) -> Result<(), Diagnostics> {
+        if self.foreign.is_empty() { Ok(()) } else { Err(Diagnostics::new(self.foreign.clone())) }
+    }
+
+    /// Returns the name and version.
+    #[must_use]
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    /// Returns the title.
+    #[must_use]
+    pub fn title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
+
+    /// Returns what is valid but doubtful.
+    #[must_use]
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// Returns the JSON schema of the input, when the document holds one.
+    #[must_use]
+    pub fn input_schema(&self) -> Option<&Value> {
+        self.input_schema.as_ref()
+    }
+
+    /// Returns the operations it calls, each once, as service and operation.
+    pub fn operations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.operations.iter().map(|(service, operation)| (service.as_str(), operation.as_str()))
+    }
+}
+
+impl fmt::Debug for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Definition").field("reference", &self.reference).finish_non_exhaustive()
+    }
+}
+
+fn unreadable(mut report: Report, problem: Problem) -> Diagnostics {
+    let (code, mark, message) = match problem {
+        Problem::Syntax(mark, message) => (code::SYNTAX, mark, message),
+        Problem::Limit(mark, message) => (code::LIMIT, mark, message),
+    };
+    report.at(code, crate::Severity::Error, mark, String::new(), message);
+    Diagnostics::new(report.finish())
+}

@@ -1,0 +1,285 @@
+//! What the log of an instance holds: facts with their results, so that replay never evaluates anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::{Decision, Fault, Outcome, Reference, Status, Target, TaskId, Timestamp};
+
+/// One fact about an instance, as the engine recorded it.
+///
+/// Opaque on purpose: [`apply`](crate::apply) is the only reader. It serializes to any self-describing format; the
+/// entries of one [`run`](crate::run) belong together and must be stored together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it happened.
+    pub at: Timestamp,
+    #[serde(rename = "is")]
+    pub(crate) fact: Fact,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Fact {
+    Started(Box<Started>),
+    Entered(Box<Entered>),
+    Skipped(Box<Entered>),
+    Called { task: TaskId, attempt: u32, request: Box<Request>, #[serde(default, skip_serializing_if = "Data::is_same")] body: Data },
+    Emitted { task: TaskId, attempt: u32, id: String, event: Arc<Value> },
+    Waiting { task: TaskId, timer: Timer },
+    Answered { task: TaskId, attempt: u32, outcome: Answer },
+    Opened(Box<Opened>),
+    Left(Box<Left>),
+    Ended(Box<Ended>),
+    UndoStarted(Box<UndoStarted>),
+    UndoFailed { task: TaskId, fault: Fault, timer: Option<Timer> },
+    UndoEnded { task: TaskId },
+    Decided { of: TaskId, action: Decided, decision: Box<Decision> },
+    GaveUp { fault: Fault },
+    Settled { abandoned: bool },
+}
+
+/// The instance began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Started {
+    pub(crate) id: String,
+    pub(crate) workflow: Reference,
+    pub(crate) input: Arc<Value>,
+    #[serde(default, skip_serializing_if = "Data::is_same")]
+    pub(crate) data: Data,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deadline: Option<Timer>,
+    /// Whether the definition compensates or commits anything.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) saga: bool,
+}
+
+/// A task began, or was skipped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Entered {
+    pub(crate) task: TaskId,
+    pub(crate) parent: TaskId,
+    pub(crate) name: Arc<str>,
+    pub(crate) pointer: Arc<str>,
+    pub(crate) kind: Arc<str>,
+    pub(crate) key: Arc<str>,
+    /// Which pass over the task this is, when loops or backward jumps make several: `#2`, `#2.1`.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub(crate) pass: Arc<str>,
+    /// The transformed input, unless it is the parent's data as it is.
+    #[serde(default, skip_serializing_if = "Data::is_same")]
+    pub(crate) input: Data,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<Timer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) branch: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) compensate: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) pivot: bool,
+}
+
+/// A composite began a part of itself: its body, another try, its handler, an iteration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    pub(crate) task: TaskId,
+    pub(crate) part: Part,
+    /// The data its tasks start from, unless it is the task's input.
+    #[serde(default, skip_serializing_if = "Data::is_same")]
+    pub(crate) data: Data,
+    /// Variables its tasks see.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) vars: BTreeMap<String, Arc<Value>>,
+    /// The items of a loop, with its first iteration only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) items: Option<Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timer: Option<Timer>,
+}
+
+/// Which part of a composite runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Part {
+    /// Nothing yet, or a retry delay.
+    #[default]
+    Idle,
+    /// The body, for the n-th time: a retry of `try`, an iteration of `for`; 1 for the rest.
+    Body(u32),
+    /// The handler of a `catch`.
+    Catch,
+}
+
+/// A task ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Left {
+    pub(crate) task: TaskId,
+    /// The output, unless it is what the task had at hand: the reply, its data, its input.
+    #[serde(default, skip_serializing_if = "Data::is_same")]
+    pub(crate) output: Data,
+    #[serde(default, skip_serializing_if = "Data::is_same")]
+    pub(crate) context: Data,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<Fault>,
+    /// The case a `switch` took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) chosen: Option<Arc<str>>,
+}
+
+/// The forward work is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) status: Status,
+    #[serde(default, skip_serializing_if = "Data::is_same")]
+    pub(crate) output: Data,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<Fault>,
+    /// Why what was done must be undone, if it must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trigger: Option<Trigger>,
+    /// The bound on undoing everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timer: Option<Timer>,
+}
+
+/// A compensation began to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UndoStarted {
+    pub(crate) task: TaskId,
+    pub(crate) of: TaskId,
+    pub(crate) attempt: u32,
+}
+
+/// What an attempt asks for, without its body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) target: Target,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) timeout_ms: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) command: bool,
+}
+
+/// What came of an attempt, with the reply shared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Answer {
+    Completed(Arc<Value>),
+    Refused(Fault),
+    NotSent(Fault),
+    Unknown(Fault),
+}
+
+/// Why a saga is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Trigger {
+    Fault,
+    Timeout,
+    Cancel,
+    Request,
+}
+
+/// What an operator decided, without the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Decided {
+    Retry,
+    Skip,
+    Resolve,
+    Abandon,
+}
+
+/// A timer an entry started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Timer {
+    pub(crate) number: u32,
+    pub(crate) at: Timestamp,
+}
+
+/// A value, or word that it is one the state already has: most data passes through tasks unchanged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Data {
+    #[default]
+    Same,
+    Is(Arc<Value>),
+}
+
+impl Entry {
+    /// Returns the name of the fact, for logs and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match &self.fact {
+            Fact::Started(_) => "started",
+            Fact::Entered(_) => "entered",
+            Fact::Skipped(_) => "skipped",
+            Fact::Called { .. } => "called",
+            Fact::Emitted { .. } => "emitted",
+            Fact::Waiting { .. } => "waiting",
+            Fact::Answered { .. } => "answered",
+            Fact::Opened(_) => "opened",
+            Fact::Left(_) => "left",
+            Fact::Ended(_) => "ended",
+            Fact::UndoStarted(_) => "undo-started",
+            Fact::UndoFailed { .. } => "undo-failed",
+            Fact::UndoEnded { .. } => "undo-ended",
+            Fact::Decided { .. } => "decided",
+            Fact::GaveUp { .. } => "gave-up",
+            Fact::Settled { .. } => "settled",
+        }
+    }
+}
+
+impl Data {
+    pub(crate) fn is_same(&self) -> bool {
+        matches!(self, Self::Same)
+    }
+
+    pub(crate) fn or(&self, same: &Arc<Value>) -> Arc<Value> {
+        match self {
+            Self::Same => Arc::clone(same),
+            Self::Is(value) => Arc::clone(value),
+        }
+    }
+
+    /// Notes a value, unless it is the very one the state has.
+    pub(crate) fn unless(value: Arc<Value>, same: &Arc<Value>) -> Self {
+        if Arc::ptr_eq(&value, same) { Self::Same } else { Self::Is(value) }
+    }
+}
+
+// Absence means "same", so a present null must stay a value: hence no `Option`.
+impl Serialize for Data {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Same => serializer.serialize_unit(),
+            Self::Is(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(|value| Self::Is(Arc::new(value)))
+    }
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Completed(value) => Self::Completed(Arc::new(value)),
+            Outcome::Refused(fault) => Self::Refused(fault),
+            Outcome::NotSent(fault) => Self::NotSent(fault),
+            Outcome::Unknown(fault) => Self::Unknown(fault),
+        }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}

@@ -1,0 +1,46 @@
+//! What can go wrong when the engine is asked something. Faults *of a workflow* are data: see [`Fault`](crate::Fault).
+
+use crate::{Diagnostics, Reference};
+
+/// Why the engine refused. The state is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The instance has not been started.
+    #[error("the instance is not started: send a start first")]
+    NotStarted,
+    /// The instance runs under another id.
+    #[error("the instance is already started as {id}: start another one under its own id")]
+    AlreadyStarted {
+        /// The id it runs under.
+        id: String,
+    },
+    /// The instance pins another definition.
+    #[error("the instance pins {pinned}, but was given {given}: load the pinned definition")]
+    WrongDefinition {
+        /// What the instance runs.
+        pinned: Reference,
+        /// What it was given.
+        given: Reference,
+    },
+    /// The definition uses something this version cannot run.
+    #[error("the definition cannot run yet:\n{0}")]
+    NotRunnable(Diagnostics),
+    /// There is no stuck compensation to decide about.
+    #[error("no compensation is stuck: operator verbs apply to stuck sagas only")]
+    NotStuck,
+    /// An entry does not fit the state: the log is damaged or out of order.
+    #[error("entry `{entry}` does not fit the state: {reason}; check the order of the log")]
+    Illegal {
+        /// The name of the entry.
+        entry: &'static str,
+        /// What does not fit.
+        reason: &'static str,
+    },
+    /// The state names a task its definition does not have.
+    #[error("the definition has no task at {pointer}: load the definition the instance was started with")]
+    UnknownTask {
+        /// The pointer the state holds.
+        pointer: String,
+    },
+}

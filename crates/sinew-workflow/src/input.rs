@@ -1,0 +1,104 @@
+//! Everything that can happen to an instance, in one closed list.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Fault, TaskId, Timestamp};
+
+/// Something that happened to an instance.
+///
+/// Inputs may repeat and may arrive late: the engine ignores those that no longer matter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The instance begins. Repeating it with the same id changes nothing.
+    Start {
+        /// The instance id: unique among all instances, and the first part of every key.
+        id: String,
+        /// The input as the caller gave it.
+        input: Value,
+        /// When.
+        at: Timestamp,
+        /// An opaque value kept for the caller, such as a span context.
+        trace: Option<String>,
+    },
+    /// The answer to an [`Effect::Call`](crate::Effect::Call) or [`Effect::Emit`](crate::Effect::Emit).
+    Reply {
+        /// The task the effect named.
+        task: TaskId,
+        /// The attempt the effect named.
+        attempt: u32,
+        /// What came of it.
+        outcome: Outcome,
+        /// When.
+        at: Timestamp,
+    },
+    /// An [`Effect::Timer`](crate::Effect::Timer) is due.
+    Timer {
+        /// The task the effect named.
+        task: TaskId,
+        /// The timer the effect named, which tells stale ones apart.
+        timer: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody wants the instance to stop. Ignored once it has ended or is being undone.
+    Cancel {
+        /// Why.
+        reason: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
+    /// An operator decides about the first stuck compensation.
+    Operator {
+        /// The decision.
+        action: Operate,
+        /// Who decides.
+        who: String,
+        /// Why.
+        why: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was done, and this is the reply.
+    Completed(Value),
+    /// The service said no: definite, it did nothing.
+    Refused(Fault),
+    /// Nobody was there to receive it: definite, nothing happened.
+    NotSent(Fault),
+    /// The reply is late or lost: it may have been done.
+    Unknown(Fault),
+}
+
+/// What an operator can do about a stuck compensation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operate {
+    /// Run it again, with fresh retries.
+    Retry,
+    /// Leave the step as it is and go on.
+    Skip,
+    /// The step was undone by hand; the value is kept in the timeline.
+    Resolve(Value),
+    /// Give up undoing this saga.
+    Abandon,
+}
+
+impl Input {
+    /// Returns when it happened.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Start { at, .. }
+            | Self::Reply { at, .. }
+            | Self::Timer { at, .. }
+            | Self::Cancel { at, .. }
+            | Self::Operator { at, .. } => *at,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The functions of expressions: jaq's, without the outside world and with bounded loops.
+
+use std::cell::Cell;
+use std::sync::LazyLock;
+
+use jaq_core::box_iter::box_once;
+use jaq_core::load::parse::Def;
+use jaq_core::native::{Fun, bome, v};
+use jaq_core::{DataT, Error, Exn, Lut, Native, data::HasLut};
+use jaq_json::Val;
+
+use crate::Timestamp;
+
+/// What would let an expression see or change the world, or stop the process.
+const STRIPPED: &[&str] = &[
+    "halt", "halt_error", "env", "input", "inputs", "input_line_number", "stderr", "stderr_empty", "debug", "debug_empty",
+    "localtime", "strflocaltime", "now",
+];
+
+/// `range/3` is native in jaq; ours counts what it yields.
+const RANGE: &str = "def range($from; $to; $by): unbounded_range($from; $to; $by) | counted;";
+
+/// The other loops of the standard library, each step of which costs one of the budget.
+const LOOPS: &str = "
+    def repeat(f): def rec: f, (counted | rec); rec;
+    def recurse(f): def rec: ., (f | counted | rec); rec;
+    def while(cond; update): def rec: if cond then ., (update | counted | rec) else empty end; rec;
+    def until(cond; update): def rec: if cond then . else update | counted | rec end; rec;
+";
+
+static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
+    let own = |text| jaq_core::load::parse(text, |parser| parser.defs()).unwrap_or_default();
+    let loops = own(LOOPS);
+    // In place, because later definitions of the library use these loops.
+    let bounded = |def: Def<&'static str>| {
+        loops.iter().find(|own| own.name == def.name && own.args.len() == def.args.len()).cloned().unwrap_or(def)
+    };
+    let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+    let kept = standard.filter(|def| !STRIPPED.contains(&def.name)).map(bounded);
+    own(RANGE).into_iter().chain(kept).collect()
+});
+
+/// The kind of data expressions run on.
+pub(super) struct Engine;
+
+/// What one evaluation carries along.
+#[derive(Clone)]
+pub(super) struct Bounds<'a> {
+    pub(super) lut: &'a Lut<Engine>,
+    pub(super) now: Timestamp,
+    pub(super) steps: &'a Cell<u32>,
+}
+
+impl DataT for Engine {
+    type V<'a> = Val;
+    type Data<'a> = Bounds<'a>;
+}
+
+impl<'a> HasLut<'a, Engine> for Bounds<'a> {
+    fn lut(&self) -> &'a Lut<Engine> {
+        self.lut
+    }
+}
+
+pub(super) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
+    DEFINITIONS.iter().cloned()
+}
+
+pub(super) fn functions() -> impl Iterator<Item = Fun<Engine>> {
+    let standard = jaq_core::funs::<Engine>().chain(jaq_std::funs()).chain(jaq_json::funs());
+    let kept = standard.filter(|(name, ..)| !STRIPPED.contains(name));
+    let renamed = kept.map(|(name, arity, run)| (if name == "range" { "unbounded_range" } else { name }, arity, run));
+    renamed.chain([("counted", v(0), counted()), ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data())))))])
+}
+
+/// The identity, as long as the budget lasts. It also works in paths and updates, as the loops do.
+fn counted() -> Native<Engine> {
+    Native::<Engine>::new(|cv| bome(cv.0.data().spend().map(|()| cv.1)))
+        .with_paths(|cv| box_once(cv.0.data().spend().map(|()| cv.1).map_err(Exn::from)))
+        .with_update(|cv, update| match cv.0.data().spend() {
+            Ok(()) => update(cv.1),
+            Err(error) => box_once(Err(Exn::from(error))),
+        })
+}
+
+fn now(bounds: &Bounds<'_>) -> Val {
+    #[allow(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
+    let millis = bounds.now.as_millis() as f64;
+    Val::from(millis / 1_000.0)
+}
+
+impl Bounds<'_> {
+    fn spend(&self) -> Result<(), Error<Val>> {
+        let left = self.steps.get().checked_sub(1).ok_or_else(|| Error::str("it takes too many steps"))?;
+        self.steps.set(left);
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! From a checked tree to a [`Plan`]: resolves names, compiles expressions, and reports what means nothing.
+//!
+//! It runs even on documents of the wrong shape, so that all mistakes are reported at once; what the grammar has already
+//! reported is skipped here in silence.
+
+mod call;
+mod kinds;
+mod policy;
+mod task;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::duration;
+use super::jq::Expression;
+use super::plan::{Filter, Id, Length, Plan, Task};
+use super::report::Report;
+use super::schema::Schema;
+use super::template::{Template, bare};
+use super::yaml::{Node, Tree};
+use crate::{Diagnostic, code};
+
+/// The variables every expression sees.
+const VARIABLES: &[&str] = &["context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"];
+/// The most tasks of a plan, functions counted at each call.
+const MAX_TASKS: usize = 10_000;
+
+/// What lowering a document gives, besides its report.
+pub(crate) struct Lowered {
+    pub(crate) plan: Plan,
+    /// What cannot run yet, and where.
+    pub(crate) foreign: Vec<Diagnostic>,
+    pub(crate) operations: BTreeSet<(String, String)>,
+    pub(crate) input_schema: Option<Value>,
+}
+
+/// Lowers a document.
+pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
+    let mut lower = Lower {
+        root,
+        report,
+        foreign: Report::new(file),
+        plan: Plan::default(),
+        operations: BTreeSet::new(),
+        compiled: HashMap::new(),
+        scope: VARIABLES.iter().map(|&name| name.to_owned()).collect(),
+        calling: Vec::new(),
+        undoing: false,
+    };
+    lower.reusable();
+    lower.workflow();
+    let input_schema = root.get("input").and_then(|input| input.get("schema")).and_then(|schema| schema.get("document"));
+    Lowered {
+        plan: lower.plan,
+        foreign: lower.foreign.finish(),
+        operations: lower.operations,
+        input_schema: input_schema.map(Node::value),
+    }
+}
+
+struct Lower<'a> {
+    root: &'a Node,
+    report: &'a mut Report,
+    foreign: Report,
+    plan: Plan,
+    operations: BTreeSet<(String, String)>,
+    /// Compiled expressions by source and scope: functions and repeated conditions compile once.
+    compiled: HashMap<(String, Vec<String>), Result<Expression, String>>,
+    /// The variables in scope here.
+    scope: Vec<String>,
+    /// The functions being planned, to refuse recursion.
+    calling: Vec<String>,
+    /// Whether this is part of a compensation.
+    undoing: bool,
+}
+
+impl<'a> Lower<'a> {
+    fn workflow(&mut self) {
+        let root = self.root;
+        self.plan.input = self.filter(root.get("input"), "from");
+        self.plan.output = self.filter(root.get("output"), "as");
+        self.plan.timeout = self.timeout(root.get("timeout"));
+        self.plan.saga = self.saga(root.get("saga"));
+        if let Some(body) = root.get("do") {
+            self.plan.body = self.list(body, "/do");
+        }
+        if let Some(schedule) = root.get("schedule") {
+            self.not_yet(schedule, "schedules", "start instances from outside");
+        }
+        if let Some(mode) = root.get("evaluate").and_then(|evaluate| evaluate.get("mode")).filter(|mode| mode.text() == Some("loose")) {
+            self.not_yet(mode, "loose expressions", "put every expression in `${ }`");
+        }
+    }
+
+    /// Plans the functions and extensions on their own, to report mistakes in those nobody uses; then forgets the plan.
+    fn reusable(&mut self) {
+        let Some(reusable) = self.root.get("use") else { return };
+        for (name, node) in reusable.get("functions").map(Node::entries).unwrap_or_default() {
+            self.calling.push(name.text.clone());
+            self.task(&name.text, node, format!("/use/functions/{}", name.text), &[]);
+            self.calling.pop();
+        }
+        for item in reusable.get("extensions").map(Node::items).unwrap_or_default() {
+            self.not_yet(item, "extensions", "write the tasks where they belong");
+            for (_, extension) in item.entries() {
+                self.condition(extension.get("when"));
+                let lists = ["before", "after"].into_iter().filter_map(|key| extension.get(key));
+                lists.for_each(|list| drop(self.list(list, &list.pointer)));
+            }
+        }
+        for (_, policy) in reusable.get("retries").map(Node::entries).unwrap_or_default() {
+            self.with_variables(&["error"], |lower| lower.retry_policy(policy));
+        }
+        for (_, timeout) in reusable.get("timeouts").map(Node::entries).unwrap_or_default() {
+            self.timeout(Some(timeout));
+        }
+        for (_, error) in reusable.get("errors").map(Node::entries).unwrap_or_default() {
+            self.raised(error);
+        }
+        if let Some(secrets) = reusable.get("secrets").filter(|secrets| !secrets.items().is_empty()) {
+            self.not_yet(secrets, "secrets", "let the services hold them");
+        }
+        self.plan = Plan::default();
+        self.operations.clear();
+        self.foreign.keep_only(|finding| finding.pointer.starts_with("/use/extensions") || finding.pointer == "/use/secrets");
+    }
+
+    /// Plans a list of tasks below a pointer.
+    fn list(&mut self, node: &'a Node, pointer: &str) -> Vec<Id> {
+        let named = node.items().iter().filter_map(|item| item.entries().first());
+        let names: Vec<&str> = named.clone().map(|(name, _)| name.text.as_str()).collect();
+        for (index, (name, task)) in named.clone().enumerate() {
+            if names[..index].contains(&name.text.as_str()) {
+                let message = format!("two tasks of this list are called `{}`; `then` finds the first", name.text);
+                self.report.warning(code::DUPLICATE_TASK, task, message);
+            }
+        }
+        let place = |index: usize, name: &str| super::yaml::join(&format!("{pointer}/{index}"), name);
+        named.enumerate().map(|(index, (name, task))| self.task(&name.text, task, place(index, &name.text), &names)).collect()
+    }
+
+    fn add(&mut self, task: Task) -> Id {
+        let id = Id(u32::try_from(self.plan.tasks.len()).unwrap_or(u32::MAX));
+        self.plan.by_pointer.insert(Arc::clone(&task.pointer), id);
+        self.plan.tasks.push(task);
+        id
+    }
+
+    /// Notes something that is part of the language, but cannot run yet.
+    fn not_yet(&mut self, node: &Node, what: &str, instead: &str) {
+        self.foreign.error(code::NOT_RUNNABLE, node, format!("{what} cannot run yet")).fix(instead);
+    }
+
+    fn with_variables<T>(&mut self, names: &[&str], body: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.scope.len();
+        self.scope.extend(names.iter().map(|&name| name.to_owned()));
+        let result = body(self);
+        self.scope.truncate(before);
+        result
+    }
+
+    fn filter(&mut self, node: Option<&'a Node>, transform: &str) -> Filter {
+        let schema = node.and_then(|node| node.get("schema")).and_then(|schema| self.schema(schema));
+        let transform = node.and_then(|node| node.get(transform)).map(|node| self.transform(node));
+        Filter { schema, transform }
+    }
+
+    fn schema(&mut self, node: &Node) -> Option<Schema> {
+        if let Some(format) = node.get("format").filter(|format| !format.text().is_some_and(|text| text.starts_with("json"))) {
+            self.not_yet(format, "schemas in other formats than json", "write `format: json`");
+            return None;
+        }
+        let Some(document) = node.get("document") else {
+            self.not_yet(node, "schemas from elsewhere", "copy the schema below `document:`");
+            return None;
+        };
+        match Schema::compile(&document.value()) {
+            Ok(schema) => Some(schema),
+            Err(problem) => {
+                self.report.error(code::SCHEMA, document, format!("the schema does not compile: {problem}"));
+                None
+            }
+        }
+    }
+
+    /// Reads a place where text is an expression, with or without `${ }`, and an object holds expressions.
+    fn transform(&mut self, node: &Node) -> Template {
+        match &node.tree {
+            Tree::Text(text) => {
+                let expression = self.expression(node, bare(text));
+                expression.map_or_else(|| Template::Constant(Arc::new(Value::Null)), Template::Expression)
+            }
+            _ => self.template(node),
+        }
+    }
+
+    fn template(&mut self, node: &Node) -> Template {
+        Template::read(node, &mut |node, source| self.expression(node, source))
+    }
+
+    fn condition(&mut self, node: Option<&Node>) -> Option<Expression> {
+        let node = node?;
+        let text = node.text()?;
+        self.expression(node, bare(text))
+    }
+
+    fn expression(&mut self, node: &Node, source: &str) -> Option<Expression> {
+        let scope = &self.scope;
+        let compiled = self
+            .compiled
+            .entry((source.to_owned(), scope.clone()))
+            .or_insert_with(|| Expression::compile(source, scope.iter().map(String::as_str)));
+        match compiled {
+            Ok(expression) => Some(expression.clone()),
+            Err(problem) => {
+                self.report.error(code::EXPRESSION, node, format!("the expression does not compile: {problem}"));
+                None
+            }
+        }
+    }
+
+    fn length(&mut self, node: &Node) -> Option<Length> {
+        match &node.tree {
+            Tree::Text(text) if text.contains("${") => self.expression(node, bare(text)).map(Length::Computed),
+            Tree::Text(text) => duration::parse(text).ok().map(Length::Fixed),
+            Tree::Map(_) => duration::from_object(node).ok().map(Length::Fixed),
+            _ => None,
+        }
+    }
+
+    fn timeout(&mut self, node: Option<&'a Node>) -> Option<Length> {
+        let node = node?;
+        let policy = match node.text() {
+            Some(name) => self.reuse("timeouts", "timeout", node, name)?,
+            None => node,
+        };
+        self.length(policy.get("after")?)
+    }
+
+    /// Finds a reusable thing by name, or reports that there is none.
+    fn reuse(&mut self, section: &str, what: &str, node: &Node, name: &str) -> Option<&'a Node> {
+        let known = self.root.get("use").and_then(|reusable| reusable.get(section));
+        let found = known.and_then(|known| known.get(name));
+        if found.is_none() {
+            let names = known.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.text.as_str());
+            let message = format!("there is no {what} `{name}` below `use.{section}`");
+            self.report.error(code::UNKNOWN_NAME, node, message).suggest(name, names);
+        }
+        found
+    }
+}

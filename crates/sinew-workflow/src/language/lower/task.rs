@@ -1,0 +1,124 @@
+//! What all tasks have in common, and which kind is which.
+
+use std::sync::Arc;
+
+use super::{Lower, MAX_TASKS};
+use crate::code;
+use crate::language::grammar;
+use crate::language::plan::{Id, Kind, Task, Then};
+use crate::language::report::nearest;
+use crate::language::yaml::{Node, Tree};
+
+impl<'a> Lower<'a> {
+    /// Plans a task at a pointer; `siblings` are the names its `then` may lead to.
+    pub(super) fn task(&mut self, name: &str, node: &'a Node, pointer: String, siblings: &[&str]) -> Id {
+        if self.plan.tasks.len() >= MAX_TASKS {
+            let finding = self.report.error(code::LIMIT, node, format!("the workflow has more than {MAX_TASKS} tasks"));
+            finding.fix("split it into several workflows");
+            return Id(0);
+        }
+        let keyword = grammar::keyword(node).map_or("task", |keyword| keyword.name);
+        let kind = self.kind(keyword, node, &pointer, siblings);
+        let compensate = self.compensation(name, node, &pointer);
+        let task = Task {
+            name: name.into(),
+            keyword,
+            definition: Arc::new(node.value()),
+            condition: self.condition(node.get("if")),
+            input: self.filter(node.get("input"), "from"),
+            output: self.filter(node.get("output"), "as"),
+            export: self.filter(node.get("export"), "as"),
+            timeout: self.timeout(node.get("timeout")),
+            then: self.then(node.get("then"), siblings),
+            compensate,
+            pivot: self.pivot(node),
+            key: self.condition(saga_key(node, "idempotencyKey")),
+            kind,
+            pointer: pointer.into(),
+        };
+        self.add(task)
+    }
+
+    pub(super) fn then(&mut self, node: Option<&Node>, siblings: &[&str]) -> Then {
+        let Some((node, target)) = node.and_then(|node| Some((node, node.text()?))) else { return Then::Continue };
+        match target {
+            "continue" => Then::Continue,
+            "exit" => Then::Exit,
+            "end" => Then::End,
+            name => match siblings.iter().position(|sibling| *sibling == name) {
+                Some(position) => Then::To(position),
+                None => {
+                    let message = format!("`then` leads to `{name}`, which is no task of this list");
+                    let finding = self.report.error(code::UNKNOWN_TARGET, node, message);
+                    finding.suggest(name, siblings.iter().copied().chain(["continue", "exit", "end"]));
+                    Then::Continue
+                }
+            },
+        }
+    }
+
+    fn kind(&mut self, keyword: &str, node: &'a Node, pointer: &str, siblings: &[&str]) -> Kind {
+        let Some(value) = node.get(keyword) else { return Kind::Foreign };
+        match keyword {
+            "do" => Kind::Do(self.list(value, &format!("{pointer}/do"))),
+            "call" => self.call(node, value, pointer),
+            "set" => Kind::Set(self.transform(value)),
+            "switch" => self.switch(value, siblings),
+            "try" => self.attempt(node, value, pointer, siblings),
+            "raise" => self.raise(value),
+            "wait" => self.length(value).map_or(Kind::Foreign, Kind::Wait),
+            "emit" => self.emit(value),
+            "for" => self.repeat(node, value, pointer),
+            "fork" => self.fork(value, pointer),
+            "listen" => self.listen(node, value, pointer),
+            _ => {
+                self.template(value);
+                self.not_yet(value, "`run` tasks", "call a service that does it");
+                Kind::Foreign
+            }
+        }
+    }
+
+    /// Plans the compensation of a task below it.
+    fn compensation(&mut self, name: &str, node: &'a Node, pointer: &str) -> Option<Id> {
+        let value = saga_key(node, "compensate")?;
+        if value.bool() == Some(true) {
+            let finding = self.report.error(code::SAGA, value, "`compensate` is a task, or false to inherit none");
+            finding.fix("write the task that undoes this one");
+        }
+        if !matches!(value.tree, Tree::Map(_)) {
+            return None;
+        }
+        if self.undoing {
+            let finding = self.report.error(code::SAGA, value, "a compensation cannot be compensated itself");
+            finding.fix("remove it; a compensation that fails is retried");
+            return None;
+        }
+        let scope = std::mem::take(&mut self.scope);
+        self.scope = super::VARIABLES.iter().map(|&name| name.to_owned()).collect();
+        self.undoing = true;
+        let id = self.with_variables(&["error", "saga"], |lower| lower.task(name, value, format!("{pointer}/compensate"), &[]));
+        self.undoing = false;
+        self.scope = scope;
+        Some(id)
+    }
+
+    fn pivot(&mut self, node: &'a Node) -> bool {
+        let Some(value) = saga_key(node, "pivot") else { return false };
+        let pivot = value.bool().unwrap_or(false);
+        if pivot && self.undoing {
+            self.report.error(code::SAGA, value, "a compensation cannot be a pivot").fix("remove it");
+        }
+        pivot
+    }
+}
+
+/// Finds a saga key in either spelling: on the task, or below `metadata`, where the official schema has room for it.
+pub(super) fn saga_key<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
+    node.get(key).or_else(|| node.get("metadata")?.get(key))
+}
+
+/// Says whether a task looks like a name that was meant for one of these.
+pub(super) fn looks_like<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> bool {
+    nearest(written, known).is_some()
+}

@@ -1,0 +1,45 @@
+//! JSON schemas of data, compiled once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::Fault;
+
+/// How many violations one fault names.
+const SHOWN: usize = 3;
+
+/// A compiled JSON schema.
+#[derive(Clone)]
+pub(crate) struct Schema {
+    validator: Arc<jsonschema::Validator>,
+}
+
+impl Schema {
+    pub(crate) fn compile(document: &Value) -> Result<Self, String> {
+        let validator = jsonschema::options().build(document).map_err(|error| error.to_string())?;
+        Ok(Self { validator: Arc::new(validator) })
+    }
+
+    /// Checks a value; `what` names it in the fault.
+    pub(crate) fn check(&self, what: &str, value: &Value) -> Result<(), Fault> {
+        let mut violations = self.validator.iter_errors(value).peekable();
+        if violations.peek().is_none() {
+            return Ok(());
+        }
+        let shown: Vec<String> = violations.take(SHOWN).map(|error| violation(&error)).collect();
+        Err(Fault::validation(format!("the {what} does not match its schema: {}", shown.join("; "))))
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Schema")
+    }
+}
+
+fn violation(error: &jsonschema::ValidationError<'_>) -> String {
+    let place = error.instance_path().to_string();
+    if place.is_empty() { error.to_string() } else { format!("{error} at {place}") }
+}

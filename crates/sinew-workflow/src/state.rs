@@ -1,0 +1,288 @@
+//! Where an instance stands: the fold of its entries, and nothing that is not in them.
+
+mod due;
+mod fold;
+
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::entry::{Part, Request, Timer, Trigger};
+pub use fold::apply;
+
+use crate::{Error, Fault, Reference, Step, TaskId, Timestamp};
+
+/// An instance between two inputs.
+///
+/// Made by [`apply`](crate::apply) alone, comparable, and serializable to any self-describing format, so that it can be
+/// stored as a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub(crate) id: String,
+    pub(crate) workflow: Reference,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<String>,
+    pub(crate) input: Arc<Value>,
+    pub(crate) context: Arc<Value>,
+    pub(crate) status: Option<Status>,
+    pub(crate) saga: Saga,
+    /// Whether the definition compensates or commits anything.
+    pub(crate) is_saga: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub(crate) output: Option<Arc<Value>>,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) next_task: u32,
+    pub(crate) next_timer: u32,
+    pub(crate) steps: Vec<Step>,
+    /// The open tasks, the workflow itself among them.
+    pub(crate) frames: BTreeMap<TaskId, Frame>,
+    /// What may have to be undone.
+    pub(crate) records: BTreeMap<TaskId, Record>,
+    pub(crate) recovery: Option<Recovery>,
+}
+
+/// How the forward work of an instance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It is being done.
+    Running,
+    /// It is done.
+    Completed,
+    /// An error nobody caught, or the deadline, ended it.
+    Faulted,
+    /// Somebody ended it.
+    Cancelled,
+}
+
+/// How undoing the work of an instance stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Saga {
+    /// There is nothing to undo.
+    #[default]
+    None,
+    /// Compensations run.
+    Compensating,
+    /// Every eligible task is undone, or an operator saw to it.
+    Compensated,
+    /// A compensation has spent its retries: an operator must decide.
+    Stuck,
+    /// An operator gave up.
+    Abandoned,
+    /// The work stands: the workflow completed, or passed its pivot.
+    Committed,
+}
+
+/// An open task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Frame {
+    pub(crate) parent: Option<TaskId>,
+    /// The compensation this task is part of: the frame that runs it.
+    pub(crate) undo: Option<TaskId>,
+    pub(crate) name: Arc<str>,
+    pub(crate) pointer: Arc<str>,
+    pub(crate) key: Arc<str>,
+    pub(crate) pass: Arc<str>,
+    pub(crate) started_at: Timestamp,
+    /// The input before `input.from`.
+    pub(crate) raw: Arc<Value>,
+    pub(crate) input: Arc<Value>,
+    /// What the next task inside gets.
+    pub(crate) data: Arc<Value>,
+    /// Variables the tasks inside see.
+    pub(crate) vars: BTreeMap<String, Arc<Value>>,
+    pub(crate) part: Part,
+    /// How often each task inside was entered in this part, when more than once.
+    pub(crate) visits: BTreeMap<Arc<str>, u32>,
+    /// The items of a loop.
+    pub(crate) items: Arc<Value>,
+    /// Which branch of a fork this is.
+    pub(crate) branch: Option<u32>,
+    /// The outputs of a fork's branches so far.
+    pub(crate) results: BTreeMap<u32, Arc<Value>>,
+    pub(crate) timeout: Option<Timer>,
+    pub(crate) timer: Option<Timer>,
+    pub(crate) attempts: u32,
+    pub(crate) work: Work,
+    /// The reply, once there is one.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub(crate) answer: Option<Arc<Value>>,
+    /// Whether anything it sent was done or may have been done.
+    pub(crate) touched: bool,
+    /// Whether its last attempt was definitely not done.
+    pub(crate) refused: bool,
+    pub(crate) compensate: bool,
+    pub(crate) pivot: bool,
+    /// On the frame that runs a compensation: the step it undoes.
+    pub(crate) undoes: Option<TaskId>,
+    /// On the frame that runs a compensation: `$context` as it was then.
+    pub(crate) context: Arc<Value>,
+}
+
+/// What an open task waits for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Work {
+    #[default]
+    None,
+    Call(Box<Call>),
+    Emit {
+        id: String,
+        event: Arc<Value>,
+    },
+}
+
+/// A call in flight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    pub(crate) body: Arc<Value>,
+}
+
+/// What undoing a task needs to know, as it was when the task ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// Null when the outcome is unknown.
+    pub(crate) output: Arc<Value>,
+    pub(crate) input: Arc<Value>,
+    pub(crate) context: Arc<Value>,
+    pub(crate) pass: Arc<str>,
+}
+
+/// Undoing, once it began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Recovery {
+    pub(crate) trigger: Trigger,
+    pub(crate) fault: Fault,
+    pub(crate) started_at: Timestamp,
+    pub(crate) timer: Option<Timer>,
+}
+
+impl State {
+    /// Returns the instance id, empty before it is started.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the definition the instance pins.
+    #[must_use]
+    pub fn workflow(&self) -> &Reference {
+        &self.workflow
+    }
+
+    /// Returns what the caller attached to the start.
+    #[must_use]
+    pub fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
+    }
+
+    /// Returns how the forward work stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.unwrap_or(Status::Running)
+    }
+
+    /// Returns how undoing stands.
+    #[must_use]
+    pub fn saga(&self) -> Saga {
+        self.saga
+    }
+
+    /// Says whether nothing will ever happen again.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.ended_at.is_some()
+    }
+
+    /// Returns the input as the caller gave it.
+    #[must_use]
+    pub fn input(&self) -> &Value {
+        &self.input
+    }
+
+    /// Returns the output, once the workflow completed.
+    #[must_use]
+    pub fn output(&self) -> Option<&Value> {
+        self.output.as_deref()
+    }
+
+    /// Returns why the workflow faulted or was cancelled.
+    #[must_use]
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// Returns when the instance started.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+
+    /// Returns when the instance closed.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.ended_at
+    }
+
+    /// Returns the timeline, in the order tasks started.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.started_at.is_some()
+    }
+
+    pub(crate) fn frame(&self, task: TaskId) -> Result<&Frame, Error> {
+        self.frames.get(&task).ok_or(Error::Illegal { entry: "any", reason: "the task is not open" })
+    }
+
+    pub(crate) fn step(&self, task: TaskId) -> Option<&Step> {
+        let index = self.steps.binary_search_by_key(&task, |step| step.task).ok()?;
+        self.steps.get(index)
+    }
+
+    pub(crate) fn step_mut(&mut self, task: TaskId) -> Option<&mut Step> {
+        let index = self.steps.binary_search_by_key(&task, |step| step.task).ok()?;
+        self.steps.get_mut(index)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Faulted => "faulted",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+impl fmt::Display for Saga {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Compensating => "compensating",
+            Self::Compensated => "compensated",
+            Self::Stuck => "stuck",
+            Self::Abandoned => "abandoned",
+            Self::Committed => "committed",
+        })
+    }
+}
+
+/// Reads a value that is there, null included, as present.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Value>>, D::Error> {
+    Value::deserialize(deserializer).map(|value| Some(Arc::new(value)))
+}

@@ -1,0 +1,181 @@
+//! What a handler may know about the message in its hands, and what it may do on its behalf.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use sinew_wire::{Event, Headers, Request, TraceContext, header};
+use tokio::time::Instant;
+
+use crate::{Bus, Call, bus::Message, publish::Publish};
+
+/// The handler's end of the conversation: calls and events made through it carry the caller's deadline and trace.
+#[derive(Clone)]
+pub struct Ctx {
+    inner: Arc<Inner>,
+}
+
+/// When the caller stops waiting. Work beyond it is wasted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(Option<Instant>);
+
+struct Inner {
+    bus: Bus,
+    service: Arc<str>,
+    message: Option<Message>,
+    deadline: Deadline,
+    trace: Option<TraceContext>,
+    attempt: u32,
+    reply: OnceLock<u16>,
+    location: OnceLock<String>,
+}
+
+impl Ctx {
+    pub(crate) fn new(
+        bus: &Bus,
+        service: &Arc<str>,
+        message: Message,
+        deadline: Deadline,
+        trace: Option<TraceContext>,
+        attempt: u32,
+    ) -> Self {
+        let (bus, service) = (bus.clone(), service.clone());
+        let (reply, location) = (OnceLock::new(), OnceLock::new());
+        let message = Some(message);
+        Self { inner: Arc::new(Inner { bus, service, message, deadline, trace, attempt, reply, location }) }
+    }
+
+    /// Creates a context outside any handler, for programs that only call: no deadline, no trace, `name` as the source
+    /// of events.
+    pub fn detached(bus: &Bus, name: &str) -> Self {
+        Self::traced(bus, name, None)
+    }
+
+    /// As [`Ctx::detached`], within a trace.
+    pub fn traced(bus: &Bus, name: &str, trace: Option<TraceContext>) -> Self {
+        let inner = Inner {
+            bus: bus.clone(),
+            service: name.into(),
+            message: None,
+            deadline: Deadline(None),
+            trace,
+            attempt: 1,
+            reply: OnceLock::new(),
+            location: OnceLock::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Prepares a call; awaiting it sends the request. It waits no longer than the caller of this handler does.
+    pub fn call<R: Request>(&self, request: R) -> Call<R> {
+        Call::new(self.clone(), request)
+    }
+
+    /// Prepares an event; awaiting it publishes and waits until it is stored.
+    pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
+        Publish::new(self.clone(), event)
+    }
+
+    /// Returns when the caller stops waiting.
+    pub fn deadline(&self) -> Deadline {
+        self.inner.deadline
+    }
+
+    /// Returns the trace this work belongs to.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.inner.trace
+    }
+
+    /// Returns a header of the message in hand.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.inner.message.as_ref()?.header(name)
+    }
+
+    /// Returns the key that is constant over every repetition of the effect asked for.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.header(header::IDEMPOTENCY_KEY)
+    }
+
+    /// Returns how often this message was delivered, this time included.
+    pub fn attempt(&self) -> u32 {
+        self.inner.attempt
+    }
+
+    /// Returns the name of the service the handler belongs to.
+    pub fn service(&self) -> &str {
+        &self.inner.service
+    }
+
+    /// Returns the connection.
+    pub fn bus(&self) -> &Bus {
+        &self.inner.bus
+    }
+
+    /// Asks the edge to answer a successful reply with this HTTP status. The first call counts.
+    pub fn reply_status(&self, status: u16) {
+        let _ = self.inner.reply.set(status);
+    }
+
+    /// Names the resource the reply is about; the edge sends it as `Location`. The first call counts.
+    pub fn reply_location(&self, path: impl Into<String>) {
+        let _ = self.inner.location.set(path.into());
+    }
+
+    /// Writes what travels with every message sent on behalf of this work.
+    pub(crate) fn inherit(&self, headers: &mut Headers, trace: Option<TraceContext>) {
+        let mut set = |name: &'static str, value: String| {
+            // Values come from checked headers or from numbers, so this cannot fail; a lost header is not worth a call.
+            let _ = headers.set(name, value);
+        };
+        if let Some(trace) = trace {
+            set(header::TRACEPARENT, trace.to_string());
+        }
+        for name in [header::TRACESTATE, header::BAGGAGE] {
+            if let Some(value) = self.header(name) {
+                set(name, value.to_owned());
+            }
+        }
+    }
+
+    pub(crate) fn reply_hints(&self, headers: &mut Headers) {
+        if let Some(status) = self.inner.reply.get() {
+            let _ = headers.set(header::STATUS, status.to_string());
+        }
+        if let Some(location) = self.inner.location.get() {
+            let _ = headers.set(header::LOCATION, location.clone());
+        }
+    }
+}
+
+impl Deadline {
+    /// No deadline.
+    pub const NONE: Self = Self(None);
+
+    /// The deadline `budget` from now.
+    pub fn after(budget: Duration) -> Self {
+        Self(Instant::now().checked_add(budget))
+    }
+
+    /// Returns what is left; `None` without a deadline, zero when it has passed.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.0.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Says whether the caller has stopped waiting.
+    pub fn has_passed(&self) -> bool {
+        self.remaining() == Some(Duration::ZERO)
+    }
+
+    /// Returns the shorter of `asked` and what is left.
+    pub fn within(&self, asked: Duration) -> Duration {
+        self.remaining().map_or(asked, |left| left.min(asked))
+    }
+}
+
+impl fmt::Debug for Ctx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ctx").field("service", &self.inner.service).field("trace", &self.inner.trace).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,144 @@
+//! Consumer groups: their settings. How they work is in [`worker`].
+
+mod policy;
+mod worker;
+
+use std::{marker::PhantomData, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use sinew_wire::{Event, GroupDescriptor, OperationName, Problem};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Bus, Ctx, Error, EventHandler, Kind, bus::Message};
+
+pub use policy::Retry;
+pub(crate) use worker::Health;
+
+/// The settings of a consumer group.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub(crate) name: String,
+    pub(crate) concurrency: usize,
+    pub(crate) retry: Retry,
+    pub(crate) ack_wait: Duration,
+}
+
+impl Group {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            concurrency: 16,
+            retry: Retry::default(),
+            ack_wait: Duration::from_secs(30),
+        }
+    }
+
+    /// Handles up to `limit` events at once in this process. Default: 16.
+    #[must_use]
+    pub fn concurrency(mut self, limit: usize) -> Self {
+        self.concurrency = limit.max(1);
+        self
+    }
+
+    /// Sets how a failed event is tried again before it becomes a dead letter.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets how long the server waits for a sign of life before it hands the event to another member. Signs are sent
+    /// by themselves at a third of it. Default: 30 seconds.
+    #[must_use]
+    pub fn ack_wait(mut self, wait: Duration) -> Self {
+        self.ack_wait = wait.max(Duration::from_millis(100));
+        self
+    }
+}
+
+/// A group with its types erased.
+pub(crate) trait GroupSpec<S>: Send + Sync {
+    fn describe(&self) -> GroupDescriptor;
+    fn validate(&self) -> Result<(), Error>;
+    fn start<'a>(
+        &'a self,
+        bus: &'a Bus,
+        service: &'a Arc<str>,
+        state: S,
+        tasks: &'a TaskTracker,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Health, Error>>;
+}
+
+/// Reacts to one delivery.
+pub(crate) type React = Arc<dyn Fn(Message, Ctx) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
+
+/// Why a delivery was not handled.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The payload is not the event: no attempt will ever succeed.
+    Poison(String),
+    /// The handler says so.
+    Handler(Problem),
+}
+
+struct Typed<E, H, M> {
+    group: Group,
+    handler: H,
+    types: PhantomData<fn(E, M)>,
+}
+
+pub(crate) fn spec<E, S, H, M>(group: Group, handler: H) -> Box<dyn GroupSpec<S>>
+where
+    E: Event,
+    S: Clone + Send + Sync + 'static,
+    H: EventHandler<E, S, M>,
+    M: Send + Sync + 'static,
+{
+    Box::new(Typed { group, handler, types: PhantomData::<fn(E, M)> })
+}
+
+impl<E, S, H, M> GroupSpec<S> for Typed<E, H, M>
+where
+    E: Event,
+    S: Clone + Send + Sync + 'static,
+    H: EventHandler<E, S, M>,
+    M: Send + Sync + 'static,
+{
+    fn describe(&self) -> GroupDescriptor {
+        GroupDescriptor {
+            name: self.group.name.clone(),
+            event: E::descriptor(),
+            concurrency: u32::try_from(self.group.concurrency).unwrap_or(u32::MAX),
+            attempts: self.group.retry.attempts_limit(),
+            retry_budget_ms: u64::try_from(self.group.retry.budget().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let name = self.group.name.parse::<OperationName>();
+        name.map(|_| ()).map_err(|error| Error::new(Kind::Config, format!("consumer group: {error}")))
+    }
+
+    fn start<'a>(
+        &'a self,
+        bus: &'a Bus,
+        service: &'a Arc<str>,
+        state: S,
+        tasks: &'a TaskTracker,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Health, Error>> {
+        let handler = self.handler.clone();
+        let react: React = Arc::new(move |message: Message, ctx| {
+            let (handler, state) = (handler.clone(), state.clone());
+            Box::pin(async move {
+                let codec = message.content_type().map_err(|error| Failure::Poison(error.to_string()))?;
+                let event = sinew_wire::decode::<E>(codec, message.payload())
+                    .map_err(|error| Failure::Poison(error.to_string()))?;
+                handler.react(event, ctx, state).await.map_err(Failure::Handler)
+            })
+        });
+        let spec = worker::Spec { group: self.group.clone(), subject: E::SUBJECT, event: E::NAME, react };
+        Box::pin(worker::start(spec, bus.clone(), service.clone(), tasks, stop.clone()))
+    }
+}

@@ -1,0 +1,198 @@
+//! A member of a consumer group at work: take as many events as there are free hands, settle each exactly one way.
+//!
+//! Settled means acknowledged, handed back with a delay, or kept as a dead letter. A dead letter is stored before the
+//! event is given up, so that a crash in between duplicates it and never loses it.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::FutureExt;
+use sinew_wire::{Problem, Subject};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Failure, Group, React};
+use crate::{
+    Bus, Ctx, Deadline, Error,
+    bus::{Delivery, Pull, PullConfig},
+    publish::EVENTS,
+    telemetry::SpanKind,
+};
+
+const DEAD_LETTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The server's own limit stays this far above ours, so that it never gives up on an event before we kept it.
+const DELIVERY_MARGIN: u32 = 20;
+
+/// Whether a group hears from the server.
+#[derive(Clone, Debug)]
+pub(crate) struct Health(Arc<AtomicBool>);
+
+pub(super) struct Spec {
+    pub(super) group: Group,
+    pub(super) subject: &'static str,
+    pub(super) event: &'static str,
+    pub(super) react: React,
+}
+
+struct Member {
+    spec: Spec,
+    bus: Bus,
+    service: Arc<str>,
+}
+
+impl Health {
+    /// Says whether the server answered lately.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) async fn start(
+    spec: Spec,
+    bus: Bus,
+    service: Arc<str>,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> Result<Health, Error> {
+    let group = &spec.group;
+    let config = PullConfig {
+        stream: EVENTS.to_owned(),
+        durable: format!("{service}-{}", group.name),
+        filter: spec.subject.to_owned(),
+        ack_wait: group.ack_wait,
+        max_deliver: i64::from(group.retry.attempts_limit().saturating_add(DELIVERY_MARGIN)),
+        max_ack_pending: 10_000,
+    };
+    let pull = bus.pull(&config).await?;
+    let health = Health(Arc::new(AtomicBool::new(true)));
+    let member = Arc::new(Member { spec, bus, service });
+    tasks.spawn(run(member, pull, health.clone(), stop));
+    Ok(health)
+}
+
+async fn run(member: Arc<Member>, mut pull: Pull, health: Health, stop: CancellationToken) {
+    let limit = member.spec.group.concurrency;
+    let hands = Arc::new(Semaphore::new(limit));
+    let work = TaskTracker::new();
+    loop {
+        // A hand is taken before a message is asked for: what is delivered is begun at once.
+        let hand = tokio::select! {
+            hand = hands.clone().acquire_owned() => hand,
+            () = stop.cancelled() => break,
+        };
+        let Ok(hand) = hand else { break };
+        let free = hands.available_permits() + 1;
+        let delivery = tokio::select! {
+            delivery = pull.next(free) => delivery,
+            () = stop.cancelled() => break,
+        };
+        health.0.store(pull.is_alive(), Ordering::Relaxed);
+        let Some(delivery) = delivery else { break };
+        let member = member.clone();
+        work.spawn(async move {
+            member.handle(delivery).await;
+            drop(hand);
+        });
+    }
+    pull.stop().await;
+    while let Some(unstarted) = pull.left().await {
+        let _ = unstarted.nak(Duration::ZERO).await;
+    }
+    work.close();
+    work.wait().await;
+}
+
+impl Member {
+    async fn handle(&self, delivery: Delivery) {
+        let attempt = delivery.attempt;
+        let parent = delivery.message.trace();
+        let tracer = self.bus.tracer();
+        // A prompt first delivery is a child of its publisher; a later one may come long after that trace ended, so it
+        // begins a new trace and only points back.
+        let mut span = tracer
+            .span(|| format!("process {}", self.spec.event), SpanKind::Consumer, parent.filter(|_| attempt == 1))
+            .with("messaging.system", || "nats".into())
+            .with("messaging.consumer.group.name", || self.spec.group.name.clone())
+            .with("messaging.message.delivery_attempt", || attempt.to_string());
+        if let Some(parent) = parent {
+            span.link(parent);
+        }
+        let ctx =
+            Ctx::new(&self.bus, &self.service, delivery.message.clone(), Deadline::NONE, span.context(), attempt);
+        let limit = self.spec.group.retry.attempts_limit();
+        let outcome = if attempt > limit {
+            // Earlier attempts ended without a word: the process died in the middle of them, each time.
+            Err(Failure::Handler(Problem::new(500, "crashed", "every attempt ended with the process")))
+        } else {
+            self.attempt(&delivery, ctx).await
+        };
+        match &outcome {
+            Ok(()) => drop(span),
+            Err(Failure::Poison(reason)) => span.fail(reason.clone()),
+            Err(Failure::Handler(problem)) => span.fail(problem.to_string()),
+        }
+        if let Err(error) = self.settle(&delivery, outcome).await {
+            tracing::warn!(group = self.spec.group.name, %error, "an event could not be settled and will come again");
+        }
+    }
+
+    /// Runs the handler with panics caught, and tells the server meanwhile that the event is in work.
+    async fn attempt(&self, delivery: &Delivery, ctx: Ctx) -> Result<(), Failure> {
+        let running = AssertUnwindSafe((self.spec.react)(delivery.message.clone(), ctx)).catch_unwind();
+        tokio::pin!(running);
+        let mut beat = tokio::time::interval(self.spec.group.ack_wait / 3);
+        beat.reset();
+        loop {
+            tokio::select! {
+                outcome = &mut running => return outcome.unwrap_or_else(|panic| {
+                    let text = crate::service::panic_text(&panic);
+                    tracing::error!(group = self.spec.group.name, panic = text, "an event handler panicked");
+                    Err(Failure::Handler(Problem::new(500, "panic", "the handler panicked").retriable()))
+                }),
+                _ = beat.tick() => if let Err(error) = delivery.progress().await {
+                    tracing::debug!(%error, "a sign of life could not be sent");
+                },
+            }
+        }
+    }
+
+    async fn settle(&self, delivery: &Delivery, outcome: Result<(), Failure>) -> Result<(), Error> {
+        let problem = match outcome {
+            Ok(()) => return delivery.ack().await,
+            Err(Failure::Poison(reason)) => {
+                Problem::new(400, "poison", "the payload is not the event").detail(reason)
+            }
+            Err(Failure::Handler(problem)) => problem,
+        };
+        let delay = self.spec.group.retry.delay(delivery.attempt, fastrand::f64()).filter(|_| problem.retry);
+        match delay {
+            Some(delay) => delivery.nak(delay).await,
+            None => self.bury(delivery, &problem).await,
+        }
+    }
+
+    /// Keeps the event as a dead letter, original bytes and headers, and only then gives it up.
+    async fn bury(&self, delivery: &Delivery, problem: &Problem) -> Result<(), Error> {
+        let group = &self.spec.group.name;
+        let subject = Subject::parse(format!("dlq.{}.{group}", self.service))
+            .map_err(|error| Error::new(crate::Kind::Config, error.to_string()))?;
+        let mut headers = delivery.message.headers();
+        let reason: String = problem.to_string().chars().filter(|c| !c.is_control()).take(500).collect();
+        headers.set("Sinew-Dead-Reason", reason)?;
+        headers.set("Sinew-Dead-Code", problem.code.clone())?;
+        headers.set("Sinew-Dead-Attempts", delivery.attempt.to_string())?;
+        headers.set("Sinew-Dead-Subject", delivery.message.subject())?;
+        headers.set("Sinew-Dead-Sequence", delivery.sequence.to_string())?;
+        headers.set("Nats-Msg-Id", format!("{}-{group}-{}", self.service, delivery.sequence))?;
+        let payload = delivery.message.payload().clone();
+        self.bus.publish_acked(subject.as_str(), &headers, payload, DEAD_LETTER_TIMEOUT).await?;
+        tracing::warn!(group, code = problem.code, attempts = delivery.attempt, "an event became a dead letter");
+        delivery.term().await
+    }
+}

@@ -1,0 +1,125 @@
+//! Publishing events: an accepted event is stored. Knows streams, not who listens.
+
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+    time::Duration,
+};
+
+use sinew_wire::{CloudEvent, ContentType, Event, Headers, header};
+
+use crate::{
+    Ctx, Error, Kind,
+    bus::{PubAck, StreamConfig},
+    telemetry::SpanKind,
+};
+
+/// The stream that captures every event.
+pub const EVENTS: &str = "EVENTS";
+/// The stream that keeps what no group could handle.
+pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
+
+const ATTEMPT: Duration = Duration::from_secs(2);
+const BUDGET: Duration = Duration::from_secs(10);
+
+/// An event in preparation; awaiting it publishes and waits until it is stored.
+#[must_use = "an event is not published until it is awaited"]
+pub struct Publish<E> {
+    ctx: Ctx,
+    event: E,
+    id: Option<String>,
+    about: Option<String>,
+}
+
+impl<E: Event> Publish<E> {
+    pub(crate) fn new(ctx: Ctx, event: E) -> Self {
+        Self { ctx, event, id: None, about: None }
+    }
+
+    /// Sets the logical id. Publishing the same id twice within two minutes stores the event once.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Sets what the event is about, for example an order's id.
+    pub fn about(mut self, subject: impl Into<String>) -> Self {
+        self.about = Some(subject.into());
+        self
+    }
+
+    async fn send(self) -> Result<PubAck, Error> {
+        let id = self.id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let mut headers = Headers::new();
+        let attributes = CloudEvent {
+            id: id.clone(),
+            kind: E::TYPE.to_owned(),
+            source: format!("/services/{}", self.ctx.service()),
+            time: None,
+            subject: self.about,
+        };
+        attributes.write(&mut headers)?;
+        headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
+        let payload = sinew_wire::encode(ContentType::MessagePack, &self.event)?;
+        publish_raw(&self.ctx, E::SUBJECT, E::NAME, &id, headers, payload).await
+    }
+}
+
+impl<E: Event> IntoFuture for Publish<E> {
+    type Output = Result<PubAck, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+/// Publishes an encoded event and waits until it is stored. Repeating it under the same id is harmless, so a lost
+/// acknowledgement is answered by sending again.
+///
+/// # Errors
+/// [`Kind::Disconnected`] or [`Kind::TimedOut`] when it is not known to be stored after ten seconds.
+pub async fn publish_raw(
+    ctx: &Ctx,
+    subject: &str,
+    name: &str,
+    id: &str,
+    mut headers: Headers,
+    payload: bytes::Bytes,
+) -> Result<PubAck, Error> {
+    let span = ctx.bus().tracer().span(|| format!("send {name}"), SpanKind::Producer, ctx.trace());
+    let span = span.with("messaging.system", || "nats".into()).with("messaging.operation.type", || "send".into());
+    ctx.inherit(&mut headers, span.context());
+    headers.set(header::MESSAGE_ID, id)?;
+    let attempts = async {
+        loop {
+            match ctx.bus().publish_acked(subject, &headers, payload.clone(), ATTEMPT).await {
+                Err(error) if matches!(error.kind(), Kind::TimedOut | Kind::Disconnected) => {
+                    ctx.bus().connected(BUDGET).await?;
+                }
+                other => return other,
+            }
+        }
+    };
+    let limit = ctx.deadline().within(BUDGET);
+    let outcome = tokio::time::timeout(limit, attempts).await.unwrap_or_else(|_| Err(Error::timed_out(subject, limit)));
+    match &outcome {
+        Ok(_) => drop(span),
+        Err(error) => span.fail(error.to_string()),
+    }
+    outcome
+}
+
+/// Creates the streams of events and dead letters where they do not stand.
+///
+/// # Errors
+/// [`Kind::JetStream`] when the server refuses.
+pub async fn ensure_streams(bus: &crate::Bus) -> Result<(), Error> {
+    let stream = |name: &str, subject: &str| StreamConfig {
+        name: name.to_owned(),
+        subjects: vec![subject.to_owned()],
+        ..StreamConfig::default()
+    };
+    bus.ensure_stream(&stream(EVENTS, "evt.>")).await?;
+    bus.ensure_stream(&stream(DEAD_LETTERS, "dlq.>")).await
+}

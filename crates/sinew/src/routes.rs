@@ -1,0 +1,172 @@
+//! What a service serves: contracts, and the typed routes that make a forgotten operation a compile error.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use futures::future::BoxFuture;
+use sinew_wire::{ContentType, Headers, OperationDescriptor, Problem, Request, ServiceDescriptor, ServiceError, header};
+
+use crate::{
+    Ctx, Handler,
+    bus::Message,
+    handler::Refusal,
+    service::Answer,
+};
+
+/// A named, versioned set of operations. Made by `contract!`.
+pub trait Contract: Send + 'static {
+    /// The service's name.
+    const NAME: &'static str;
+    /// Semantic version of the contract.
+    const VERSION: &'static str;
+    /// The builder that has a method for each operation.
+    type Routes<S>;
+
+    /// Describes the service, schemas included.
+    fn descriptor() -> ServiceDescriptor;
+    /// Returns the builder with nothing served yet.
+    fn routes<S>() -> Self::Routes<S>;
+}
+
+/// Routes that answer every operation of their contract.
+#[diagnostic::on_unimplemented(
+    message = "not every operation of the contract is served",
+    note = "call .<operation>(handler) for each of them, or finish with .unimplemented()"
+)]
+pub trait Complete<S> {
+    /// Returns the routes.
+    fn into_routes(self) -> Routes<S>;
+}
+
+/// Marks an operation that has a handler.
+#[derive(Debug)]
+pub struct Served;
+
+/// Holds for operations that have a handler.
+#[diagnostic::on_unimplemented(
+    message = "operation `{Self}` is not served",
+    label = "no handler for `{Self}`",
+    note = "call .<operation>(handler), or finish with .unimplemented() to answer it with 501"
+)]
+pub trait IsServed {}
+
+impl IsServed for Served {}
+
+/// The operations of one contract with their handlers.
+pub struct Routes<S> {
+    pub(crate) routes: Vec<Route<S>>,
+}
+
+pub(crate) struct Route<S> {
+    pub(crate) descriptor: OperationDescriptor,
+    pub(crate) endpoint: Arc<dyn Endpoint<S>>,
+}
+
+/// A handler with its types erased.
+pub(crate) trait Endpoint<S>: Send + Sync {
+    fn invoke(&self, message: Message, ctx: Ctx, state: S) -> BoxFuture<'static, Answer>;
+}
+
+struct Typed<H, R, M> {
+    handler: H,
+    types: PhantomData<fn(R, M)>,
+}
+
+struct Unimplemented;
+
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
+    /// Adds the handler of one operation.
+    #[must_use]
+    pub fn serve<R, H, M>(mut self, handler: H) -> Self
+    where
+        R: Request,
+        H: Handler<R, S, M>,
+        M: 'static,
+    {
+        let endpoint = Arc::new(Typed { handler, types: PhantomData::<fn(R, M)> });
+        self.routes.push(Route { descriptor: R::descriptor(), endpoint });
+        self
+    }
+
+    /// Answers the operations in `all` that have no handler yet with 501.
+    #[must_use]
+    pub fn unimplemented(mut self, all: Vec<OperationDescriptor>) -> Self {
+        for descriptor in all {
+            if !self.routes.iter().any(|route| route.descriptor.name == descriptor.name) {
+                self.routes.push(Route { descriptor, endpoint: Arc::new(Unimplemented) });
+            }
+        }
+        self
+    }
+}
+
+impl<S> Default for Routes<S> {
+    fn default() -> Self {
+        Self { routes: Vec::new() }
+    }
+}
+
+impl<S, H, R, M> Endpoint<S> for Typed<H, R, M>
+where
+    S: Send + 'static,
+    H: Handler<R, S, M>,
+    R: Request,
+{
+    fn invoke(&self, message: Message, ctx: Ctx, state: S) -> BoxFuture<'static, Answer> {
+        let handler = self.handler.clone();
+        Box::pin(async move {
+            let (from, to) = match codecs(&message) {
+                Ok(codecs) => codecs,
+                Err(problem) => return Answer::problem(problem, ContentType::Json),
+            };
+            let request = match sinew_wire::decode::<R>(from, message.payload()) {
+                Ok(request) => request,
+                Err(error) => return Answer::problem(malformed(&error.to_string()), to),
+            };
+            match handler.answer(request, ctx.clone(), state).await {
+                Ok(reply) => success(&reply, to, &ctx),
+                Err(Refusal::Handler(error)) => Answer::problem(error.to_problem(), to),
+                Err(Refusal::Extractor(problem)) => Answer::problem(problem, to),
+            }
+        })
+    }
+}
+
+impl<S: Send + 'static> Endpoint<S> for Unimplemented {
+    fn invoke(&self, message: Message, _: Ctx, _: S) -> BoxFuture<'static, Answer> {
+        let problem = Problem::new(501, "not-implemented", "the operation is not implemented yet");
+        let to = codecs(&message).map_or(ContentType::Json, |(_, to)| to);
+        Box::pin(async move { Answer::problem(problem, to) })
+    }
+}
+
+/// Returns the codec of the request and the one the caller wants back.
+pub(crate) fn codecs(message: &Message) -> Result<(ContentType, ContentType), Problem> {
+    let unsupported = |error: sinew_wire::CodecError| {
+        Problem::new(415, "unsupported-media-type", "unsupported media type").detail(error.to_string())
+    };
+    let from = message.content_type().map_err(unsupported)?;
+    let to = match message.header(header::ACCEPT) {
+        Some(accept) => ContentType::parse(accept).unwrap_or(from),
+        None => from,
+    };
+    Ok((from, to))
+}
+
+fn malformed(reason: &str) -> Problem {
+    Problem::new(400, "malformed-request", "the request does not fit the operation").detail(reason)
+}
+
+fn success<T: serde::Serialize>(reply: &T, to: ContentType, ctx: &Ctx) -> Answer {
+    match sinew_wire::encode(to, reply) {
+        Ok(payload) => {
+            let mut headers = Headers::new();
+            let _ = headers.set(header::CONTENT_TYPE, to.as_str());
+            ctx.reply_hints(&mut headers);
+            Answer { headers, payload, problem: None }
+        }
+        Err(error) => {
+            tracing::error!(%error, "a reply could not be encoded");
+            Answer::problem(Problem::new(500, "internal", "internal error"), to)
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Services: contracts served, events reacted to, one graceful way out.
+
+mod discovery;
+mod operation;
+mod running;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use sinew_wire::{ContentType, Event, Headers, Problem, ServiceDescriptor, ServiceName, header};
+use tower::{Layer, util::BoxCloneSyncService};
+
+use crate::{
+    Bus, Complete, Config, Contract, Ctx, Error, EventHandler, Kind,
+    bus::Message,
+    group::{Group, GroupSpec},
+    routes::Route,
+};
+
+pub use running::Running;
+
+/// Requests that may be in work at once, per service and process.
+const CONCURRENCY: usize = 1_024;
+/// Requests that may wait for a free hand before more are turned away.
+const QUEUE: usize = 8_192;
+
+/// An error of a layer; anything that is no [`Problem`] is answered with 503 and logged.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// One operation with its layers, as tower sees it.
+pub type OperationService = BoxCloneSyncService<Invocation, Answer, BoxError>;
+
+type LayerFn = Arc<dyn Fn(OperationService) -> OperationService + Send + Sync>;
+
+/// A request on its way to a handler.
+pub struct Invocation {
+    /// The operation's name.
+    pub operation: Arc<str>,
+    /// The message as it came.
+    pub message: Message,
+    /// What the handler will see.
+    pub ctx: Ctx,
+}
+
+/// What is sent back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Header fields of the reply.
+    pub headers: Headers,
+    /// Encoded reply or problem.
+    pub payload: Bytes,
+    /// The problem, where it is one; for traces and statistics.
+    pub problem: Option<Problem>,
+}
+
+/// A service under construction.
+///
+/// ```no_run
+/// use sinew::{Config, Ctx, Request, Service, contract};
+/// # use serde::{Serialize, Deserialize};
+/// # use schemars::JsonSchema;
+///
+/// #[derive(Request, Serialize, Deserialize, JsonSchema)]
+/// #[sinew(subject = "greeter.hello", reply = String, idempotent)]
+/// pub struct Hello { name: String }
+///
+/// contract! { pub Greeter = "greeter" @ "1.0.0" { hello: Hello } }
+///
+/// async fn hello(request: Hello) -> Result<String, sinew::Problem> {
+///     Ok(format!("hello, {}", request.name))
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), sinew::Error> {
+///     Service::new("greeter", ()).serve(Greeter, |s| s.hello(hello)).run(Config::default()).await
+/// }
+/// ```
+pub struct Service<S> {
+    name: String,
+    version: String,
+    description: String,
+    state: S,
+    routes: Vec<Route<S>>,
+    groups: Vec<Box<dyn GroupSpec<S>>>,
+    layers: Vec<LayerFn>,
+    concurrency: usize,
+    queue: usize,
+    drain: Duration,
+}
+
+impl<S: Clone + Send + Sync + 'static> Service<S> {
+    /// Begins a service that hands a clone of `state` to every handler that asks for it.
+    pub fn new(name: impl Into<String>, state: S) -> Self {
+        Self {
+            name: name.into(),
+            version: "0.0.0".to_owned(),
+            description: String::new(),
+            state,
+            routes: Vec::new(),
+            groups: Vec::new(),
+            layers: Vec::new(),
+            concurrency: CONCURRENCY,
+            queue: QUEUE,
+            drain: Duration::from_secs(20),
+        }
+    }
+
+    /// Puts a tower layer around every operation; the first one added is the outermost.
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<OperationService> + Send + Sync + 'static,
+        L::Service: tower::Service<Invocation, Response = Answer> + Clone + Send + Sync + 'static,
+        <L::Service as tower::Service<Invocation>>::Future: Send,
+        <L::Service as tower::Service<Invocation>>::Error: Into<BoxError>,
+    {
+        let wrap = move |inner| {
+            let outer = tower::ServiceExt::map_err(layer.layer(inner), Into::into);
+            BoxCloneSyncService::new(outer)
+        };
+        self.layers.push(Arc::new(wrap));
+        self
+    }
+
+    /// Serves a contract. Leaving an operation out does not compile.
+    #[must_use]
+    pub fn serve<C, F, R>(mut self, _contract: C, build: F) -> Self
+    where
+        C: Contract,
+        F: FnOnce(C::Routes<S>) -> R,
+        R: Complete<S>,
+    {
+        let descriptor = C::descriptor();
+        self.version = descriptor.version;
+        self.description = descriptor.description;
+        self.routes.extend(build(C::routes::<S>()).into_routes().routes);
+        self
+    }
+
+    /// Reacts to an event as consumer group `group`: its members share the events, each event is handled once or
+    /// becomes a dead letter.
+    #[must_use]
+    pub fn on<E, H, M>(mut self, group: &str, handler: H, configure: impl FnOnce(Group) -> Group) -> Self
+    where
+        E: Event,
+        H: EventHandler<E, S, M>,
+        M: Send + Sync + 'static,
+    {
+        self.groups.push(crate::group::spec::<E, S, H, M>(configure(Group::new(group)), handler));
+        self
+    }
+
+    /// Limits how many requests are in work at once, and how many may wait. Default: 1,024 and 8,192.
+    ///
+    /// What comes on top is turned away at once with a retriable problem.
+    #[must_use]
+    pub fn limits(mut self, concurrency: usize, queue: usize) -> Self {
+        (self.concurrency, self.queue) = (concurrency.max(1), queue);
+        self
+    }
+
+    /// Limits how long draining may take. Default: 20 seconds.
+    #[must_use]
+    pub fn drain_within(mut self, limit: Duration) -> Self {
+        self.drain = limit;
+        self
+    }
+
+    /// Describes the service: operations and groups with the policies in force. Needs no broker.
+    pub fn describe(&self) -> ServiceDescriptor {
+        ServiceDescriptor {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            description: self.description.clone(),
+            operations: self.routes.iter().map(|route| route.descriptor.clone()).collect(),
+            groups: self.groups.iter().map(|group| group.describe()).collect(),
+        }
+    }
+
+    /// Starts serving on `bus` and returns once the server knows every subscription.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a bad name or an operation served twice, otherwise what the bus reports.
+    pub async fn start(self, bus: &Bus) -> Result<Running, Error> {
+        self.validate()?;
+        running::start(self, bus.clone()).await
+    }
+
+    /// Connects, serves until the process is asked to stop (SIGTERM, Ctrl-C), drains, and closes the connection.
+    ///
+    /// # Errors
+    /// As [`Bus::connect`] and [`Service::start`].
+    pub async fn run(self, config: Config) -> Result<(), Error> {
+        let bus = Bus::connect(config).await?;
+        let running = self.start(&bus).await?;
+        crate::shutdown::requested().await;
+        running.drain().await;
+        bus.close().await;
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let wrong = |text: String| Err(Error::new(Kind::Config, text));
+        if let Err(error) = self.name.parse::<ServiceName>() {
+            return wrong(error.to_string());
+        }
+        let mut names: Vec<&str> = self.routes.iter().map(|route| route.descriptor.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return wrong(format!("operation {} is served twice: remove one of the contracts", twice[0]));
+        }
+        let groups = self.groups.iter().find_map(|group| group.validate().err());
+        groups.map_or(Ok(()), Err)
+    }
+}
+
+impl Answer {
+    /// Creates the answer that carries a problem, as other NATS clients expect errors (ADR-32).
+    pub fn problem(problem: Problem, to: ContentType) -> Self {
+        let mut headers = Headers::new();
+        let title: String = problem.title.chars().filter(|c| !c.is_control()).collect();
+        let _ = headers.set(header::CONTENT_TYPE, to.as_str());
+        let _ = headers.set(header::SERVICE_ERROR, title);
+        let _ = headers.set(header::SERVICE_ERROR_CODE, problem.status.to_string());
+        let payload = sinew_wire::encode(to, &problem).unwrap_or_default();
+        Self { headers, payload, problem: Some(problem) }
+    }
+}
+
+pub(crate) use operation::panic_text;

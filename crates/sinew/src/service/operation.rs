@@ -1,0 +1,194 @@
+//! One operation at work: take, admit, run, answer. Every request is answered, and none after its deadline as success.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt;
+use sinew_wire::{ContentType, Problem, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use super::{Answer, BoxError, Invocation, OperationService};
+use crate::{
+    Bus, Ctx, Deadline,
+    bus::{Message, Subscription},
+    telemetry::SpanKind,
+};
+
+/// Shared by the operations of one service.
+pub(super) struct Shop {
+    pub(super) bus: Bus,
+    pub(super) service: Arc<str>,
+    pub(super) hands: Arc<Semaphore>,
+    pub(super) waiting: AtomicUsize,
+    pub(super) queue: usize,
+    pub(super) tasks: TaskTracker,
+}
+
+/// One operation.
+pub(super) struct Operation {
+    pub(super) name: Arc<str>,
+    pub(super) inner: OperationService,
+    pub(super) stats: Stats,
+}
+
+/// What `$SRV.STATS` shows.
+#[derive(Default)]
+pub(super) struct Stats {
+    pub(super) requests: AtomicU64,
+    pub(super) errors: AtomicU64,
+    pub(super) nanos: AtomicU64,
+    pub(super) panics: AtomicU64,
+    pub(super) shed: AtomicU64,
+}
+
+/// Takes requests until `stop`; then reads what the server had already sent, so that nothing accepted is dropped.
+pub(super) async fn serve(
+    shop: Arc<Shop>,
+    operation: Arc<Operation>,
+    mut subscription: Subscription,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            message = subscription.next() => match message {
+                Some(message) => admit(&shop, &operation, message),
+                None => return,
+            },
+            () = stop.cancelled() => break,
+        }
+    }
+    subscription.drain().await;
+    while let Some(message) = subscription.next_drained().await {
+        admit(&shop, &operation, message);
+    }
+}
+
+fn admit(shop: &Arc<Shop>, operation: &Arc<Operation>, message: Message) {
+    let (shop, operation) = (shop.clone(), operation.clone());
+    operation.stats.requests.fetch_add(1, Ordering::Relaxed);
+    let deadline = deadline(&message);
+    if let Ok(hand) = shop.hands.clone().try_acquire_owned() {
+        shop.tasks.clone().spawn(async move { work(&shop, &operation, message, deadline, hand).await });
+        return;
+    }
+    if shop.waiting.fetch_add(1, Ordering::Relaxed) >= shop.queue {
+        shop.waiting.fetch_sub(1, Ordering::Relaxed);
+        operation.stats.shed.fetch_add(1, Ordering::Relaxed);
+        shop.tasks.clone().spawn(async move {
+            let problem = Problem::new(503, "overloaded", "the service is overloaded").retriable();
+            reply(&shop, &operation, &message, Answer::problem(problem, wanted(&message))).await;
+        });
+        return;
+    }
+    shop.tasks.clone().spawn(async move {
+        let hand = shop.hands.clone().acquire_owned().await;
+        shop.waiting.fetch_sub(1, Ordering::Relaxed);
+        // The semaphore is never closed; if it were, the request would be answered by the caller's own deadline.
+        if let Ok(hand) = hand {
+            work(&shop, &operation, message, deadline, hand).await;
+        }
+    });
+}
+
+async fn work(
+    shop: &Shop,
+    operation: &Operation,
+    message: Message,
+    deadline: Deadline,
+    _hand: OwnedSemaphorePermit,
+) {
+    if deadline.has_passed() {
+        // Nobody waits for this any more and nothing was begun, so nothing is begun.
+        return reply(shop, operation, &message, late(&message)).await;
+    }
+    let began = Instant::now();
+    let tracer = shop.bus.tracer();
+    let name = || format!("{}/{}", shop.service, operation.name);
+    let span = tracer
+        .span(name, SpanKind::Server, message.trace())
+        .with("rpc.system", || "sinew".into())
+        .with("messaging.destination.name", || message.subject().to_owned());
+    let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
+    let answer = run(operation, message.clone(), ctx, deadline).await;
+    operation.stats.nanos.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    match &answer.problem {
+        Some(problem) => span.fail(problem.to_string()),
+        None => drop(span),
+    }
+    reply(shop, operation, &message, answer).await;
+}
+
+/// Runs layers and handler, bounded by the deadline, with panics caught.
+async fn run(operation: &Operation, message: Message, ctx: Ctx, deadline: Deadline) -> Answer {
+    let to = wanted(&message);
+    let invocation = Invocation { operation: operation.name.clone(), message: message.clone(), ctx };
+    let running = AssertUnwindSafe(operation.inner.clone().oneshot(invocation)).catch_unwind();
+    let outcome = match deadline.remaining() {
+        Some(left) => tokio::time::timeout(left, running).await,
+        None => Ok(running.await),
+    };
+    match outcome {
+        Err(_) => late(&message),
+        // The runtime may finish both at once; a reply that would leave after the deadline is not a success.
+        Ok(_) if deadline.has_passed() => late(&message),
+        Ok(Ok(Ok(answer))) => answer,
+        Ok(Ok(Err(error))) => Answer::problem(layer_problem(&operation.name, error), to),
+        Ok(Err(panic)) => {
+            operation.stats.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(operation = %operation.name, panic = panic_text(&panic), "a handler panicked");
+            Answer::problem(Problem::new(500, "internal", "internal error"), to)
+        }
+    }
+}
+
+async fn reply(shop: &Shop, operation: &Operation, message: &Message, mut answer: Answer) {
+    if answer.problem.is_some() {
+        operation.stats.errors.fetch_add(1, Ordering::Relaxed);
+    }
+    let Some(to) = message.reply_to() else { return };
+    if answer.payload.len() > shop.bus.max_payload() {
+        tracing::error!(operation = %operation.name, bytes = answer.payload.len(), "a reply is too large for the bus");
+        let problem = Problem::new(502, "reply-too-large", "the reply is larger than the bus takes");
+        answer = Answer::problem(problem, wanted(message));
+    }
+    if let Err(error) = shop.bus.publish(to, &answer.headers, answer.payload).await {
+        tracing::warn!(operation = %operation.name, %error, "a reply could not be sent");
+    }
+}
+
+fn deadline(message: &Message) -> Deadline {
+    let budget = message.header(header::TIMEOUT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    budget.map_or(Deadline::NONE, Deadline::after)
+}
+
+fn wanted(message: &Message) -> ContentType {
+    crate::routes::codecs(message).map_or(ContentType::Json, |(_, to)| to)
+}
+
+fn late(message: &Message) -> Answer {
+    let problem = Problem::new(504, "deadline-exceeded", "the caller's deadline passed before the work was done");
+    Answer::problem(problem, wanted(message))
+}
+
+fn layer_problem(operation: &str, error: BoxError) -> Problem {
+    match error.downcast::<Problem>() {
+        Ok(problem) => *problem,
+        Err(error) => {
+            tracing::warn!(operation, %error, "a layer refused a request");
+            Problem::new(503, "refused-by-layer", "the service cannot take the request now").retriable()
+        }
+    }
+}
+
+pub(crate) fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,123 @@
+//! A service at work, and the order in which it stops: take nothing new, finish what runs, flush, tell.
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{service_fn, util::BoxCloneSyncService};
+
+use super::{
+    BoxError, Invocation, OperationService, Service,
+    discovery::Discovery,
+    operation::{self, Operation, Shop, Stats},
+};
+use crate::{
+    Bus, Error,
+    catalogue::Catalogue,
+    group::Health,
+    routes::Endpoint,
+};
+
+/// A started service. Call [`Running::drain`] before the process ends.
+#[must_use = "a service that is not drained loses the requests in its hands"]
+pub struct Running {
+    name: String,
+    bus: Bus,
+    stop: CancellationToken,
+    /// Readers of subscriptions and groups.
+    readers: TaskTracker,
+    /// Requests in work.
+    work: TaskTracker,
+    groups: Vec<Health>,
+    drain: std::time::Duration,
+}
+
+pub(super) async fn start<S>(service: Service<S>, bus: Bus) -> Result<Running, Error>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let descriptor = service.describe();
+    let (stop, readers, work) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+    let shop = Arc::new(Shop {
+        bus: bus.clone(),
+        service: service.name.as_str().into(),
+        hands: Arc::new(Semaphore::new(service.concurrency)),
+        waiting: AtomicUsize::new(0),
+        queue: service.queue,
+        tasks: work.clone(),
+    });
+    let mut operations = Vec::new();
+    for route in &service.routes {
+        let inner = layered(&route.endpoint, &service);
+        let name = route.descriptor.name.as_str().into();
+        let operation = Arc::new(Operation { name, inner, stats: Stats::default() });
+        let subscription = bus.subscribe(&route.descriptor.subject, Some(&service.name)).await?;
+        readers.spawn(operation::serve(shop.clone(), operation.clone(), subscription, stop.clone()));
+        operations.push(operation);
+    }
+    let discovery = Discovery::open(&bus, descriptor.clone(), operations).await?;
+    readers.spawn(discovery.run(stop.clone()));
+    let mut groups = Vec::new();
+    if !service.groups.is_empty() {
+        crate::publish::ensure_streams(&bus).await?;
+    }
+    for group in &service.groups {
+        groups.push(group.start(&bus, &shop.service, service.state.clone(), &readers, &stop).await?);
+    }
+    bus.barrier().await?;
+    announce(&bus, &descriptor).await;
+    tracing::info!(service = descriptor.name, version = descriptor.version, "serving");
+    Ok(Running { name: service.name, bus, stop, readers, work, groups, drain: service.drain })
+}
+
+impl Running {
+    /// Says whether everything works: the connection is up and every consumer group hears from the server.
+    pub fn is_ready(&self) -> bool {
+        self.bus.is_connected() && self.groups.iter().all(Health::is_alive)
+    }
+
+    /// Stops taking requests and events, finishes what is in work, sends what is queued; bounded in time.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        self.readers.close();
+        self.work.close();
+        let finish = async {
+            // Readers first: they may still hand out what the server had already sent.
+            self.readers.wait().await;
+            self.work.wait().await;
+        };
+        if tokio::time::timeout(self.drain, finish).await.is_err() {
+            let left = self.work.len();
+            tracing::warn!(service = self.name, left, "draining took too long: requests in work are abandoned");
+        }
+        if let Err(error) = self.bus.barrier().await {
+            tracing::warn!(service = self.name, %error, "the last replies may not have left");
+        }
+        tracing::info!(service = self.name, "drained");
+    }
+}
+
+/// Tells the catalogue. A service works without it, so a failure is a warning.
+async fn announce(bus: &Bus, descriptor: &sinew_wire::ServiceDescriptor) {
+    let told = async { Catalogue::open(bus).await?.announce(descriptor).await };
+    if let Err(error) = told.await {
+        tracing::warn!(service = descriptor.name, %error, "the contract could not be put into the catalogue");
+    }
+}
+
+fn layered<S>(endpoint: &Arc<dyn Endpoint<S>>, service: &Service<S>) -> OperationService
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let (endpoint, state) = (endpoint.clone(), service.state.clone());
+    let innermost = service_fn(move |invocation: Invocation| -> BoxFuture<'static, Result<_, BoxError>> {
+        let answer = endpoint.invoke(invocation.message, invocation.ctx, state.clone());
+        Box::pin(async move { Ok(answer.await) })
+    });
+    let mut layered = BoxCloneSyncService::new(innermost);
+    for layer in service.layers.iter().rev() {
+        layered = layer(layered);
+    }
+    layered
+}

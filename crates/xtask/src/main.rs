@@ -1,0 +1,55 @@
+//! Repository chores, run as `cargo xtask <task>`. This file only picks the task.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its terminal")]
+
+mod check;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Repository chores.
+
+Usage: cargo xtask <task>
+
+Tasks:
+  check    Runs what a change must pass before review: fmt, clippy and tidy
+  tidy     Checks the rules of this repository that no other tool checks
+  help     Prints this text
+";
+
+/// What a task ends with: success, or what went wrong in words.
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Outcome {
+    match arguments {
+        ["check"] => check::run(&root()),
+        ["tidy"] => tidy::run(&root()),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        [task, ..] => {
+            Err(format!("cannot run `{}`: no task `{task}` takes that\n\n{HELP}", arguments.join(" ")))
+        }
+    }
+}
+
+/// Returns the root of the repository; cargo tells a program it runs where its package is.
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let root = package.as_deref().and_then(|package| package.ancestors().nth(2));
+    root.map_or_else(|| PathBuf::from("."), PathBuf::from)
+}

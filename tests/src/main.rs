@@ -1,0 +1,13 @@
+//! Integration tests of every role against real nats-servers, in one binary. Modules in reading order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking, in its helpers too"
+)]
+
+mod harness;
+
+mod broker;
