@@ -52,7 +52,8 @@ pub(crate) fn each_key(
 
 /// Returns the place to point at when a key is missing: the attribute, or `otherwise` where there is none.
 pub(crate) fn span_of(attributes: &[Attribute], name: &str, otherwise: Span) -> Span {
-    attributes.iter().find(|attribute| attribute.path().is_ident(name)).map_or(otherwise, Spanned::span)
+    let attribute = attributes.iter().find(|attribute| attribute.path().is_ident(name));
+    attribute.map_or(otherwise, |attribute| attribute.path().span())
 }
 
 /// Reads the value of a key into `slot`.

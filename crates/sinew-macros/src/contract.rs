@@ -110,7 +110,8 @@ impl Parse for Operation {
         let attributes = input.call(Attribute::parse_outer)?;
         let method: Ident = input.call(Ident::parse_any)?;
         if !input.peek(Token![:]) {
-            return Err(input.error(format!("the request type is missing: write `{method}: TheRequest`")));
+            let message = format!("the request type is missing: write `{method}: TheRequest`");
+            return Err(syn::Error::new(method.span(), message));
         }
         input.parse::<Token![:]>()?;
         Ok(Self { attributes, method, request: input.parse()? })

@@ -76,6 +76,7 @@ impl ToTokens for Event {
         let address = format!("evt.{name}");
         let kind = format!("{name}.v{version}");
         tokens.extend(quote! {
+            #[diagnostic::do_not_recommend]
             #[automatically_derived]
             impl ::sinew::__private::Event for #ident {
                 const NAME: &'static str = #name;
@@ -84,13 +85,17 @@ impl ToTokens for Event {
                 const TYPE: &'static str = #kind;
 
                 fn descriptor() -> ::sinew::__private::EventDescriptor {
-                    ::sinew::__private::EventDescriptor {
-                        name: ::std::string::String::from(#name),
-                        subject: ::std::string::String::from(#address),
-                        version: #version,
-                        description: ::std::string::String::from(#description),
-                        schema: ::sinew::__private::schema_of::<Self>(),
+                    // Generic, so that a type without a schema is reported once: where it is declared.
+                    fn describe<E: ::sinew::__private::Event>() -> ::sinew::__private::EventDescriptor {
+                        ::sinew::__private::EventDescriptor {
+                            name: ::std::string::String::from(E::NAME),
+                            subject: ::std::string::String::from(E::SUBJECT),
+                            version: E::VERSION,
+                            description: ::std::string::String::from(#description),
+                            schema: ::sinew::__private::schema_of::<E>(),
+                        }
                     }
+                    describe::<Self>()
                 }
             }
         });

@@ -32,7 +32,11 @@ use proc_macro::TokenStream;
 /// | `body = "input"` | the field that takes the whole HTTP body; without it the body's members are the fields |
 /// | `status = 201` | HTTP status of a success, 200 to 299 |
 ///
-/// ```ignore
+/// ```
+/// # use sinew::{Problem, Request};
+/// # use {schemars::JsonSchema, serde::{Deserialize, Serialize}};
+/// # #[derive(Serialize, Deserialize, JsonSchema)] struct Order;
+/// # #[derive(Debug, Problem)] enum OrderError {}
 /// /// Places an order.
 /// #[derive(Request, Serialize, Deserialize, JsonSchema)]
 /// #[sinew(subject = "orders.place", reply = Order, error = OrderError, idempotent, http = "POST /orders")]
@@ -40,6 +44,8 @@ use proc_macro::TokenStream;
 ///     sku: String,
 ///     quantity: u32,
 /// }
+///
+/// assert_eq!(PlaceOrder::SUBJECT, "svc.orders.place");
 /// ```
 #[proc_macro_derive(Request, attributes(sinew))]
 pub fn request(input: TokenStream) -> TokenStream {
@@ -56,13 +62,17 @@ pub fn request(input: TokenStream) -> TokenStream {
 /// | `subject = "orders.placed"` | domain and event, required; published to `evt.orders.placed` |
 /// | `version = 1` | version of the schema, from 1; 1 where nothing is said |
 ///
-/// ```ignore
+/// ```
+/// # use sinew::Event;
+/// # use {schemars::JsonSchema, serde::{Deserialize, Serialize}};
 /// /// An order was accepted.
 /// #[derive(Event, Serialize, Deserialize, JsonSchema)]
 /// #[sinew(subject = "orders.placed", version = 1)]
 /// struct OrderPlaced {
 ///     id: String,
 /// }
+///
+/// assert_eq!(OrderPlaced::TYPE, "orders.placed.v1");
 /// ```
 #[proc_macro_derive(Event, attributes(sinew))]
 pub fn event(input: TokenStream) -> TokenStream {
@@ -87,7 +97,8 @@ pub fn event(input: TokenStream) -> TokenStream {
 /// An enum with a transparent variant is also made from a `sinew::Problem` and from the error of any call, so that
 /// `?` hands on what another service answered.
 ///
-/// ```ignore
+/// ```
+/// # use sinew::{Problem, ServiceError};
 /// #[derive(Debug, Problem)]
 /// enum OrderError {
 ///     /// Out of stock.
@@ -98,6 +109,8 @@ pub fn event(input: TokenStream) -> TokenStream {
 ///     #[problem(transparent)]
 ///     Other(sinew::Problem),
 /// }
+///
+/// assert_eq!(OrderError::OutOfStock { sku: "tea".into() }.to_problem().code, "out-of-stock");
 /// ```
 ///
 /// A problem is recognised by its code. Its other members are taken from the declaration, so a transparent variant
@@ -115,7 +128,18 @@ pub fn problem(input: TokenStream) -> TokenStream {
 ///
 /// Every request has to belong to the service, and the version has to be a semantic version.
 ///
-/// ```ignore
+/// ```
+/// # use sinew::{Request, Service, contract};
+/// # use {schemars::JsonSchema, serde::{Deserialize, Serialize}};
+/// # #[derive(Request, Serialize, Deserialize, JsonSchema)]
+/// # #[sinew(subject = "orders.place", reply = u32)]
+/// # pub struct PlaceOrder {}
+/// # #[derive(Request, Serialize, Deserialize, JsonSchema)]
+/// # #[sinew(subject = "orders.get", reply = u32)]
+/// # pub struct GetOrder {}
+/// # async fn place(_: PlaceOrder) -> Result<u32, sinew::Problem> { Ok(1) }
+/// # async fn get(_: GetOrder) -> Result<u32, sinew::Problem> { Ok(1) }
+/// # let state = ();
 /// contract! {
 ///     /// Takes orders and knows what became of them.
 ///     pub Orders = "orders" @ "1.2.0" {
@@ -124,7 +148,7 @@ pub fn problem(input: TokenStream) -> TokenStream {
 ///     }
 /// }
 ///
-/// Service::new("orders", state).serve(Orders, |orders| orders.place(place).get(get))
+/// let service = Service::new("orders", state).serve(Orders, |orders| orders.place(place).get(get));
 /// ```
 #[proc_macro]
 pub fn contract(input: TokenStream) -> TokenStream {

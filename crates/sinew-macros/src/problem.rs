@@ -17,7 +17,8 @@ mod expansion;
 struct Problem {
     ident: Ident,
     declared: Vec<Declared>,
-    transparent: Option<Transparent>,
+    /// The variant that carries problems declared elsewhere.
+    transparent: Option<Ident>,
 }
 
 /// A variant that is one problem of its own.
@@ -37,12 +38,6 @@ enum Members {
     Detail,
     /// Named fields: extension members, except a `detail`.
     Named(Vec<Ident>),
-}
-
-/// The variant that carries problems declared elsewhere.
-struct Transparent {
-    ident: Ident,
-    holds: Type,
 }
 
 /// What stands in `#[problem(..)]`, before anything is checked.
@@ -82,9 +77,9 @@ impl Problem {
         for variant in &data.variants {
             let Some(keys) = mistakes.check(Keys::read(variant)) else { continue };
             if keys.transparent {
-                let Some(transparent) = mistakes.check(Transparent::read(variant, &keys)) else { continue };
-                if let Some(first) = self.transparent.replace(transparent) {
-                    let message = format!("`{}` is transparent already: one variant can be", first.ident);
+                let Some(ident) = mistakes.check(transparent(variant, &keys)) else { continue };
+                if let Some(first) = self.transparent.replace(ident) {
+                    let message = format!("`{first}` is transparent already: leave one such variant");
                     mistakes.at(variant.ident.span(), message);
                 }
             } else if let Some(declared) = Declared::read(variant, &keys, mistakes) {
@@ -155,7 +150,7 @@ impl Members {
         match &variant.fields {
             syn::Fields::Unit => Ok(Self::None),
             syn::Fields::Unnamed(fields) => match fields.unnamed.first() {
-                Some(field) if fields.unnamed.len() == 1 && is_string(&field.ty) => Ok(Self::Detail),
+                Some(field) if fields.unnamed.len() == 1 && is_named(&field.ty, "String") => Ok(Self::Detail),
                 _ => {
                     let message = "unnamed data is one `String`, the detail: name the fields to send more";
                     Err(syn::Error::new(fields.span(), message))
@@ -172,26 +167,24 @@ impl Members {
     }
 }
 
-impl Transparent {
-    fn read(variant: &Variant, keys: &Keys) -> syn::Result<Self> {
-        if keys.status.is_some() || keys.code.is_some() || keys.title.is_some() || keys.retry {
-            let place = attributes::span_of(&variant.attrs, "problem", variant.ident.span());
-            return Err(syn::Error::new(
-                place,
-                "`transparent` stands alone: the problem inside says all the rest",
-            ));
+fn transparent(variant: &Variant, keys: &Keys) -> syn::Result<Ident> {
+    if keys.status.is_some() || keys.code.is_some() || keys.title.is_some() || keys.retry {
+        let place = attributes::span_of(&variant.attrs, "problem", variant.ident.span());
+        return Err(syn::Error::new(
+            place,
+            "`transparent` stands alone: the problem inside says all the rest",
+        ));
+    }
+    match &variant.fields {
+        syn::Fields::Unnamed(fields)
+            if fields.unnamed.len() == 1 && is_named(&fields.unnamed[0].ty, "Problem") =>
+        {
+            Ok(variant.ident.clone())
         }
-        match &variant.fields {
-            syn::Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
-                Ok(Self { ident: variant.ident.clone(), holds: fields.unnamed[0].ty.clone() })
-            }
-            _ => {
-                let message = format!(
-                    "a transparent variant holds a problem: write `{}(sinew::Problem)`",
-                    variant.ident
-                );
-                Err(syn::Error::new(variant.ident.span(), message))
-            }
+        _ => {
+            let message =
+                format!("a transparent variant holds a problem: write `{}(sinew::Problem)`", variant.ident);
+            Err(syn::Error::new(variant.ident.span(), message))
         }
     }
 }
@@ -227,7 +220,7 @@ fn check_member(ident: &Ident, ty: &Type) -> syn::Result<()> {
         let message = format!("every problem has a member `{name}` of its own: give the field another name");
         return Err(syn::Error::new(ident.span(), message));
     }
-    if name == DETAIL && !is_string(ty) {
+    if name == DETAIL && !is_named(ty, "String") {
         let message =
             "`detail` is the problem's text for people: make it a `String`, or give it another name";
         return Err(syn::Error::new(ty.span(), message));
@@ -235,9 +228,10 @@ fn check_member(ident: &Ident, ty: &Type) -> syn::Result<()> {
     Ok(())
 }
 
-fn is_string(ty: &Type) -> bool {
+/// Says whether `ty` is a path that ends in `name`; a macro cannot look through an alias.
+fn is_named(ty: &Type, name: &str) -> bool {
     let Type::Path(path) = ty else { return false };
-    path.path.segments.last().is_some_and(|last| last.ident == "String" && last.arguments.is_none())
+    path.path.segments.last().is_some_and(|last| last.ident == name && last.arguments.is_none())
 }
 
 #[cfg(test)]
@@ -270,7 +264,7 @@ mod tests {
         let texts = problem.declared.iter().map(|one| (one.code.as_str(), one.title.as_str(), one.retry));
         let expected = [("out-of-stock", "out of stock", false), ("closed", "The shop is closed", true)];
         assert_eq!(texts.collect::<Vec<_>>(), expected);
-        assert_eq!(problem.transparent.unwrap().ident, "Other");
+        assert_eq!(problem.transparent.unwrap(), "Other");
     }
 
     #[test]

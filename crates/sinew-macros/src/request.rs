@@ -133,6 +133,8 @@ impl ToTokens for Request {
         let address = format!("svc.{service}.{operation}");
         let http = optional(self.http.as_ref());
         tokens.extend(quote! {
+            // Other requests are no help to somebody who lacks one: errors should not list them.
+            #[diagnostic::do_not_recommend]
             #[automatically_derived]
             impl ::sinew::__private::Request for #ident {
                 type Reply = #reply;
@@ -143,16 +145,20 @@ impl ToTokens for Request {
                 const IDEMPOTENT: bool = #idempotent;
 
                 fn descriptor() -> ::sinew::__private::OperationDescriptor {
-                    ::sinew::__private::OperationDescriptor {
-                        name: ::std::string::String::from(#operation),
-                        subject: ::std::string::String::from(#address),
-                        description: ::std::string::String::from(#description),
-                        idempotent: #idempotent,
-                        http: #http,
-                        request: ::sinew::__private::schema_of::<Self>(),
-                        reply: ::sinew::__private::schema_of::<#reply>(),
-                        errors: <#error as ::sinew::__private::ServiceError>::declared(),
+                    // Generic, so that a type without a schema is reported once: where it is declared.
+                    fn describe<R: ::sinew::__private::Request>() -> ::sinew::__private::OperationDescriptor {
+                        ::sinew::__private::OperationDescriptor {
+                            name: ::std::string::String::from(R::OPERATION),
+                            subject: ::std::string::String::from(R::SUBJECT),
+                            description: ::std::string::String::from(#description),
+                            idempotent: R::IDEMPOTENT,
+                            http: #http,
+                            request: ::sinew::__private::schema_of::<R>(),
+                            reply: ::sinew::__private::schema_of::<R::Reply>(),
+                            errors: <R::Error as ::sinew::__private::ServiceError>::declared(),
+                        }
                     }
+                    describe::<Self>()
                 }
             }
         });

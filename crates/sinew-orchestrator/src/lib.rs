@@ -1,1 +1,94 @@
-//! Placeholder while the crate is founded.
+//! Runs workflows durably: shard logs on JetStream around the pure engine of `sinew-workflow`.
+//!
+//! Each shard is one task that owns the state of all its instances and one log. Whatever it learns — starts, replies,
+//! timers, cancels — the engine turns into entries; entries gather while an append is in flight and leave together
+//! with the next one. Nothing an entry causes leaves the process before the server has acknowledged it. A new owner
+//! folds the log, asks the states what is due, and goes on.
+//!
+//! *Invariant*: two owners never both append. Every append names the sequence it expects to be the last one; a lease
+//! only decides who tries.
+//!
+//! ```no_run
+//! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
+//! let bus = sinew::Bus::connect(sinew::Config::default()).await?;
+//! let orchestrator = sinew_orchestrator::start(sinew_orchestrator::Config::default(), bus.clone()).await?;
+//! sinew::shutdown::requested().await;
+//! orchestrator.drain().await;
+//! bus.close().await;
+//! # Ok(()) }
+//! ```
+
+mod calls;
+mod config;
+mod definitions;
+mod directory;
+mod error;
+mod history;
+mod journal;
+mod lease;
+mod owner;
+mod record;
+mod router;
+mod service;
+mod shard;
+mod spans;
+mod view;
+
+use std::sync::Arc;
+
+use sinew::{Bus, Running as Served};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use config::Config;
+pub use error::{Error, Kind};
+pub use journal::{Appended, Journal, JournalError, MemoryJournal};
+
+use crate::{definitions::Definitions, directory::Directory, router::Router};
+
+/// A started orchestrator. Call [`Running::drain`] before the process ends.
+#[must_use = "an orchestrator that is not drained leaves its leases to expire"]
+pub struct Running {
+    service: Served,
+    router: Arc<Router>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Starts the orchestrator on `bus`: creates its streams, takes what shards it can get, serves `svc.workflow.*`.
+///
+/// # Errors
+/// [`Kind::Config`] for an unusable setting, [`Kind::Bus`] when the server refuses streams or buckets.
+pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
+    config.validate()?;
+    history::ensure_stream(&bus, &config).await?;
+    journal::ensure_stream(&bus, &config).await?;
+    sinew::ensure_streams(&bus).await?;
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let definitions = Definitions::open(&bus, &tasks, &stop).await?;
+    let directory = Directory::open(&bus, &tasks, &stop).await?;
+    let router = Arc::new(Router::new(bus.clone(), &config));
+    let parts = owner::Parts { bus: bus.clone(), config, definitions: definitions.clone(), directory };
+    for shard in router.shards() {
+        tasks.spawn(owner::run(parts.clone(), shard, router.clone(), stop.clone()));
+    }
+    let service = service::start(&bus, router.clone(), definitions).await?;
+    Ok(Running { service, router, stop, tasks })
+}
+
+impl Running {
+    /// Says whether starts are taken: the service answers, and each shard has an owner somewhere.
+    pub fn is_ready(&self) -> bool {
+        self.service.is_ready() && self.router.is_ready()
+    }
+
+    /// Stops taking requests, lets each shard finish its last append, gives the leases back.
+    ///
+    /// Calls in flight are left: their outcome is unknown to us, and the next owner repeats them with the same key.
+    pub async fn drain(self) {
+        // Shards end first: whoever waits for a result is told that the work goes on, instead of holding the drain up.
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.service.drain().await;
+    }
+}

@@ -1,18 +1,274 @@
 //! `decide` and `run`: from an input to the entries it causes.
-use crate::{Definition, Entry, Error, Input, State};
+//!
+//! A [`Driver`] works on a copy of the state. Whatever it finds out becomes an entry, and the entry is applied before the
+//! next question is asked: so the engine never knows anything the log does not, and recovery is the same code as running.
+
+mod catch;
+mod enter;
+mod env;
+mod key;
+mod kinds;
+mod leave;
+mod undo;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::entry::{Answer, Decided, Fact, Part, Started, Timer, Trigger};
+use crate::language::plan;
+use crate::state::{Frame, Work};
+use crate::{Decision, Definition, Entry, Error, Fault, Input, Operate, Outcome, State, Status, TaskId, Timestamp, apply};
+use env::Env;
+
+/// How many things may follow from one input: jumps backwards could otherwise go on forever.
+const MAX_TRANSITIONS: u32 = 20_000;
+/// How many tasks an instance may start: its timeline is part of its state.
+const MAX_STEPS: u32 = 20_000;
 
 /// Decides what follows from an input, without changing the state.
 ///
-/// # Errors
-/// See [`Error`].
-pub fn decide(_definition: &Definition, _state: &State, _input: &Input) -> Result<Vec<Entry>, Error> {
-    Ok(Vec::new())
-}
-
-/// Decides what follows from an input and applies it. Leaves the state untouched on an error.
+/// Stale and repeated inputs decide nothing. Deciding twice decides the same.
 ///
 /// # Errors
-/// See [`Error`].
+/// [`Error::NotStarted`], [`Error::AlreadyStarted`], [`Error::WrongDefinition`] and [`Error::NotRunnable`] when the input
+/// does not fit; [`Error::NotStuck`] when an operator has nothing to decide about.
+pub fn decide(definition: &Definition, state: &State, input: &Input) -> Result<Vec<Entry>, Error> {
+    Driver::drive(definition, state, input).map(|driver| driver.entries)
+}
+
+/// Decides what follows from an input and applies it.
+///
+/// The entries belong together: store them as one, then do [`State::effects`]. On an error the state is as it was.
+///
+/// # Errors
+/// As [`decide`].
 pub fn run(definition: &Definition, state: &mut State, input: Input) -> Result<Vec<Entry>, Error> {
-    decide(definition, state, &input)
+    let driver = Driver::drive(definition, state, &input)?;
+    *state = driver.state;
+    Ok(driver.entries)
+}
+
+/// One input on its way through an instance.
+struct Driver<'d> {
+    definition: &'d Definition,
+    state: State,
+    entries: Vec<Entry>,
+    at: Timestamp,
+    /// What follows next, the last first.
+    todo: Vec<Todo>,
+    transitions: u32,
+}
+
+/// Something that follows from what was found out. The tasks named may be gone by the time it is done.
+enum Todo {
+    /// Start a task inside another.
+    Enter { parent: TaskId, task: plan::Id, branch: Option<u32> },
+    /// A task has its output, or leaves what it has at hand.
+    Finish { task: TaskId, output: Option<Arc<Value>>, then: Option<plan::Then>, chosen: Option<Arc<str>> },
+    /// A task raises an error.
+    Fail { task: TaskId, fault: Fault },
+    /// A task inside another is over.
+    Next { parent: TaskId, after: plan::Id, then: plan::Then },
+}
+
+/// Why something could not begin: an error of the workflow, or of the engine.
+enum Stop {
+    Fault(Fault),
+    Engine(Error),
+}
+
+impl<'d> Driver<'d> {
+    fn drive(definition: &'d Definition, state: &State, input: &Input) -> Result<Self, Error> {
+        let at = input.at();
+        let mut driver =
+            Self { definition, state: state.clone(), entries: Vec::new(), at, todo: Vec::new(), transitions: 0 };
+        driver.take(input)?;
+        driver.settle()?;
+        Ok(driver)
+    }
+
+    fn take(&mut self, input: &Input) -> Result<(), Error> {
+        if let Input::Start { id, input, trace, .. } = input {
+            return self.start(id, input, trace.clone());
+        }
+        if !self.state.is_started() {
+            return Err(Error::NotStarted);
+        }
+        self.check_definition()?;
+        if self.state.is_closed() {
+            return if matches!(input, Input::Operator { .. }) { Err(Error::NotStuck) } else { Ok(()) };
+        }
+        match input {
+            Input::Start { .. } => Ok(()),
+            Input::Reply { task, attempt, outcome, .. } => self.reply(*task, *attempt, outcome),
+            Input::Timer { task, timer, .. } => self.timer(*task, *timer),
+            Input::Cancel { reason, .. } => self.cancel(reason.as_deref()),
+            Input::Operator { action, who, why, .. } => self.operate(action, who, why),
+        }
+    }
+
+    /// Works off what follows until the instance waits for something.
+    fn settle(&mut self) -> Result<(), Error> {
+        while let Some(todo) = self.todo.pop() {
+            self.transitions += 1;
+            let undoing = self.state.recovery.is_some();
+            if self.transitions > MAX_TRANSITIONS || self.state.next_task > MAX_STEPS && !undoing {
+                self.todo.clear();
+                self.overrun()?;
+                continue;
+            }
+            match todo {
+                Todo::Enter { parent, task, branch } => self.enter(parent, task, branch)?,
+                Todo::Finish { task, output, then, chosen } => self.finish(task, output, then, chosen)?,
+                Todo::Fail { task, fault } => self.fail(task, fault)?,
+                Todo::Next { parent, after, then } => self.next(parent, after, then)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, id: &str, input: &Value, trace: Option<String>) -> Result<(), Error> {
+        if self.state.is_started() {
+            let running = self.state.id.clone();
+            return if running == id { Ok(()) } else { Err(Error::AlreadyStarted { id: running }) };
+        }
+        self.definition.runnable().map_err(Error::NotRunnable)?;
+        let input = Arc::new(input.clone());
+        let plan = &self.definition.plan;
+        let env = Env::starting(self, id, &input);
+        let prepared = Self::filtered(&plan.input, "workflow input", &input, &env);
+        let timeout = plan.timeout.as_ref().map(|length| env.length(length, &input)).transpose();
+        let deadline = timeout.clone().ok().flatten().map(|millis| Timer { number: 0, at: self.at.after(millis) });
+        let data = prepared.clone().map_or(crate::entry::Data::Same, |data| crate::entry::Data::unless(data, &input));
+        self.record(Fact::Started(Box::new(Started {
+            id: id.to_owned(),
+            workflow: self.definition.reference().clone(),
+            input,
+            data,
+            trace,
+            deadline,
+            saga: self.definition.is_saga,
+        })))?;
+        match prepared.and_then(|_| timeout) {
+            Ok(_) => self.begin_part(TaskId::WORKFLOW),
+            Err(fault) => self.end_faulted(Trigger::Fault, fault),
+        }
+    }
+
+    fn reply(&mut self, task: TaskId, attempt: u32, outcome: &Outcome) -> Result<(), Error> {
+        let frame = self.state.frames.get(&task);
+        if !frame.is_some_and(|frame| frame.work != Work::None && frame.attempts == attempt) {
+            return Ok(());
+        }
+        let outcome = Answer::from(outcome.clone());
+        self.record(Fact::Answered { task, attempt, outcome: outcome.clone() })?;
+        self.todo.push(match outcome {
+            Answer::Completed(_) => Todo::finish(task, None),
+            Answer::Refused(fault) | Answer::NotSent(fault) | Answer::Unknown(fault) => Todo::Fail { task, fault },
+        });
+        Ok(())
+    }
+
+    fn timer(&mut self, task: TaskId, number: u32) -> Result<(), Error> {
+        let due = |timer: Option<Timer>| timer.is_some_and(|timer| timer.number == number);
+        if task == TaskId::WORKFLOW && self.state.recovery.as_ref().is_some_and(|recovery| due(recovery.timer)) {
+            return self.give_up();
+        }
+        let Some(frame) = self.state.frames.get(&task) else { return Ok(()) };
+        if due(frame.timeout) {
+            let fault = Fault::timeout(format!("`{}` did not end in time", frame.name));
+            return match task {
+                TaskId::WORKFLOW => self.end_faulted(Trigger::Timeout, Fault::timeout("the workflow did not end in time")),
+                _ => self.fail(task, fault),
+            };
+        }
+        if !due(frame.timer) {
+            return Ok(());
+        }
+        match (frame.undoes, frame.part) {
+            (Some(of), _) => self.run_undo(task, of, frame.attempts + 1),
+            (None, Part::Pause(times)) => self.try_again(task, times),
+            (None, _) if self.is_trying(frame) => self.attempt_expired(task),
+            (None, _) => self.finish(task, None, None, None),
+        }
+    }
+
+    fn cancel(&mut self, reason: Option<&str>) -> Result<(), Error> {
+        if self.state.status() != Status::Running {
+            return Ok(());
+        }
+        self.end_faulted(Trigger::Cancel, Fault::cancelled(reason.unwrap_or_default()))
+    }
+
+    fn operate(&mut self, action: &Operate, who: &str, why: &str) -> Result<(), Error> {
+        let of = self.stuck().ok_or(Error::NotStuck)?;
+        let (decided, value) = match action {
+            Operate::Retry => (Decided::Retry, None),
+            Operate::Skip => (Decided::Skip, None),
+            Operate::Resolve(value) => (Decided::Resolve, Some(value.clone())),
+            Operate::Abandon => (Decided::Abandon, None),
+        };
+        let decision = Decision { who: who.to_owned(), why: why.to_owned(), at: self.at, value };
+        self.record(Fact::Decided { of, action: decided, decision: Box::new(decision) })?;
+        match decided {
+            Decided::Retry => self.undo_again(of),
+            Decided::Abandon => self.record(Fact::Settled { abandoned: true }),
+            Decided::Skip | Decided::Resolve => self.recover(),
+        }
+    }
+
+    /// Ends an instance, or the run of a compensation, that would go on without end.
+    fn overrun(&mut self) -> Result<(), Error> {
+        let fault = Fault::runtime(format!("more than {MAX_TRANSITIONS} steps in a row, or {MAX_STEPS} tasks; split the workflow"));
+        let undoing = self.state.frames.iter().rev().find(|(_, frame)| frame.undoes.is_some()).map(|(task, _)| *task);
+        match undoing {
+            Some(undo) => self.undo_stuck(undo, fault),
+            None => self.end_faulted(Trigger::Fault, fault),
+        }
+    }
+
+    /// Notes a fact and lets the state know.
+    fn record(&mut self, fact: Fact) -> Result<(), Error> {
+        let entry = Entry { at: self.at, fact };
+        apply(&mut self.state, &entry)?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn check_definition(&self) -> Result<(), Error> {
+        let (pinned, given) = (&self.state.workflow, self.definition.reference());
+        if pinned == given {
+            return Ok(());
+        }
+        Err(Error::WrongDefinition { pinned: pinned.clone(), given: given.clone() })
+    }
+
+    /// Finds the plan of an open task.
+    fn planned(&self, frame: &Frame) -> Result<(plan::Id, &'d plan::Task), Error> {
+        let found = self.definition.plan.find(&frame.pointer);
+        found.ok_or_else(|| Error::UnknownTask { pointer: frame.pointer.to_string() })
+    }
+
+    fn next_timer(&self, millis: u64) -> Timer {
+        Timer { number: self.state.next_timer, at: self.at.after(millis) }
+    }
+}
+
+impl Todo {
+    fn finish(task: TaskId, output: Option<Arc<Value>>) -> Self {
+        Self::Finish { task, output, then: None, chosen: None }
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
 }

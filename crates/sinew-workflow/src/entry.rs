@@ -34,7 +34,7 @@ pub(crate) enum Fact {
     Left(Box<Left>),
     Ended(Box<Ended>),
     UndoStarted(Box<UndoStarted>),
-    UndoFailed { task: TaskId, fault: Fault, timer: Option<Timer> },
+    UndoFailed(Box<UndoFailed>),
     UndoEnded { task: TaskId },
     Decided { of: TaskId, action: Decided, decision: Box<Decision> },
     GaveUp { fault: Fault },
@@ -67,9 +67,9 @@ pub(crate) struct Entered {
     pub(crate) pointer: Arc<str>,
     pub(crate) kind: Arc<str>,
     pub(crate) key: Arc<str>,
-    /// Which pass over the task this is, when loops or backward jumps make several: `#2`, `#2.1`.
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub(crate) pass: Arc<str>,
+    /// How often its list ran it before, when `then` jumps backwards.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) visit: u32,
     /// The transformed input, unless it is the parent's data as it is.
     #[serde(default, skip_serializing_if = "Data::is_same")]
     pub(crate) input: Data,
@@ -105,11 +105,13 @@ pub(crate) struct Opened {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Part {
-    /// Nothing yet, or a retry delay.
+    /// The body, for the first time.
     #[default]
-    Idle,
-    /// The body, for the n-th time: a retry of `try`, an iteration of `for`; 1 for the rest.
-    Body(u32),
+    First,
+    /// The body again, after so many times: a retry of `try`, an iteration of `for`.
+    Again(u32),
+    /// The pause before the body runs again, after so many times.
+    Pause(u32),
     /// The handler of a `catch`.
     Catch,
 }
@@ -152,6 +154,19 @@ pub(crate) struct UndoStarted {
     pub(crate) task: TaskId,
     pub(crate) of: TaskId,
     pub(crate) attempt: u32,
+}
+
+/// A run of a compensation failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UndoFailed {
+    pub(crate) task: TaskId,
+    pub(crate) fault: Fault,
+    /// When it runs again; never by itself when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timer: Option<Timer>,
+    /// Whether the others wait until an operator decided.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) park: bool,
 }
 
 /// What an attempt asks for, without its body.
@@ -226,7 +241,7 @@ impl Entry {
             Fact::Left(_) => "left",
             Fact::Ended(_) => "ended",
             Fact::UndoStarted(_) => "undo-started",
-            Fact::UndoFailed { .. } => "undo-failed",
+            Fact::UndoFailed(_) => "undo-failed",
             Fact::UndoEnded { .. } => "undo-ended",
             Fact::Decided { .. } => "decided",
             Fact::GaveUp { .. } => "gave-up",
@@ -282,4 +297,8 @@ impl From<Outcome> for Answer {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }

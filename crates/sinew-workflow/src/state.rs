@@ -90,7 +90,7 @@ pub(crate) struct Frame {
     pub(crate) name: Arc<str>,
     pub(crate) pointer: Arc<str>,
     pub(crate) key: Arc<str>,
-    pub(crate) pass: Arc<str>,
+    pub(crate) visit: u32,
     pub(crate) started_at: Timestamp,
     /// The input before `input.from`.
     pub(crate) raw: Arc<Value>,
@@ -100,10 +100,11 @@ pub(crate) struct Frame {
     /// Variables the tasks inside see.
     pub(crate) vars: BTreeMap<String, Arc<Value>>,
     pub(crate) part: Part,
-    /// How often each task inside was entered in this part, when more than once.
+    /// How often each task inside was entered in this part.
     pub(crate) visits: BTreeMap<Arc<str>, u32>,
     /// The items of a loop.
-    pub(crate) items: Arc<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) items: Option<Arc<Value>>,
     /// Which branch of a fork this is.
     pub(crate) branch: Option<u32>,
     /// The outputs of a fork's branches so far.
@@ -123,6 +124,8 @@ pub(crate) struct Frame {
     pub(crate) pivot: bool,
     /// On the frame that runs a compensation: the step it undoes.
     pub(crate) undoes: Option<TaskId>,
+    /// On the frame that runs a compensation: attempts that no longer count, since an operator asked again.
+    pub(crate) spent: u32,
     /// On the frame that runs a compensation: `$context` as it was then.
     pub(crate) context: Arc<Value>,
 }
@@ -154,7 +157,6 @@ pub(crate) struct Record {
     pub(crate) output: Arc<Value>,
     pub(crate) input: Arc<Value>,
     pub(crate) context: Arc<Value>,
-    pub(crate) pass: Arc<str>,
 }
 
 /// Undoing, once it began.

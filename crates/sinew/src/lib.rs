@@ -34,6 +34,11 @@ pub use sinew_macros::{Event, Problem, Request, contract};
 pub use sinew_wire::{Event, Problem, Request, ServiceError};
 pub use telemetry::Tracer;
 
+/// Creates an id that sorts by its time of creation: 32 hexadecimal digits.
+pub fn new_id() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}
+
 // The derives name their output `::sinew::…`, also where this crate uses them itself.
 extern crate self as sinew;
 

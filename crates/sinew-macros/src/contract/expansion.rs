@@ -43,7 +43,7 @@ impl Contract {
         let Self { attributes, visibility, ident, service, version, operations } = self;
         let Names { routes, missing, .. } = names;
         let description = attributes::first_paragraph(attributes);
-        let requests = operations.iter().map(|operation| &operation.request);
+        let requests = operations.iter().map(Operation::as_request);
         let methods = operations.iter().map(|operation| &operation.method);
         quote! {
             #(#attributes)*
@@ -61,7 +61,7 @@ impl Contract {
                         name: ::std::string::String::from(#service),
                         version: ::std::string::String::from(#version),
                         description: ::std::string::String::from(#description),
-                        operations: ::std::vec![#(<#requests as ::sinew::__private::Request>::descriptor()),*],
+                        operations: ::std::vec![#(#requests::descriptor()),*],
                         groups: ::std::vec::Vec::new(),
                     }
                 }
@@ -78,12 +78,12 @@ impl Contract {
 
     /// Only the request types know their subjects, so the compiler compares them.
     fn assertions(&self) -> TokenStream {
-        let requests = self.operations.iter().map(|operation| &operation.request);
+        let requests = self.operations.iter().map(Operation::as_request);
         let assertions = (0..self.operations.len()).map(|at| self.assertion(at));
         quote! {
             #[allow(dead_code, reason = "a contract may have no operations")]
             const _: () = {
-                const OPERATIONS: &[&str] = &[#(<#requests as ::sinew::__private::Request>::OPERATION),*];
+                const OPERATIONS: &[&str] = &[#(#requests::OPERATION),*];
 
                 const fn same(left: &str, right: &str) -> bool {
                     let (left, right) = (left.as_bytes(), right.as_bytes());
@@ -111,6 +111,7 @@ impl Contract {
         let Operation { method, request, .. } = &self.operations[at];
         let place = format!("operation `{}` of contract `{}`", method.unraw(), self.ident);
         let (shown, service) = (request.to_token_stream(), &self.service);
+        let as_request = self.operations[at].as_request();
         let foreign = format!(
             "{place}: `{shown}` belongs to another service than {:?}; correct its `subject`, or list it in the contract of its service",
             service.value(),
@@ -118,9 +119,8 @@ impl Contract {
         let double = format!(
             "{place}: `{shown}` has the subject of an operation further up; correct one `subject`, or list it once"
         );
-        let span = request.span().resolved_at(Span::call_site());
-        quote_spanned! {span=>
-            ::std::assert!(same(<#request as ::sinew::__private::Request>::SERVICE, #service), #foreign);
+        quote_spanned! {request.span()=>
+            ::std::assert!(same(#as_request::SERVICE, #service), #foreign);
             ::std::assert!(is_first(#at), #double);
         }
     }
@@ -145,7 +145,7 @@ impl Contract {
         let Self { visibility, .. } = self;
         let Names { routes, states, .. } = names;
         let serving = (0..self.operations.len()).map(|at| self.serving(at, names));
-        let requests = self.operations.iter().map(|operation| &operation.request);
+        let requests = self.operations.iter().map(Operation::as_request);
         let served = states.iter().map(|_| quote!(::sinew::__private::Served));
         quote! {
             impl<S, #(#states),*> #routes<S, #(#states),*>
@@ -158,7 +158,7 @@ impl Contract {
                 #visibility fn unimplemented(self) -> #routes<S, #(#served),*> {
                     #routes {
                         routes: self.routes.unimplemented(
-                            ::std::vec![#(<#requests as ::sinew::__private::Request>::descriptor()),*],
+                            ::std::vec![#(#requests::descriptor()),*],
                         ),
                         states: ::std::marker::PhantomData,
                     }
@@ -177,13 +177,14 @@ impl Contract {
             false => state.to_token_stream(),
         });
         let docs = format!("Serves `{}` with `handler`.", method.unraw());
+        let handler = quote_spanned!(request.span()=> ::sinew::__private::Handler<#request, S, M>);
         quote! {
             #[doc = #docs]
             ///
             #(#attributes)*
             #visibility fn #method<H, M>(self, handler: H) -> #routes<S, #(#after),*>
             where
-                H: ::sinew::__private::Handler<#request, S, M>,
+                H: #handler,
                 M: 'static,
                 #state: #missing::Open<#missing::#method>,
             {
@@ -211,8 +212,16 @@ impl Contract {
 
     fn markers(&self, names: &Names) -> TokenStream {
         let missing = &names.missing;
-        let visibility = in_module(&self.visibility);
-        let methods: Vec<_> = self.operations.iter().map(|operation| &operation.method).collect();
+        let visibility = in_module(&self.visibility, Span::call_site());
+        let markers = self.operations.iter().map(|Operation { method, .. }| {
+            // Errors show where these stand: the span makes that the operation's place in the contract.
+            let visibility = in_module(&self.visibility, method.span());
+            quote_spanned! {method.span()=>
+                #visibility enum #method {}
+                #[diagnostic::do_not_recommend]
+                impl Open<#method> for #method {}
+            }
+        });
         let outer = &self.visibility;
         quote! {
             #[doc(hidden)]
@@ -225,20 +234,25 @@ impl Contract {
                 )]
                 #visibility trait Open<Operation> {}
 
-                #(
-                    #visibility enum #methods {}
-                    impl Open<#methods> for #methods {}
-                )*
+                #(#markers)*
             }
         }
     }
 }
 
+impl Operation {
+    /// Returns `<TheRequest as Request>`, spanned so that a type which is none is reported where it is listed.
+    fn as_request(&self) -> TokenStream {
+        let request = &self.request;
+        quote_spanned!(request.span()=> <#request as ::sinew::__private::Request>)
+    }
+}
+
 /// Returns the visibility inside a child module that amounts to `outer` around it.
-fn in_module(outer: &Visibility) -> TokenStream {
+fn in_module(outer: &Visibility, span: Span) -> TokenStream {
     match outer {
-        Visibility::Inherited => quote!(pub(super)),
+        Visibility::Inherited => quote_spanned!(span=> pub(super)),
         // Whoever sees the module may see what is in it.
-        Visibility::Public(_) | Visibility::Restricted(_) => quote!(pub),
+        Visibility::Public(_) | Visibility::Restricted(_) => quote_spanned!(span=> pub),
     }
 }

@@ -2,16 +2,16 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Ident, ext::IdentExt, spanned::Spanned};
+use syn::{Ident, ext::IdentExt};
 
-use super::{DETAIL, Declared, Members, Problem, Transparent};
+use super::{DETAIL, Declared, Members, Problem};
 
 impl ToTokens for Problem {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         tokens.extend(self.service_error());
         tokens.extend(self.display());
         if let Some(transparent) = &self.transparent {
-            tokens.extend(transparent.conversions(&self.ident));
+            tokens.extend(conversions(&self.ident, transparent));
         }
     }
 }
@@ -20,15 +20,17 @@ impl Problem {
     fn service_error(&self) -> TokenStream {
         let ident = &self.ident;
         let out = self.declared.iter().map(Declared::writing);
-        let out_transparent = self.transparent.iter().map(
-            |Transparent { ident, .. }| quote!(Self::#ident(ref problem) => ::std::clone::Clone::clone(problem),),
-        );
+        let out_transparent = self
+            .transparent
+            .iter()
+            .map(|ident| quote!(Self::#ident(ref problem) => ::std::clone::Clone::clone(problem),));
         let back = self.declared.iter().map(Declared::reading);
-        let back_transparent = self.transparent.iter().map(|Transparent { ident, .. }| {
+        let back_transparent = self.transparent.iter().map(|ident| {
             quote!(.or_else(|| ::std::option::Option::Some(Self::#ident(::std::clone::Clone::clone(problem)))))
         });
         let declared = self.declared.iter().map(Declared::describing);
         quote! {
+            #[diagnostic::do_not_recommend]
             #[automatically_derived]
             impl ::sinew::__private::ServiceError for #ident {
                 fn to_problem(&self) -> ::sinew::__private::Problem {
@@ -58,9 +60,10 @@ impl Problem {
     fn display(&self) -> TokenStream {
         let ident = &self.ident;
         let texts = self.declared.iter().map(Declared::showing);
-        let transparent = self.transparent.iter().map(|Transparent { ident, .. }| {
-            quote!(Self::#ident(ref problem) => ::std::fmt::Display::fmt(problem, formatter),)
-        });
+        let transparent = self
+            .transparent
+            .iter()
+            .map(|ident| quote!(Self::#ident(ref problem) => ::std::fmt::Display::fmt(problem, formatter),));
         quote! {
             #[automatically_derived]
             impl ::std::fmt::Display for #ident {
@@ -172,24 +175,20 @@ impl Members {
     }
 }
 
-impl Transparent {
-    fn conversions(&self, target: &Ident) -> TokenStream {
-        let Self { ident, holds } = self;
-        // The span makes a variant that holds something else be reported where its type stands.
-        let wrap = quote_spanned!(holds.span()=> Self::#ident(problem));
-        quote! {
-            #[automatically_derived]
-            impl ::std::convert::From<::sinew::__private::Problem> for #target {
-                fn from(problem: ::sinew::__private::Problem) -> Self {
-                    #wrap
-                }
+/// Returns the conversions that let `?` hand on what another service answered.
+fn conversions(target: &Ident, transparent: &Ident) -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl ::std::convert::From<::sinew::__private::Problem> for #target {
+            fn from(problem: ::sinew::__private::Problem) -> Self {
+                Self::#transparent(problem)
             }
+        }
 
-            #[automatically_derived]
-            impl<E: ::sinew::__private::ServiceError> ::std::convert::From<::sinew::CallError<E>> for #target {
-                fn from(error: ::sinew::CallError<E>) -> Self {
-                    Self::from(::sinew::__private::problem_of_call(&error))
-                }
+        #[automatically_derived]
+        impl<E: ::sinew::__private::ServiceError> ::std::convert::From<::sinew::CallError<E>> for #target {
+            fn from(error: ::sinew::CallError<E>) -> Self {
+                Self::#transparent(::sinew::__private::problem_of_call(&error))
             }
         }
     }

@@ -1,17 +1,82 @@
-//! The effects an instance is waiting for, read off its state.
-use crate::{Effect, Entry, State};
+//! The effects an instance is waiting for, read off its state: recovery asks for the same things as before.
+
+use super::{Frame, State, Work};
+use crate::entry::{Fact, Timer};
+use crate::{Effect, Entry, TaskId};
 
 impl State {
     /// Returns every outstanding effect, in the order of their tasks: what to do again after a recovery.
     #[must_use]
     pub fn due(&self) -> Vec<Effect> {
-        Vec::new()
+        let mut due: Vec<Effect> = self.saga_timer().into_iter().collect();
+        for (task, frame) in &self.frames {
+            due.extend(self.work(*task, frame));
+            due.extend([frame.timeout, frame.timer].into_iter().flatten().map(|timer| effect(*task, timer)));
+        }
+        due
     }
 
     /// Returns the effects which these freshly applied entries made due, in order; the same values as in
     /// [`due`](Self::due).
     #[must_use]
-    pub fn effects(&self, _entries: &[Entry]) -> Vec<Effect> {
-        Vec::new()
+    pub fn effects(&self, entries: &[Entry]) -> Vec<Effect> {
+        entries.iter().flat_map(|entry| self.caused(&entry.fact)).collect()
     }
+
+    /// Returns what one fact made due, as far as it still is.
+    fn caused(&self, fact: &Fact) -> Vec<Effect> {
+        match fact {
+            Fact::Called { task, attempt, .. } | Fact::Emitted { task, attempt, .. } => {
+                let frame = self.frames.get(task).filter(|frame| frame.attempts == *attempt);
+                frame.and_then(|frame| self.work(*task, frame)).into_iter().collect()
+            }
+            Fact::Started(started) => self.timers(TaskId::WORKFLOW, started.deadline),
+            Fact::Entered(entered) => self.timers(entered.task, entered.timeout),
+            Fact::Waiting { task, timer } => self.timers(*task, Some(*timer)),
+            Fact::Opened(opened) => self.timers(opened.task, opened.timer),
+            Fact::UndoFailed(failed) => self.timers(failed.task, failed.timer),
+            Fact::Ended(_) => self.saga_timer().into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn timers(&self, task: TaskId, timer: Option<Timer>) -> Vec<Effect> {
+        let frame = self.frames.get(&task);
+        let still = |timer: &Timer| frame.is_some_and(|frame| frame.timeout == Some(*timer) || frame.timer == Some(*timer));
+        timer.filter(still).map(|timer| effect(task, timer)).into_iter().collect()
+    }
+
+    fn saga_timer(&self) -> Option<Effect> {
+        Some(effect(TaskId::WORKFLOW, self.recovery.as_ref()?.timer?))
+    }
+
+    fn work(&self, task: TaskId, frame: &Frame) -> Option<Effect> {
+        let attempt = frame.attempts;
+        match &frame.work {
+            Work::None => None,
+            Work::Emit { id, event } => Some(Effect::Emit { task, attempt, id: id.clone(), event: event.clone() }),
+            Work::Call(call) => Some(Effect::Call {
+                task,
+                attempt,
+                key: frame.key.to_string(),
+                forward_key: self.forward_key(frame),
+                target: call.request.target.clone(),
+                body: call.body.clone(),
+                headers: call.request.headers.clone(),
+                timeout_ms: call.request.timeout_ms,
+                command: call.request.command,
+                name: frame.name.to_string(),
+                undo: frame.undo.is_some(),
+            }),
+        }
+    }
+
+    fn forward_key(&self, frame: &Frame) -> Option<String> {
+        let undone = self.frames.get(&frame.undo?)?.undoes?;
+        Some(self.step(undone)?.key.to_string())
+    }
+}
+
+fn effect(task: TaskId, Timer { number, at }: Timer) -> Effect {
+    Effect::Timer { task, timer: number, at }
 }

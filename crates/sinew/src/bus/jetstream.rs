@@ -208,6 +208,20 @@ impl Bus {
         })
     }
 
+    /// Removes the messages on `subject` that stand before `sequence`.
+    ///
+    /// # Errors
+    /// [`Kind::JetStream`] when the stream cannot be asked.
+    pub async fn purge_stream(&self, stream: &str, subject: &str, sequence: u64) -> Result<(), Error> {
+        let purge = async {
+            let handle = self.jetstream().get_stream_no_info(stream).await?;
+            handle.purge().filter(subject).sequence(sequence).await?;
+            Ok(())
+        };
+        let purged: Result<(), async_nats::Error> = purge.await;
+        purged.map_err(|error| refused(&format!("cannot purge stream {stream}"), error))
+    }
+
     pub(super) fn jetstream(&self) -> jetstream::Context {
         let client = self.shared.client.load_full();
         jetstream::new((*client).clone())

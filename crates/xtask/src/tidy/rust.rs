@@ -166,7 +166,11 @@ mod tests {
         expect("src/a.rs", &format!("//! A.\n#[cfg(test)]\nmod tests {{\n{body}}}\n"), &[]);
         expect("src/a/tests.rs", &format!("//! A.\n{body}"), &[]);
         expect("tests/src/a.rs", &format!("//! A.\n{body}"), &[]);
-        expect("src/a.rs", "//! a.unwrap()\na.unwrap_or(b); c.expect_err(d); mux.expect(); core_panic!();\n", &[]);
+        expect(
+            "src/a.rs",
+            "//! a.unwrap()\na.unwrap_or(b); c.expect_err(d); mux.expect(); core_panic!();\n",
+            &[],
+        );
     }
 
     #[test]

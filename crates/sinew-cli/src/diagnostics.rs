@@ -1,0 +1,110 @@
+//! Findings in a workflow document, shown with the line they are about.
+
+use serde_json::{Value, json};
+use sinew_workflow::{Definition, Diagnostic, Severity};
+
+use crate::output::{Output, Style};
+
+/// A document that was checked.
+pub(crate) struct Checked {
+    pub(crate) file: String,
+    pub(crate) source: String,
+    /// Its name and version, when it is valid.
+    pub(crate) reference: Option<String>,
+    pub(crate) findings: Vec<Diagnostic>,
+    /// What is valid, but cannot run in this version.
+    pub(crate) not_runnable: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// Checks a document; `file` names it in its findings.
+    pub(crate) fn new(source: String, file: String) -> Self {
+        let (reference, findings, not_runnable) = match Definition::parse(&source, &file) {
+            Ok(definition) => {
+                let foreign = definition.runnable().err().into_iter().flatten().collect();
+                (Some(definition.reference().to_string()), definition.warnings().to_vec(), foreign)
+            }
+            Err(diagnostics) => (None, diagnostics.into_iter().collect(), Vec::new()),
+        };
+        Self { file, source, reference, findings, not_runnable }
+    }
+
+    /// Says whether the document is valid.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.reference.is_some()
+    }
+
+    /// Returns the number of errors.
+    pub(crate) fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.is_error()).count()
+    }
+
+    /// Returns the JSON form.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "file": self.file,
+            "valid": self.is_valid(),
+            "runnable": self.is_valid() && self.not_runnable.is_empty(),
+            "workflow": self.reference,
+            "diagnostics": self.findings.iter().chain(&self.not_runnable).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Returns the form for people: each finding with its line, then the verdict.
+    pub(crate) fn to_text(&self, output: &Output) -> String {
+        let mut text = String::new();
+        for finding in self.findings.iter().chain(&self.not_runnable) {
+            text.push_str(&finding_text(finding, &self.source, output));
+            text.push('\n');
+        }
+        let verdict = match (&self.reference, self.not_runnable.is_empty()) {
+            (Some(name), true) => format!("{}  {name}", output.paint(Style::Good, "valid")),
+            (Some(name), false) => {
+                format!("{}  {name}, but this version cannot run it yet", output.paint(Style::Doubtful, "valid"))
+            }
+            (None, _) => format!("{}  {} errors", output.paint(Style::Bad, "invalid"), self.errors()),
+        };
+        text.push_str(&format!("{}: {verdict}", self.file));
+        text
+    }
+}
+
+fn finding_text(finding: &Diagnostic, source: &str, output: &Output) -> String {
+    let (style, severity) = match finding.severity {
+        Severity::Error => (Style::Bad, "error"),
+        Severity::Warning => (Style::Doubtful, "warning"),
+    };
+    let title = output.paint(style, &format!("{severity}[{}]", finding.code));
+    let Diagnostic { file, line, column, message, .. } = finding;
+    let mut text = format!("{title}: {message}\n  --> {file}:{line}:{column}\n");
+    let shown = usize::try_from(*line).ok().and_then(|line| source.lines().nth(line.checked_sub(1)?));
+    if let Some(shown) = shown {
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        let before = shown.chars().take(usize::try_from(*column).unwrap_or(1).saturating_sub(1));
+        // Tabs stay tabs, so that the mark stands below what it points at.
+        let indent: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        text.push_str(&format!(" {number} | {shown}\n {margin} | {indent}{}\n", output.paint(style, "^")));
+    }
+    if let Some(fix) = &finding.fix {
+        text.push_str(&format!("  help: {fix}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_points_at_its_line() {
+        let source = "document: { dsl: '1.0.3', namespace: a, name: b, version: '1.0.0' }\ndo:\n  - x: { sett: {} }\n";
+        let checked = Checked::new(source.into(), "a.yaml".into());
+        assert!(!checked.is_valid());
+        assert!(checked.errors() > 0);
+        let text = checked.to_text(&Output::new(true));
+        assert!(text.contains("--> a.yaml:3:"), "{text}");
+        assert!(text.contains(" 3 |   - x: { sett: {} }"), "{text}");
+        assert_eq!(checked.to_json()["valid"], false);
+    }
+}

@@ -1,0 +1,95 @@
+//! Names as they are typed: `<service>.<operation>` and `<domain>.<event>`, and durations such as `500ms`.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use sinew::wire::{InvalidName, InvalidSubject, OperationName as Name, ServiceName, Subject};
+
+/// An operation, typed as `<service>.<operation>`.
+#[derive(Clone, Debug)]
+pub(crate) struct OperationName {
+    pub(crate) service: ServiceName,
+    pub(crate) operation: Name,
+}
+
+/// An event, typed as `<domain>.<event>`.
+#[derive(Clone, Debug)]
+pub(crate) struct EventName {
+    pub(crate) name: String,
+    pub(crate) subject: Subject,
+}
+
+impl OperationName {
+    /// Returns where requests go.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject::operation(&self.service, &self.operation)
+    }
+}
+
+impl FromStr for OperationName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (service, operation) = text.split_once('.').ok_or("write <service>.<operation>, such as orders.place")?;
+        let said = |error: InvalidName| error.to_string();
+        Ok(Self { service: service.parse().map_err(said)?, operation: operation.parse().map_err(said)? })
+    }
+}
+
+impl fmt::Display for OperationName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.service, self.operation)
+    }
+}
+
+impl FromStr for EventName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.contains('.') {
+            return Err("write <domain>.<event>, such as orders.placed".to_owned());
+        }
+        let subject = Subject::event(text).map_err(|error: InvalidSubject| error.to_string())?;
+        Ok(Self { name: text.to_owned(), subject })
+    }
+}
+
+/// Reads a duration: a number with `ms`, `s` or `m` behind it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong_duration())?;
+    let milliseconds = match unit {
+        "ms" => Some(number),
+        "s" | "" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        _ => None,
+    };
+    milliseconds.filter(|&ms| ms > 0).map(Duration::from_millis).ok_or_else(wrong_duration)
+}
+
+fn wrong_duration() -> String {
+    "write a number and a unit, such as 500ms, 2s or 1m".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_number_and_a_known_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2s"), duration("2"));
+        assert_eq!(duration("1m"), Ok(Duration::from_secs(60)));
+        for bad in ["", "s", "0s", "1h", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn operations_have_two_parts() {
+        assert_eq!("orders.place".parse::<OperationName>().map(|name| name.to_string()), Ok("orders.place".into()));
+        for bad in ["orders", "orders.place.now", "Orders.place", ".", "orders."] {
+            assert!(bad.parse::<OperationName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Content negotiation: which of the two codecs the client wants its reply in.
+//!
+//! Source: RFC 9110, section 12.5.1.
+
+use http::{HeaderMap, StatusCode, header};
+use sinew::wire::ContentType;
+
+use crate::problem::Refusal;
+
+/// In the order of preference, where the client has none.
+const OFFERED: [ContentType; 2] = [ContentType::Json, ContentType::MessagePack];
+
+/// How well a media range fits: the more it says, the more it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+struct Fit {
+    precision: u8,
+    quality: f32,
+}
+
+/// Returns the codec of the reply; JSON without an `Accept` header.
+///
+/// # Errors
+/// 406 when the client takes neither.
+pub(crate) fn negotiate(headers: &HeaderMap) -> Result<ContentType, Refusal> {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let ranges: Vec<&str> = accepts.flat_map(|line| line.split(',')).map(str::trim).filter(|r| !r.is_empty()).collect();
+    if ranges.is_empty() && !headers.contains_key(header::ACCEPT) {
+        return Ok(ContentType::Json);
+    }
+    let mut best: Option<(ContentType, Fit)> = None;
+    for offered in OFFERED {
+        let fit = fit(offered, &ranges);
+        let better = |(_, other): (_, Fit)| (fit.quality, fit.precision) > (other.quality, other.precision);
+        if fit.quality > 0.0 && best.is_none_or(better) {
+            best = Some((offered, fit));
+        }
+    }
+    best.map(|(offered, _)| offered).ok_or_else(|| {
+        let refusal =
+            Refusal::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "no reply in an accepted media type");
+        refusal.detail("accept application/json or application/msgpack")
+    })
+}
+
+/// Returns what the most precise matching range says.
+fn fit(offered: ContentType, ranges: &[&str]) -> Fit {
+    let mut fit = Fit::default();
+    for range in ranges {
+        let (media, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let precision = match media.trim() {
+            "*/*" => 1,
+            "application/*" => 2,
+            exact if ContentType::parse(exact).is_ok_and(|named| named == offered) => 3,
+            _ => continue,
+        };
+        if precision > fit.precision {
+            fit = Fit { precision, quality: quality(parameters) };
+        }
+    }
+    fit
+}
+
+fn quality(parameters: &str) -> f32 {
+    let named = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
+    let value = named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("q")).map(|(_, value)| value.trim()).next();
+    value.and_then(|value| value.parse().ok()).filter(|q| (0.0..=1.0).contains(q)).unwrap_or(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(accept: &str) -> Option<ContentType> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, accept.parse().unwrap());
+        negotiate(&headers).ok()
+    }
+
+    #[test]
+    fn the_client_chooses_and_json_is_the_default() {
+        assert_eq!(negotiate(&HeaderMap::new()).unwrap(), ContentType::Json);
+        for (accept, expected) in [
+            ("*/*", ContentType::Json),
+            ("application/*;q=0.5", ContentType::Json),
+            ("application/msgpack", ContentType::MessagePack),
+            ("application/x-msgpack, */*", ContentType::MessagePack),
+            ("text/html, application/json;q=0.1", ContentType::Json),
+            ("application/json;q=0.1, application/msgpack;q=0.2", ContentType::MessagePack),
+            ("*/*, application/json;q=0", ContentType::MessagePack),
+            ("application/vnd.shop+json", ContentType::Json),
+            ("application/json;q=banana", ContentType::Json),
+        ] {
+            assert_eq!(of(accept), Some(expected), "{accept}");
+        }
+    }
+
+    #[test]
+    fn neither_is_refused() {
+        for accept in ["text/html", "application/json;q=0", "image/*", "", "*/*;q=0"] {
+            assert_eq!(of(accept), None, "{accept:?}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The edge's settings: limits against clients, and how long things may take. Values only, nothing is read here.
+
+use std::{net::SocketAddr, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Kind};
+
+/// The smallest head buffer the HTTP implementation takes.
+const MIN_HEADER_BYTES: usize = 8 * 1024;
+const MAX_HEADER_BYTES: usize = 1024 * 1024;
+
+/// Where the edge listens and what it takes from a client.
+///
+/// ```
+/// let config = sinew_edge::Config { listen: ([127, 0, 0, 1], 0).into(), ..sinew_edge::Config::default() };
+/// assert_eq!(config.max_body_bytes, 1024 * 1024);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address to listen on; port 0 lets the system choose one.
+    pub listen: SocketAddr,
+    /// Longest time a client may take to send the head of a request, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// Longest time from a request's head to its answer, in milliseconds. A client may ask for less with
+    /// `Request-Timeout: <seconds>`.
+    pub request_timeout_ms: u64,
+    /// Largest request body, in bytes. The bus has a limit of its own, which counts too.
+    pub max_body_bytes: usize,
+    /// Most header fields of a request.
+    pub max_headers: usize,
+    /// Largest head of a request, in bytes.
+    pub max_header_bytes: usize,
+    /// Most connections at once; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// Most requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// Longest time draining waits for the requests in flight, in milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            header_timeout_ms: 10_000,
+            request_timeout_ms: 30_000,
+            max_body_bytes: 1024 * 1024,
+            max_headers: 100,
+            max_header_bytes: 32 * 1024,
+            max_connections: 10_000,
+            max_streams: 128,
+            drain_timeout_ms: 20_000,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every setting, and reports all mistakes at once.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let at_least_one = [
+            ("header_timeout_ms", self.header_timeout_ms),
+            ("request_timeout_ms", self.request_timeout_ms),
+            ("max_body_bytes", self.max_body_bytes as u64),
+            ("max_headers", self.max_headers as u64),
+            ("max_connections", self.max_connections as u64),
+            ("max_streams", self.max_streams.into()),
+        ];
+        let zero = at_least_one.into_iter().filter(|(_, value)| *value == 0);
+        let mut mistakes: Vec<String> =
+            zero.map(|(name, _)| format!("{name} is 0: use 1 or more")).collect();
+        if !(MIN_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&self.max_header_bytes) {
+            mistakes.push(format!("max_header_bytes has to be {MIN_HEADER_BYTES} to {MAX_HEADER_BYTES}"));
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(Error::new(Kind::Config, mistakes.join("; "))) }
+    }
+
+    pub(crate) fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let config = Config { max_headers: 0, max_streams: 0, max_header_bytes: 10, ..Config::default() };
+        let error = config.validate().unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        for name in ["max_headers", "max_streams", "max_header_bytes"] {
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        assert!(Config::default().validate().is_ok());
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_and_a_missing_one_has_its_default() {
+        assert!(serde_json::from_str::<Config>(r#"{"port": 1}"#).is_err());
+        let config: Config = serde_json::from_str(r#"{"listen": "0.0.0.0:80"}"#).unwrap();
+        assert_eq!(config, Config { listen: ([0, 0, 0, 0], 80).into(), ..Config::default() });
+    }
+}

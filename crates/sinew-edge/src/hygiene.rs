@@ -1,0 +1,81 @@
+//! What must be right with any request before its path is looked at. Guards against requests that two HTTP
+//! implementations would read differently.
+
+use http::{HeaderMap, StatusCode, Version, header, request::Parts, uri::Authority};
+
+use crate::problem::Refusal;
+
+/// Checks host and expectation.
+///
+/// # Errors
+/// 400 for a missing, doubled, malformed or contradicting host, 417 for an expectation nobody meets.
+pub(crate) fn check(parts: &Parts) -> Result<(), Refusal> {
+    host(parts)?;
+    let mut expectations = parts.headers.get_all(header::EXPECT).iter();
+    if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        let refusal = Refusal::new(StatusCode::EXPECTATION_FAILED, "expectation-failed", "unknown expectation");
+        return Err(refusal.detail("the only expectation that is met is 100-continue"));
+    }
+    Ok(())
+}
+
+fn host(parts: &Parts) -> Result<(), Refusal> {
+    let named = named(&parts.headers)?;
+    match (named, parts.uri.authority()) {
+        // HTTP/1.0 knows no host.
+        (None, None) if parts.version < Version::HTTP_11 => Ok(()),
+        (None, None) => Err(Refusal::malformed("the host header is missing")),
+        (None, Some(_)) if parts.version == Version::HTTP_11 => Err(Refusal::malformed("the host header is missing")),
+        (Some(host), Some(target)) if !host.as_str().eq_ignore_ascii_case(target.as_str()) => {
+            Err(Refusal::malformed("the host header and the request's target name different hosts"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the host the header names.
+fn named(headers: &HeaderMap) -> Result<Option<Authority>, Refusal> {
+    let mut values = headers.get_all(header::HOST).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::malformed("the host header stands twice"));
+    }
+    let host = Authority::try_from(value.as_bytes()).ok().filter(|host| !host.as_str().contains('@'));
+    host.map(Some).ok_or_else(|| Refusal::malformed("the host header holds no host"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn status(request: http::request::Builder) -> u16 {
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        check(&parts).map_or_else(|refusal| refusal.problem().status, |()| 200)
+    }
+
+    #[test]
+    fn the_host_is_named_once_and_without_contradiction() {
+        let get = |uri: &str| Request::get(uri).version(Version::HTTP_11);
+        assert_eq!(status(get("/")), 400);
+        assert_eq!(status(get("/").header("host", "a:80")), 200);
+        assert_eq!(status(get("/").header("host", "a").header("host", "a")), 400);
+        for bad in ["", "a b", "user@a", "a/b"] {
+            assert_eq!(status(get("/").header("host", bad)), 400, "{bad:?}");
+        }
+        assert_eq!(status(get("http://a/").header("host", "A")), 200);
+        assert_eq!(status(get("http://a/").header("host", "b")), 400);
+        assert_eq!(status(get("http://a/")), 400);
+        assert_eq!(status(Request::get("/").version(Version::HTTP_10)), 200);
+        assert_eq!(status(Request::get("http://a/").version(Version::HTTP_2)), 200);
+        assert_eq!(status(Request::get("/").version(Version::HTTP_2)), 400);
+    }
+
+    #[test]
+    fn only_one_expectation_is_met() {
+        let expect = |value: &str| status(Request::post("/").header("host", "a").header("expect", value));
+        assert_eq!(expect("100-Continue"), 200);
+        assert_eq!(expect("200-ok"), 417);
+    }
+}

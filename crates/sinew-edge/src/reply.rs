@@ -1,0 +1,73 @@
+//! From an operation's reply to an HTTP response.
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use sinew::{
+    bus::Message,
+    problem_of,
+    wire::{ContentType, Problem, header as wire_header, transcode},
+};
+
+use crate::{
+    Body, Response,
+    operation::{Operation, success},
+    problem,
+};
+
+/// Rewrites a reply in the codec the client wants.
+///
+/// # Errors
+/// The problem the service answered, or 502 when its reply cannot be read.
+pub(crate) fn translate(message: &Message, operation: &Operation, wanted: ContentType) -> Result<Response, Box<Problem>> {
+    if let Some(problem) = problem_of(message) {
+        return Err(Box::new(problem::of_service(problem, operation)));
+    }
+    let unreadable = |error: sinew::wire::CodecError| {
+        tracing::warn!(operation = operation.name, %error, "a reply cannot be read");
+        Box::new(problem::malformed_reply())
+    };
+    let from = message.content_type().map_err(unreadable)?;
+    let bytes = transcode(from, wanted, message.payload()).map_err(unreadable)?;
+    let status = message.header(wire_header::STATUS).and_then(|text| success(text.parse().ok()?));
+    let location = message.header(wire_header::LOCATION).and_then(|text| HeaderValue::try_from(text).ok());
+    Ok(response(status.unwrap_or(operation.status), location, wanted, bytes))
+}
+
+/// Returns a body in its codec.
+pub(crate) fn response(
+    status: StatusCode,
+    location: Option<HeaderValue>,
+    codec: ContentType,
+    bytes: Bytes,
+) -> Response {
+    let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    let mut response = Response::new(Body::new(if has_body { bytes } else { Bytes::new() }));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if has_body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(codec.as_str()));
+    }
+    if let Some(location) = location {
+        headers.insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// Returns a small JSON document of the edge's own.
+pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
+    let mut response = response(status, None, ContentType::Json, value.to_string().into());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_without_content_has_no_body() {
+        let empty = response(StatusCode::NO_CONTENT, None, ContentType::Json, Bytes::from_static(b"null"));
+        assert!(http_body_util::Full::is_end_stream_now(empty.body()));
+        assert!(!empty.headers().contains_key(header::CONTENT_TYPE));
+    }
+}

@@ -1,0 +1,264 @@
+//! What leaves the orchestrator: calls, events, history. Knows the bus, not sagas.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use serde_json::Value;
+use sinew::{
+    Bus, Ctx, Error, Kind, Problem,
+    bus::Message,
+    wire::{CloudEvent, ContentType, Headers, Subject, decode, encode, header},
+};
+use sinew_workflow::{Effect, Fault, Outcome, Target};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    directory::{Directory, Endpoint},
+    history::HistoryRecord,
+    owner::Parts,
+    shard::{Handle, Input},
+    spans::Origin,
+};
+
+/// Pause before a lost acknowledgement of history or an event is asked for again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Carries effects out and tells the shard what came of them.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    bus: Bus,
+    directory: Directory,
+    handle: Handle,
+    stop: CancellationToken,
+}
+
+/// A call, taken out of its effect.
+struct Outgoing<'a> {
+    key: &'a str,
+    forward_key: Option<&'a str>,
+    target: &'a Target,
+    body: &'a Value,
+    headers: &'a BTreeMap<String, String>,
+    limit: Duration,
+    attempt: u32,
+}
+
+impl Caller {
+    pub(crate) fn new(parts: &Parts, handle: Handle) -> Self {
+        let (bus, directory) = (parts.bus.clone(), parts.directory.clone());
+        Self { bus, directory, handle, stop: CancellationToken::new() }
+    }
+
+    /// Lets go of everything in flight: whoever owns the shard next asks again.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Carries out one effect of instance `id`.
+    pub(crate) async fn carry_out(self, id: String, origin: Origin, effect: Effect) {
+        let stop = self.stop.clone();
+        let told = async {
+            let (task, attempt, outcome) = match effect {
+                Effect::Call { command: true, task, attempt, .. } => (task, attempt, Outcome::Refused(no_commands())),
+                Effect::Call { task, attempt, key, forward_key, target, body, headers, timeout_ms, .. } => {
+                    let limit = Duration::from_millis(timeout_ms);
+                    let forward_key = forward_key.as_deref();
+                    let (key, body) = (key.as_str(), &*body);
+                    let outgoing =
+                        Outgoing { key, forward_key, target: &target, body, headers: &headers, limit, attempt };
+                    (task, attempt, self.call(&origin, outgoing).await)
+                }
+                Effect::Emit { task, attempt, id: event_id, event } => {
+                    (task, attempt, self.emit(&origin, &event_id, &event).await)
+                }
+                // Timers live in the shard.
+                Effect::Timer { .. } => return,
+            };
+            self.handle.tell(Input::Reply { id, task, attempt, outcome }).await;
+        };
+        tokio::select! {
+            () = told => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Stores the history of an ended instance, however long it takes.
+    pub(crate) async fn archive(self, record: HistoryRecord) {
+        let stop = self.stop.clone();
+        let stored = async {
+            while let Err(error) = record.store(&self.bus).await {
+                tracing::debug!(%error, instance = record.id(), "the history is not stored yet");
+                tokio::time::sleep(AGAIN).await;
+            }
+            self.handle.tell(Input::Archived { id: record.id().to_owned() }).await;
+        };
+        tokio::select! {
+            () = stored => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn call(&self, origin: &Origin, call: Outgoing<'_>) -> Outcome {
+        let until = Instant::now() + call.limit;
+        let Some(endpoint) = self.directory.find(call.target).await else {
+            let detail = format!("nobody has announced operation {}: is its service running?", call.target);
+            return Outcome::NotSent(fault(503, "no such operation", "unknown-operation", &detail));
+        };
+        let headers = match self.headers(origin, &call, &endpoint) {
+            Ok(headers) => headers,
+            Err(error) => return Outcome::Refused(fault(400, "the request cannot be sent", "codec", &error.to_string())),
+        };
+        let payload = match encode(endpoint.codec, call.body) {
+            Ok(payload) => payload,
+            Err(error) => return Outcome::Refused(fault(400, "the request cannot be sent", "codec", &error.to_string())),
+        };
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.exchange(&endpoint, &headers, payload.clone(), left).await {
+                // Nothing was sent, so nothing is known to the callee: wait for the bus as long as the step may take.
+                Err(error) if error.kind() == Kind::Disconnected && !left.is_zero() => {
+                    let _ = self.bus.connected(left).await;
+                    tokio::time::sleep(AGAIN.min(left)).await;
+                }
+                Err(error) => return unanswered(&error, call.target),
+                Ok(message) => return answered(&message),
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        headers: &Headers,
+        payload: Bytes,
+        left: Duration,
+    ) -> Result<Message, Error> {
+        let mut headers = headers.clone();
+        headers.set(header::TIMEOUT, left.as_millis().max(1).to_string())?;
+        self.bus.request(&endpoint.subject, &headers, payload, left).await
+    }
+
+    fn headers(&self, origin: &Origin, call: &Outgoing<'_>, endpoint: &Endpoint) -> Result<Headers, Error> {
+        let mut headers = Headers::new();
+        for (name, value) in call.headers {
+            headers.set(name.clone(), value.clone())?;
+        }
+        headers.set(header::CONTENT_TYPE, endpoint.codec.as_str())?;
+        headers.set(header::IDEMPOTENCY_KEY, call.key)?;
+        if let Some(key) = call.forward_key {
+            headers.set(header::FORWARD_KEY, key)?;
+        }
+        if let Some(context) = origin.attempt(self.bus.tracer(), call.key, call.attempt) {
+            headers.set(header::TRACEPARENT, context.to_string())?;
+        }
+        Ok(headers)
+    }
+
+    /// Publishes an event; only a lasting refusal ends the attempts.
+    async fn emit(&self, origin: &Origin, id: &str, event: &Value) -> Outcome {
+        let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
+        let Some(kind) = text("type") else {
+            return Outcome::Refused(fault(400, "the event has no type", "invalid-event", "set event.with.type"));
+        };
+        let subject = match Subject::event(unversioned(&kind)) {
+            Ok(subject) => subject,
+            Err(error) => return Outcome::Refused(fault(400, "the event's type is no subject", "invalid-event", &error.to_string())),
+        };
+        let attributes = CloudEvent {
+            id: id.to_owned(),
+            kind: kind.clone(),
+            source: text("source").unwrap_or_else(|| "/services/workflow".to_owned()),
+            time: text("time"),
+            subject: text("subject"),
+        };
+        let data = event.get("data").unwrap_or(&Value::Null);
+        let ctx = Ctx::traced(&self.bus, "workflow", origin.attempt(self.bus.tracer(), id, 1));
+        loop {
+            let mut headers = Headers::new();
+            let sent = async {
+                attributes.write(&mut headers)?;
+                headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
+                let payload = encode(ContentType::MessagePack, data)?;
+                sinew::publish_raw(&ctx, subject.as_str(), &kind, id, headers, payload).await
+            };
+            match sent.await {
+                Ok(_) => return Outcome::Completed(event.clone()),
+                Err(error) if error.kind().is_retryable() => tokio::time::sleep(AGAIN).await,
+                Err(error) => return Outcome::Refused(fault(500, "the event was refused", "event-refused", &error.to_string())),
+            }
+        }
+    }
+}
+
+/// Reads a reply. A definite refusal did nothing; an answer that speaks of a broken or late service leaves it open.
+fn answered(message: &Message) -> Outcome {
+    if let Some(problem) = sinew::problem_of(message) {
+        let unknown = matches!(problem.status, 500 | 502 | 504);
+        let fault = problem_fault(problem);
+        return if unknown { Outcome::Unknown(fault) } else { Outcome::Refused(fault) };
+    }
+    let read = message.content_type().and_then(|codec| decode::<Value>(codec, message.payload()));
+    match read {
+        Ok(value) => Outcome::Completed(value),
+        Err(error) => Outcome::Unknown(fault(502, "the reply cannot be read", "malformed-reply", &error.to_string())),
+    }
+}
+
+fn unanswered(error: &Error, target: &Target) -> Outcome {
+    let detail = format!("{target}: {error}");
+    match error.kind() {
+        Kind::NoResponders => Outcome::NotSent(fault(503, "nobody serves this operation right now", "no-responders", &detail)),
+        Kind::Disconnected => Outcome::NotSent(fault(503, "the message bus is not reachable", "bus-down", &detail)),
+        Kind::TooLarge => Outcome::Refused(fault(413, "the request is too large", "too-large", &detail)),
+        Kind::TimedOut => Outcome::Unknown(timeout(&detail)),
+        _ => Outcome::Unknown(fault(500, "the call failed", "internal", &detail)),
+    }
+}
+
+fn problem_fault(problem: Problem) -> Fault {
+    if problem.status == 504 {
+        return timeout(problem.detail.as_deref().unwrap_or(&problem.title));
+    }
+    let mut fault = Fault::communication("").with_status(problem.status);
+    fault.title = Some(problem.title);
+    fault.detail = problem.detail;
+    fault.code = Some(problem.code).filter(|code| !code.is_empty());
+    fault
+}
+
+fn timeout(detail: &str) -> Fault {
+    let mut fault = Fault::timeout(detail).with_code("deadline-exceeded");
+    fault.title = Some("no answer came in time: its outcome is unknown".to_owned());
+    fault
+}
+
+fn fault(status: u16, title: &str, code: &str, detail: &str) -> Fault {
+    let mut fault = Fault::communication(detail).with_status(status).with_code(code);
+    fault.title = Some(title.to_owned());
+    fault
+}
+
+fn no_commands() -> Fault {
+    fault(501, "not implemented", "not-implemented", "delivery: command is not available yet: use delivery: request")
+}
+
+/// `orders.placed.v1` is published where SDK services publish version 1 of `orders.placed`.
+fn unversioned(kind: &str) -> &str {
+    match kind.rsplit_once(".v") {
+        Some((name, version)) if !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unversioned;
+
+    #[test]
+    fn a_version_suffix_is_no_part_of_the_subject() {
+        assert_eq!(unversioned("orders.placed.v1"), "orders.placed");
+        assert_eq!(unversioned("orders.placed.v"), "orders.placed.v");
+        assert_eq!(unversioned("orders.placed.vip"), "orders.placed.vip");
+    }
+}

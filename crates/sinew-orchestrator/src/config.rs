@@ -1,0 +1,59 @@
+//! The settings of the role.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Kind};
+
+/// Settings of the orchestrator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Number of shard logs. Chosen once: instances are placed by it. One is right for a single server, whose syncs
+    /// queue up behind each other; about two per expected replica for a cluster.
+    pub shards: u16,
+    /// Copies of the streams in a cluster.
+    pub replicas: usize,
+    /// Seconds after which the shards of a replica that fell silent are taken over; at least 2.
+    pub lease_seconds: u64,
+    /// Days an ended instance stays readable.
+    pub history_days: u64,
+    /// Live instances per shard beyond which starts are turned away.
+    pub max_live: usize,
+    /// Largest record in the log, in bytes; at most half of the server's message limit.
+    pub max_record_bytes: usize,
+    /// Records between two runs of the cleaner, which keeps the log as short as what lives in it.
+    pub clean_every: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            replicas: 1,
+            lease_seconds: 3,
+            history_days: 30,
+            max_live: 1_000_000,
+            max_record_bytes: 512 * 1024,
+            clean_every: 4_096,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let wrong = |text: &str| Err(Error::new(Kind::Config, text));
+        if !(1..=1024).contains(&self.shards) {
+            return wrong("shards: use 1 to 1024");
+        }
+        if self.lease_seconds < 2 {
+            return wrong("lease_seconds: use at least 2, the server counts whole seconds");
+        }
+        if self.max_record_bytes < 64 * 1024 {
+            return wrong("max_record_bytes: use at least 65536");
+        }
+        if self.clean_every == 0 {
+            return wrong("clean_every: use at least 1");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! Definitions: stored under the digest of their text, named by version. An instance pins a digest, so that applying
+//! another text under the same version changes nothing for what already runs.
+//!
+//! A task owns the index of names and follows the bucket; compiled definitions are shared and never change.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sinew::{
+    Bus,
+    bus::{Kv, KvChange},
+    wire::{ContentType, decode, encode},
+    workflow::{AppliedWorkflow, WorkflowError},
+};
+use sinew_workflow::{Definition, Reference};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Error, view};
+
+const BUCKET: &str = "WORKFLOW_DEFINITIONS";
+
+/// Stored and compiled definitions; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Definitions {
+    kv: Kv,
+    index: watch::Receiver<Arc<Index>>,
+    compiled: Arc<Cache>,
+}
+
+/// Name, then version in order of precedence, to what stands there.
+type Index = BTreeMap<String, BTreeMap<Precedence, Named>>;
+
+/// Immutable values under their digest; the lock is held for one map operation and never across an await.
+type Cache = Mutex<HashMap<String, Arc<Definition>>>;
+
+/// A version as numbers, so that 1.10.0 comes after 1.9.0; the text breaks ties.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Precedence(Vec<u64>, String);
+
+/// A named version, as it stands in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Named {
+    namespace: String,
+    name: String,
+    version: String,
+    digest: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Source {
+    file: String,
+    source: String,
+}
+
+impl Definitions {
+    pub(crate) async fn open(bus: &Bus, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Error> {
+        let kv = bus.kv(BUCKET).await?;
+        let (sender, index) = watch::channel(Arc::new(Index::new()));
+        tasks.spawn(follow(kv.clone(), sender, stop.clone()));
+        Ok(Self { kv, index, compiled: Arc::default() })
+    }
+
+    /// Checks and stores a document.
+    pub(crate) async fn apply(&self, source: String, file: &str) -> Result<AppliedWorkflow, WorkflowError> {
+        let file = if file.is_empty() { "workflow.yaml" } else { file };
+        let invalid = |diagnostics: sinew_workflow::Diagnostics| WorkflowError::InvalidDefinition {
+            diagnostics: diagnostics.as_slice().iter().map(ToString::to_string).collect(),
+        };
+        let definition = Definition::parse(&source, file).map_err(invalid)?;
+        definition.runnable().map_err(invalid)?;
+        let warnings = definition.warnings().iter().map(ToString::to_string).collect();
+        let Reference { namespace, name, version } = definition.reference().clone();
+        let digest = format!("{:016x}", view::digest_of_text(&source));
+        self.cache().insert(digest.clone(), Arc::new(definition));
+        let named = Named { namespace, name, version, digest };
+        let changed = self.store(&named, Source { file: file.to_owned(), source }).await.map_err(bus_error)?;
+        Ok(AppliedWorkflow { warnings, changed, ..named.into() })
+    }
+
+    /// Lists what can be started, by name and rising version.
+    pub(crate) fn list(&self) -> Vec<AppliedWorkflow> {
+        let index = self.index.borrow().clone();
+        index.values().flat_map(BTreeMap::values).cloned().map(AppliedWorkflow::from).collect()
+    }
+
+    /// Returns the digest of a workflow's version, the newest one where nothing is said.
+    pub(crate) async fn resolve(&self, name: &str, version: Option<&str>) -> Result<String, WorkflowError> {
+        let index = self.index.borrow().clone();
+        let versions = index.get(name);
+        let found = versions.and_then(|versions| match version {
+            Some(version) => versions.get(&Precedence::of(version)),
+            None => versions.last_key_value().map(|(_, named)| named),
+        });
+        if let Some(named) = found {
+            return Ok(named.digest.clone());
+        }
+        // The index follows the bucket with a short delay; before saying no, the bucket itself is asked.
+        if let Some(named) = self.stored(name, version).await.map_err(bus_error)? {
+            return Ok(named.digest);
+        }
+        let known: Vec<&str> = index.keys().map(String::as_str).collect();
+        Err(WorkflowError::UnknownWorkflow(unknown(name, version, &known)))
+    }
+
+    /// Returns the compiled definition of a digest.
+    pub(crate) async fn compiled(&self, digest: &str) -> Option<Arc<Definition>> {
+        let cached = self.cache().get(digest).cloned();
+        if cached.is_some() {
+            return cached;
+        }
+        let stored = self.kv.get(&format!("source.{digest}")).await;
+        let bytes = stored.inspect_err(|error| tracing::warn!(digest, %error, "a definition cannot be read")).ok()??;
+        let source: Source = decode(ContentType::Json, &bytes.value?).ok()?;
+        // What was accepted once stays runnable: a stricter check in a newer release must not strand instances.
+        let parsed = Definition::parse(&source.source, &source.file);
+        let parsed = parsed.inspect_err(|error| tracing::error!(digest, %error, "a stored definition is refused now"));
+        let definition = Arc::new(parsed.ok()?);
+        self.cache().insert(digest.to_owned(), definition.clone());
+        Some(definition)
+    }
+
+    async fn store(&self, named: &Named, source: Source) -> Result<bool, sinew::Error> {
+        let key = named.key();
+        let wanted = encode(ContentType::Json, named)?;
+        let stands = self.kv.get(&key).await?.and_then(|entry| entry.value);
+        if stands.as_ref() == Some(&wanted) {
+            return Ok(false);
+        }
+        // The text first: a name must never point at a text that is not there.
+        self.kv.put(&format!("source.{}", named.digest), encode(ContentType::Json, &source)?).await?;
+        self.kv.put(&key, wanted).await?;
+        // The newest version of a name is also kept under the name alone, for the moment before the index follows.
+        self.kv.put(&format!("latest.{}", named.name), encode(ContentType::Json, named)?).await?;
+        Ok(true)
+    }
+
+    async fn stored(&self, name: &str, version: Option<&str>) -> Result<Option<Named>, sinew::Error> {
+        let Some(bytes) = self.kv.get(&format!("latest.{}", token(name))).await?.and_then(|entry| entry.value) else {
+            return Ok(None);
+        };
+        let named: Named = decode(ContentType::Json, &bytes)?;
+        Ok(Some(named).filter(|named| version.is_none_or(|version| named.version == version)))
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Definition>>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Named {
+    fn key(&self) -> String {
+        format!("version.{}.{}.{}", token(&self.namespace), token(&self.name), token(&self.version))
+    }
+}
+
+impl From<Named> for AppliedWorkflow {
+    fn from(named: Named) -> Self {
+        let Named { namespace, name, version, .. } = named;
+        Self { namespace, name, version, changed: false, warnings: Vec::new() }
+    }
+}
+
+impl Precedence {
+    fn of(version: &str) -> Self {
+        let numbers = version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect();
+        Self(numbers, version.to_owned())
+    }
+}
+
+/// Follows the bucket. Several versions of a name in different namespaces are told apart by version alone.
+async fn follow(kv: Kv, index: watch::Sender<Arc<Index>>, stop: CancellationToken) {
+    let mut watch = kv.watch();
+    loop {
+        let change = tokio::select! {
+            change = watch.next() => change,
+            () = stop.cancelled() => return,
+        };
+        let Some(change) = change else { return };
+        let KvChange::Put(key, bytes) = change else { continue };
+        if let Some(named) = key.starts_with("version.").then(|| read(&key, &bytes)).flatten() {
+            let mut next = Index::clone(&index.borrow());
+            next.entry(named.name.clone()).or_default().insert(Precedence::of(&named.version), named);
+            index.send_replace(Arc::new(next));
+        }
+    }
+}
+
+fn read(key: &str, bytes: &Bytes) -> Option<Named> {
+    let read = decode(ContentType::Json, bytes);
+    read.inspect_err(|error| tracing::warn!(key, %error, "a stored definition cannot be read")).ok()
+}
+
+/// Makes text safe as part of a key.
+fn token(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect()
+}
+
+fn unknown(name: &str, version: Option<&str>, known: &[&str]) -> String {
+    let wanted = version.map_or_else(|| name.to_owned(), |version| format!("{name}@{version}"));
+    if known.is_empty() {
+        return format!("{wanted}: no workflow was applied yet; apply one with `sinew workflow apply FILE`");
+    }
+    format!("{wanted}: known are {}", known.join(", "))
+}
+
+fn bus_error(error: sinew::Error) -> WorkflowError {
+    tracing::warn!(%error, "definitions cannot be reached");
+    WorkflowError::Other(error.to_problem())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        let mut versions = ["1.10.0", "1.9.3", "2.0.0", "0.1.0"].map(Precedence::of);
+        versions.sort();
+        assert_eq!(versions.map(|version| version.1), ["0.1.0", "1.9.3", "1.10.0", "2.0.0"]);
+    }
+}

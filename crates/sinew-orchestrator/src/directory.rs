@@ -1,0 +1,114 @@
+//! Where operations are: contracts from the catalogue, and what other services say of themselves. Never a guess.
+//!
+//! A task owns the map and follows the catalogue; askers read a snapshot.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use sinew::{
+    Bus, Catalogue, CatalogueChange,
+    wire::{ContentType, Headers},
+};
+use sinew_workflow::Target;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::Error;
+
+/// How long a service that is not in the catalogue may take to introduce itself.
+const INTRODUCTION: Duration = Duration::from_millis(500);
+
+/// Where an operation is asked, and in what format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) subject: String,
+    pub(crate) codec: ContentType,
+}
+
+/// The known operations; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    bus: Bus,
+    known: watch::Receiver<Arc<Known>>,
+}
+
+type Known = HashMap<String, HashMap<String, String>>;
+
+/// The parts of a `$SRV.INFO` answer that matter here.
+#[derive(Deserialize)]
+struct Info {
+    #[serde(default)]
+    endpoints: Vec<InfoEndpoint>,
+    #[serde(default)]
+    metadata: Option<HashMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct InfoEndpoint {
+    name: String,
+    subject: String,
+}
+
+impl Directory {
+    pub(crate) async fn open(bus: &Bus, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Error> {
+        let catalogue = Catalogue::open(bus).await?;
+        let (sender, known) = watch::channel(Arc::new(Known::new()));
+        tasks.spawn(follow(catalogue, sender, stop.clone()));
+        Ok(Self { bus: bus.clone(), known })
+    }
+
+    /// Finds an operation; asks the service itself when the catalogue does not know it.
+    pub(crate) async fn find(&self, target: &Target) -> Option<Endpoint> {
+        let known = self.known.borrow().get(&target.service).and_then(|ops| ops.get(&target.operation)).cloned();
+        let introduced = match known {
+            Some(subject) => Some(Endpoint { subject, codec: ContentType::MessagePack }),
+            None if target.subject.is_some() => None,
+            None => self.introduce(target).await,
+        };
+        match &target.subject {
+            Some(subject) => {
+                let codec = introduced.map_or(ContentType::Json, |endpoint| endpoint.codec);
+                Some(Endpoint { subject: subject.clone(), codec })
+            }
+            None => introduced,
+        }
+    }
+
+    /// Asks a service that is not in the catalogue, such as one written with another language's client.
+    async fn introduce(&self, target: &Target) -> Option<Endpoint> {
+        let subject = format!("$SRV.INFO.{}", target.service);
+        let reply = self.bus.request(&subject, &Headers::new(), Bytes::new(), INTRODUCTION).await.ok()?;
+        let info: Info = serde_json::from_slice(reply.payload()).ok()?;
+        let ours = info.metadata.is_some_and(|metadata| metadata.contains_key("sinew"));
+        let endpoint = info.endpoints.into_iter().find(|endpoint| endpoint.name == target.operation)?;
+        let codec = if ours { ContentType::MessagePack } else { ContentType::Json };
+        Some(Endpoint { subject: endpoint.subject, codec })
+    }
+}
+
+async fn follow(catalogue: Catalogue, known: watch::Sender<Arc<Known>>, stop: CancellationToken) {
+    let mut watch = catalogue.watch();
+    loop {
+        let change = tokio::select! {
+            change = watch.next() => change,
+            () = stop.cancelled() => return,
+        };
+        let mut next = Known::clone(&known.borrow());
+        match change {
+            Some(CatalogueChange::Served(service)) => {
+                let operations = service.operations.into_iter().map(|operation| (operation.name, operation.subject));
+                next.insert(service.name, operations.collect());
+            }
+            Some(CatalogueChange::Removed(service)) => {
+                next.remove(&service);
+            }
+            None => return,
+        }
+        known.send_replace(Arc::new(next));
+    }
+}

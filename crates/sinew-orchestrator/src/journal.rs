@@ -1,0 +1,90 @@
+//! The log of a shard: append with a fence, read back, forget. One trait, two implementations.
+
+mod jetstream;
+mod memory;
+
+use bytes::Bytes;
+
+pub(crate) use jetstream::{JetStreamJournal, ensure_stream};
+pub use memory::MemoryJournal;
+
+/// A record as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its place.
+    pub sequence: u64,
+    /// Its bytes.
+    pub record: Bytes,
+}
+
+/// Why a log operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// Somebody else appended first: this owner must stop.
+    #[error("another owner appended to the log: this one stops")]
+    Fenced,
+    /// The log cannot be reached; it is unknown whether anything was appended.
+    #[error("the log cannot be reached: it is tried again")]
+    Unavailable,
+    /// The log refused for a reason that will not pass by itself.
+    #[error("the log refused the record: see the server's log for disk or limits")]
+    Refused,
+}
+
+/// The log of one shard.
+///
+/// Contract: `append` succeeds for at most one caller per `expected`; what it acknowledged is returned by `read`, in
+/// order, until it is forgotten.
+pub trait Journal: Clone + Send + Sync + 'static {
+    /// Appends a record if the last one still stands at `expected` (0: the log is empty); returns its place.
+    ///
+    /// # Errors
+    /// [`JournalError::Fenced`] when another record stands there.
+    fn append(&self, expected: u64, record: Bytes)
+    -> impl Future<Output = Result<u64, JournalError>> + Send + 'static;
+
+    /// Returns the last record, as its leader knows it.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`].
+    fn last(&self) -> impl Future<Output = Result<Option<Appended>, JournalError>> + Send;
+
+    /// Reads records from `sequence` on, oldest first; empty at the end.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`].
+    fn read(&self, sequence: u64) -> impl Future<Output = Result<Vec<Appended>, JournalError>> + Send;
+
+    /// Forgets everything before `sequence`.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`].
+    fn forget(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + Send + 'static;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every journal must do; the integration tests run the orchestrator on the other implementation.
+    async fn conforms<J: Journal>(journal: J) {
+        let record = |text: &'static str| Bytes::from_static(text.as_bytes());
+        assert_eq!(journal.last().await, Ok(None));
+        let first = journal.append(0, record("a")).await.unwrap();
+        assert_eq!(journal.append(0, record("b")).await, Err(JournalError::Fenced));
+        let second = journal.append(first, record("b")).await.unwrap();
+        assert_eq!(journal.append(first, record("c")).await, Err(JournalError::Fenced));
+        assert_eq!(journal.last().await.unwrap().unwrap().sequence, second);
+        let all = journal.read(0).await.unwrap();
+        assert_eq!(all.iter().map(|one| one.record.clone()).collect::<Vec<_>>(), [record("a"), record("b")]);
+        journal.forget(second).await.unwrap();
+        assert_eq!(journal.read(0).await.unwrap().len(), 1);
+        assert_eq!(journal.read(second + 1).await.unwrap(), []);
+        journal.append(second, record("c")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_memory_journal_conforms() {
+        conforms(MemoryJournal::default()).await;
+    }
+}

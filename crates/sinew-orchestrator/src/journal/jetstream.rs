@@ -1,0 +1,97 @@
+//! The log on JetStream: subject `wf.log.<shard>`, fenced by the expected last sequence of the subject.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sinew::{
+    Bus, Kind,
+    bus::StreamConfig,
+    wire::Headers,
+};
+
+use super::{Appended, Journal, JournalError};
+use crate::{Config, Error, record};
+
+const STREAM: &str = "WORKFLOW_LOG";
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+pub(crate) struct JetStreamJournal {
+    bus: Bus,
+    subject: String,
+}
+
+/// Creates the stream of all shard logs where it does not stand.
+pub(crate) async fn ensure_stream(bus: &Bus, config: &Config) -> Result<(), Error> {
+    let stream = StreamConfig {
+        name: STREAM.to_owned(),
+        subjects: vec!["wf.log.>".to_owned()],
+        replicas: config.replicas,
+        ..StreamConfig::default()
+    };
+    Ok(bus.ensure_stream(&stream).await?)
+}
+
+impl JetStreamJournal {
+    pub(crate) fn new(bus: &Bus, shard: u16) -> Self {
+        Self { bus: bus.clone(), subject: format!("wf.log.{shard}") }
+    }
+
+    /// Tells apart whether the record that beat ours is another owner's or our own, whose acknowledgement was lost.
+    async fn beaten(&self, ours: &[u8]) -> Result<u64, JournalError> {
+        let Some(last) = self.last().await? else { return Err(JournalError::Fenced) };
+        let same = record::header(&last.record).ok().zip(record::header(ours).ok()).is_some_and(|(a, b)| a == b);
+        if same { Ok(last.sequence) } else { Err(JournalError::Fenced) }
+    }
+}
+
+impl Journal for JetStreamJournal {
+    fn append(
+        &self,
+        expected: u64,
+        record: Bytes,
+    ) -> impl Future<Output = Result<u64, JournalError>> + Send + 'static {
+        let journal = self.clone();
+        async move {
+            let mut headers = Headers::new();
+            let fence = headers.set("Nats-Expected-Last-Subject-Sequence", expected.to_string());
+            fence.map_err(|_| JournalError::Refused)?;
+            match journal.bus.publish_acked(&journal.subject, &headers, record.clone(), APPEND_TIMEOUT).await {
+                Ok(ack) => Ok(ack.sequence),
+                Err(error) => match error.kind() {
+                    Kind::Conflict => journal.beaten(&record).await,
+                    Kind::TimedOut | Kind::Disconnected | Kind::NoResponders => Err(JournalError::Unavailable),
+                    Kind::Closed => Err(JournalError::Fenced),
+                    _ => {
+                        tracing::error!(subject = journal.subject, %error, "the workflow log refused a record");
+                        Err(JournalError::Refused)
+                    }
+                },
+            }
+        }
+    }
+
+    async fn last(&self) -> Result<Option<Appended>, JournalError> {
+        let stored = self.bus.last_message(STREAM, &self.subject).await.map_err(|error| unavailable(&error))?;
+        Ok(stored.map(|stored| Appended { sequence: stored.sequence, record: stored.payload }))
+    }
+
+    async fn read(&self, sequence: u64) -> Result<Vec<Appended>, JournalError> {
+        let read = async { self.bus.read_stream(STREAM, &self.subject, sequence).await?.batch().await };
+        let batch = read.await.map_err(|error| unavailable(&error))?;
+        Ok(batch.into_iter().map(|one| Appended { sequence: one.sequence, record: one.payload }).collect())
+    }
+
+    fn forget(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + Send + 'static {
+        let journal = self.clone();
+        async move {
+            let purged = journal.bus.purge_stream(STREAM, &journal.subject, sequence).await;
+            purged.map_err(|error| unavailable(&error))
+        }
+    }
+}
+
+fn unavailable(error: &sinew::Error) -> JournalError {
+    tracing::debug!(%error, "the workflow log cannot be reached");
+    JournalError::Unavailable
+}

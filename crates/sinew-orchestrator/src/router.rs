@@ -1,0 +1,156 @@
+//! Finding the owner of an instance: in this process by channel, elsewhere by a subject only the owner listens on.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sinew::{
+    Bus, Kind, Problem, ServiceError,
+    bus::Message,
+    wire::{ContentType, Headers, decode, encode},
+    workflow::WorkflowError,
+};
+use tokio::task::AbortHandle;
+
+use crate::{
+    Config,
+    shard::{Answer, Command, Handle},
+};
+
+/// One of the fixed number of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ShardId(u16);
+
+/// Knows which shards are owned here. The lock guards a small map and is never held across an await.
+pub(crate) struct Router {
+    bus: Bus,
+    shards: u16,
+    here: Mutex<BTreeMap<ShardId, Handle>>,
+}
+
+/// Keeps a shard reachable while it is owned here.
+pub(crate) struct Served<'a> {
+    router: &'a Router,
+    id: ShardId,
+    remote: AbortHandle,
+}
+
+impl ShardId {
+    pub(crate) fn get(self) -> u16 {
+        self.0
+    }
+
+    fn subject(self) -> String {
+        format!("wf.shard.{}", self.0)
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Router {
+    pub(crate) fn new(bus: Bus, config: &Config) -> Self {
+        Self { bus, shards: config.shards, here: Mutex::default() }
+    }
+
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.shards).map(ShardId)
+    }
+
+    /// Places an instance. FNV-1a, because the placement must be the same in every release.
+    pub(crate) fn shard_of(&self, id: &str) -> ShardId {
+        let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        ShardId(u16::try_from(hash % u64::from(self.shards)).unwrap_or(0))
+    }
+
+    /// Says whether this process owns a shard, or answers for others that do.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.here().is_empty() || self.shards == 0
+    }
+
+    /// Makes a shard reachable, here and from other processes, until the guard is dropped.
+    pub(crate) fn serve(&self, id: ShardId, handle: Handle) -> Served<'_> {
+        let remote = tokio::spawn(listen(self.bus.clone(), id, handle.clone())).abort_handle();
+        self.here().insert(id, handle);
+        Served { router: self, id, remote }
+    }
+
+    /// Sends a command to the owner of `shard` and waits for its answer, at most `limit`.
+    pub(crate) async fn send(
+        &self,
+        shard: ShardId,
+        command: Command,
+        limit: Duration,
+    ) -> Result<Answer, WorkflowError> {
+        let local = self.here().get(&shard).cloned();
+        match local {
+            Some(handle) => handle.ask(command).await,
+            None => self.forward(shard, &command, limit).await,
+        }
+    }
+
+    async fn forward(&self, shard: ShardId, command: &Command, limit: Duration) -> Result<Answer, WorkflowError> {
+        let payload = encode(ContentType::MessagePack, command).map_err(|error| internal(&error.to_string()))?;
+        match self.bus.request(&shard.subject(), &Headers::new(), payload, limit).await {
+            Ok(reply) => {
+                let answer: Result<Answer, Problem> = decode(ContentType::MessagePack, reply.payload())
+                    .map_err(|error| internal(&error.to_string()))?;
+                answer.map_err(|problem| {
+                    WorkflowError::from_problem(&problem).unwrap_or(WorkflowError::Other(problem))
+                })
+            }
+            Err(error) if error.kind() == Kind::NoResponders => Err(WorkflowError::ShardUnavailable),
+            Err(error) => Err(WorkflowError::Other(error.to_problem())),
+        }
+    }
+
+    fn here(&self) -> MutexGuard<'_, BTreeMap<ShardId, Handle>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        self.router.here().remove(&self.id);
+        self.remote.abort();
+    }
+}
+
+/// Answers commands from other processes. Each waits in a task of its own, as a start may wait for the saga's end.
+async fn listen(bus: Bus, id: ShardId, handle: Handle) {
+    let Ok(mut commands) = bus.subscribe(&id.subject(), None).await else { return };
+    let mut waiting = tokio::task::JoinSet::new();
+    while let Some(message) = commands.next().await {
+        waiting.spawn(answer(bus.clone(), handle.clone(), message));
+        while waiting.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(bus: Bus, handle: Handle, message: Message) {
+    let command = decode::<Command>(ContentType::MessagePack, message.payload());
+    let outcome = match command {
+        Ok(command) => handle.ask(command).await.map_err(|error| error.to_problem()),
+        Err(error) => Err(Problem::new(400, "malformed-request", "the command cannot be read").detail(error.to_string())),
+    };
+    let Some(to) = message.reply_to() else { return };
+    let sent = async {
+        let payload = encode(ContentType::MessagePack, &outcome)?;
+        bus.publish(to, &Headers::new(), payload).await
+    };
+    if let Err(error) = sent.await {
+        tracing::warn!(%error, "an answer to another orchestrator could not be sent");
+    }
+}
+
+fn internal(reason: &str) -> WorkflowError {
+    tracing::error!(reason, "a command between orchestrators failed");
+    WorkflowError::Other(Problem::new(500, "internal", "internal error"))
+}

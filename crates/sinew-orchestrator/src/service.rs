@@ -1,0 +1,214 @@
+//! `svc.workflow.*`: an SDK service like any other. Turns requests into commands for shards.
+
+use std::{sync::Arc, time::Duration};
+
+use sinew::{
+    Bus, Ctx, Problem, Running, Service, State,
+    telemetry::new_root,
+    wire::{InstanceId, header},
+    workflow::{
+        AppliedWorkflow, ApplyWorkflow, CancelWorkflow, FAULTED, GetWorkflow, ListDefinitions, ListWorkflows,
+        OperateWorkflow, StartWorkflow, WorkflowError, WorkflowInstance, WorkflowList, Workflows,
+    },
+};
+
+use crate::{
+    Error, definitions::Definitions, history,
+    router::Router,
+    shard::{Answer, Command},
+    view,
+};
+
+/// Longest wait for a result when the caller names no deadline.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for an answer that needs no saga to end.
+const PROMPT: Duration = Duration::from_secs(5);
+/// What is kept of the caller's time for the way back.
+const WAY_BACK: Duration = Duration::from_millis(100);
+/// Instances a list shows where nothing is said.
+const PAGE: u32 = 100;
+
+#[derive(Clone)]
+struct Desk {
+    router: Arc<Router>,
+    definitions: Definitions,
+}
+
+pub(crate) async fn start(bus: &Bus, router: Arc<Router>, definitions: Definitions) -> Result<Running, Error> {
+    let service = Service::new("workflow", Desk { router, definitions }).serve(Workflows, |s| {
+        s.apply(apply).definitions(definitions_).start(start_).get(get).list(list).cancel(cancel).operate(operate)
+    });
+    Ok(service.start(bus).await?)
+}
+
+async fn apply(request: ApplyWorkflow, State(desk): State<Desk>) -> Result<AppliedWorkflow, WorkflowError> {
+    desk.definitions.apply(request.source, &request.file).await
+}
+
+async fn definitions_(_: ListDefinitions, State(desk): State<Desk>) -> Result<Vec<AppliedWorkflow>, WorkflowError> {
+    Ok(desk.definitions.list())
+}
+
+async fn start_(
+    request: StartWorkflow,
+    State(desk): State<Desk>,
+    ctx: Ctx,
+) -> Result<WorkflowInstance, WorkflowError> {
+    let digest = desk.definitions.resolve(&request.name, request.version.as_deref()).await?;
+    let (id, chosen) = instance_id(request.id, &ctx)?;
+    if chosen && let Some(instance) = desk.ended_before(&ctx, &request.name, &id, &request.input).await? {
+        return ended(instance, &ctx);
+    }
+    let waits = request.wait.unwrap_or_else(|| !prefers_async(&ctx));
+    let patience = ctx.deadline().within(PATIENCE).saturating_sub(WAY_BACK);
+    let trace = ctx.trace().unwrap_or_else(|| new_root(ctx.bus().tracer().is_on()));
+    let command = Command::Start {
+        id: id.clone(),
+        digest,
+        workflow: request.name.clone(),
+        input: request.input,
+        trace: Some(trace.to_string()),
+        wait_ms: waits.then(|| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
+    };
+    let answer = desk.router.send(desk.router.shard_of(&id), command, patience + WAY_BACK / 2).await?;
+    let instance = desk.found(&ctx, &request.name, &id, answer).await?;
+    ended(instance, &ctx)
+}
+
+async fn get(request: GetWorkflow, State(desk): State<Desk>, ctx: Ctx) -> Result<WorkflowInstance, WorkflowError> {
+    desk.ask(&ctx, &request.name, &request.id, Command::Get { id: request.id.clone() }).await
+}
+
+async fn list(request: ListWorkflows, State(desk): State<Desk>) -> Result<WorkflowList, WorkflowError> {
+    let limit = usize::try_from(request.limit.unwrap_or(PAGE).min(1_000)).unwrap_or(0);
+    let mut instances = Vec::new();
+    for shard in desk.router.shards() {
+        let command =
+            Command::List { name: request.name.clone(), status: request.status.clone(), limit };
+        if let Answer::List(page) = desk.router.send(shard, command, PROMPT).await? {
+            instances.extend(page);
+        }
+    }
+    instances.sort_by_key(|instance| std::cmp::Reverse(instance.started_ms));
+    instances.truncate(limit);
+    Ok(WorkflowList { instances })
+}
+
+async fn cancel(
+    request: CancelWorkflow,
+    State(desk): State<Desk>,
+    ctx: Ctx,
+) -> Result<WorkflowInstance, WorkflowError> {
+    let command = Command::Cancel { id: request.id.clone(), reason: request.reason };
+    desk.ask(&ctx, &request.name, &request.id, command).await
+}
+
+async fn operate(
+    request: OperateWorkflow,
+    State(desk): State<Desk>,
+    ctx: Ctx,
+) -> Result<WorkflowInstance, WorkflowError> {
+    let before = desk.ask(&ctx, &request.name, &request.id, Command::Get { id: request.id.clone() }).await?;
+    if before.saga != "stuck" {
+        let text = format!("the saga of {} is {}, and only a stuck one can be decided about", request.id, before.saga);
+        return Err(WorkflowError::WrongState(text));
+    }
+    let OperateWorkflow { name, id, action, who, why } = request;
+    desk.ask(&ctx, &name, &id, Command::Operate { id: id.clone(), action, who, why }).await
+}
+
+impl Desk {
+    async fn ask(
+        &self,
+        ctx: &Ctx,
+        name: &str,
+        id: &str,
+        command: Command,
+    ) -> Result<WorkflowInstance, WorkflowError> {
+        let unknown = || WorkflowError::UnknownInstance(format!("{name}/{id}"));
+        id.parse::<InstanceId>().map_err(|_| unknown())?;
+        let answer = self.router.send(self.router.shard_of(id), command, PROMPT).await?;
+        let instance = self.found(ctx, name, id, answer).await?;
+        if instance.name == name { Ok(instance) } else { Err(unknown()) }
+    }
+
+    /// Reads an answer; an instance its shard has forgotten is looked for in the history.
+    async fn found(&self, ctx: &Ctx, name: &str, id: &str, answer: Answer) -> Result<WorkflowInstance, WorkflowError> {
+        if let Answer::Instance(instance) = answer {
+            return Ok(*instance);
+        }
+        let record = history::read(ctx.bus(), name, id).await.map_err(unreachable_history)?;
+        record.map(|record| record.instance).ok_or_else(|| WorkflowError::UnknownInstance(format!("{name}/{id}")))
+    }
+
+    /// Recognises the repetition of a start whose instance ended long ago.
+    async fn ended_before(
+        &self,
+        ctx: &Ctx,
+        name: &str,
+        id: &str,
+        input: &serde_json::Value,
+    ) -> Result<Option<WorkflowInstance>, WorkflowError> {
+        let Some(record) = history::read(ctx.bus(), name, id).await.map_err(unreachable_history)? else {
+            return Ok(None);
+        };
+        if record.input_digest == view::digest_of(input) {
+            return Ok(Some(record.instance));
+        }
+        Err(WorkflowError::DuplicateStart(format!("instance {id} was started with another input: choose another id")))
+    }
+}
+
+/// Takes the id from the request, else from the idempotency key, else makes one; says whether it was chosen.
+fn instance_id(asked: Option<String>, ctx: &Ctx) -> Result<(String, bool), WorkflowError> {
+    if let Some(id) = asked {
+        return match id.parse::<InstanceId>() {
+            Ok(_) => Ok((id, true)),
+            Err(error) => Err(WorkflowError::InvalidStart(error.to_string())),
+        };
+    }
+    Ok(match ctx.idempotency_key() {
+        Some(key) if key.parse::<InstanceId>().is_ok() => (key.to_owned(), true),
+        Some(key) => (format!("k-{:016x}", view::digest_of_text(key)), true),
+        None => (sinew::new_id(), false),
+    })
+}
+
+/// Answers a start: the result, or where to ask for it, or why there is none.
+fn ended(instance: WorkflowInstance, ctx: &Ctx) -> Result<WorkflowInstance, WorkflowError> {
+    let place = format!("/workflows/{}/{}", instance.name, instance.id);
+    match instance.status.as_str() {
+        "completed" => Ok(instance),
+        "running" => {
+            ctx.reply_status(202);
+            ctx.reply_location(place);
+            Ok(instance)
+        }
+        // A saga that is still being undone, or is stuck, is reported as what it is by a later read.
+        _ => Err(WorkflowError::Other(faulted(&instance).instance(place))),
+    }
+}
+
+fn faulted(instance: &WorkflowInstance) -> Problem {
+    let fault = instance.error.as_ref();
+    let status = fault.map(|fault| fault.status).filter(|status| (400..600).contains(status)).unwrap_or(500);
+    let title = if instance.status == "cancelled" { "the workflow was cancelled" } else { "the workflow faulted" };
+    let problem = Problem::new(status, FAULTED, title)
+        .with("id", instance.id.clone())
+        .with("saga", instance.saga.clone())
+        .with("fault", serde_json::to_value(fault).unwrap_or_default());
+    match fault {
+        Some(fault) => problem.detail(fault.detail.clone().unwrap_or_else(|| fault.title.clone())),
+        None => problem,
+    }
+}
+
+fn prefers_async(ctx: &Ctx) -> bool {
+    let wants = |text: &str| text.split(',').any(|part| part.trim().eq_ignore_ascii_case("respond-async"));
+    ctx.header(header::PREFER).is_some_and(wants)
+}
+
+fn unreachable_history(error: sinew::Error) -> WorkflowError {
+    tracing::warn!(%error, "the history cannot be read");
+    WorkflowError::Other(error.to_problem())
+}

@@ -1,0 +1,96 @@
+//! How an instance is shown: from the engine's state to the contract's types. Pure, but for the clock it hands out.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use serde_json::Value;
+use sinew::workflow::{StepCompensation, WorkflowFault, WorkflowInstance, WorkflowStep};
+use sinew_workflow::{Fault, State, Step, Timestamp, Undo};
+
+use crate::spans::Origin;
+
+/// Shows an instance with all its steps.
+pub(crate) fn instance(state: &State) -> WorkflowInstance {
+    WorkflowInstance {
+        id: state.id().to_owned(),
+        name: state.workflow().name.clone(),
+        version: state.workflow().version.clone(),
+        status: word(&state.status()),
+        saga: word(&state.saga()),
+        output: state.output().cloned(),
+        error: state.fault().map(fault),
+        steps: state.steps().iter().map(step).collect(),
+        started_ms: state.started_at().map_or(0, Timestamp::as_millis),
+        ended_ms: state.ended_at().map(Timestamp::as_millis),
+        trace_id: Origin::of(state).trace_id(),
+    }
+}
+
+/// Leaves out what a list does not need.
+pub(crate) fn summary(mut instance: WorkflowInstance) -> WorkflowInstance {
+    instance.steps.clear();
+    instance.output = None;
+    instance
+}
+
+/// Returns milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Recognises an input; members in another order make another input.
+pub(crate) fn digest_of(value: &Value) -> u64 {
+    digest_of_text(&value.to_string())
+}
+
+/// FNV-1a, because what is stored must be recognised by every release.
+pub(crate) fn digest_of_text(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+fn step(step: &Step) -> WorkflowStep {
+    WorkflowStep {
+        name: step.name.to_string(),
+        pointer: step.pointer.to_string(),
+        kind: step.kind.to_string(),
+        outcome: word(&step.status),
+        attempts: count(step.attempts.len()),
+        started_ms: step.started_at.as_millis(),
+        ended_ms: step.ended_at.map(Timestamp::as_millis),
+        error: step.fault.as_ref().map(fault),
+        compensation: step.undo.as_ref().map(compensation),
+    }
+}
+
+fn compensation(undo: &Undo) -> StepCompensation {
+    StepCompensation {
+        outcome: word(&undo.status),
+        attempts: count(undo.attempts.len()),
+        started_ms: undo.started_at.map(Timestamp::as_millis),
+        ended_ms: undo.ended_at.map(Timestamp::as_millis),
+    }
+}
+
+pub(crate) fn fault(fault: &Fault) -> WorkflowFault {
+    WorkflowFault {
+        kind: fault.r#type.clone(),
+        status: fault.status,
+        title: fault.title.clone().unwrap_or_default(),
+        detail: fault.detail.clone(),
+        instance: fault.instance.clone(),
+        code: fault.code.clone(),
+    }
+}
+
+/// The engine's enums serialize as the words the contract shows.
+fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
