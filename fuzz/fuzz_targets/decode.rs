@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         for to in BOTH {
             if let Ok(rewritten) = transcode(from, to, bytes) {
-                decode::<IgnoredAny>(to, &rewritten).expect("what transcoding wrote can be read");
+                assert!(decode::<IgnoredAny>(to, &rewritten).is_ok(), "what transcoding wrote can be read");
             }
         }
     }
@@ -27,9 +27,11 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// Checks MessagePack to the bit. In JSON a float may come back with another last digit, so there it is only read.
 fn survives(value: &Value) {
-    let packed = encode(ContentType::MessagePack, value).expect("every value can be packed");
-    let unpacked: Value = decode(ContentType::MessagePack, &packed).expect("what was packed can be unpacked");
-    assert_eq!(&unpacked, value);
-    let text = encode(ContentType::Json, value).expect("every value can be written as JSON");
-    decode::<Value>(ContentType::Json, &text).expect("what was written as JSON can be read");
+    assert_eq!(again(ContentType::MessagePack, value).as_ref(), Some(value));
+    assert!(again(ContentType::Json, value).is_some(), "what was written as JSON can be read");
+}
+
+fn again(codec: ContentType, value: &Value) -> Option<Value> {
+    let bytes = encode(codec, value).ok()?;
+    decode(codec, &bytes).ok()
 }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
 use crate::{
-    commands::{call, check, completions, demo, dev, edge, explain, orchestrator, publish, services, workflow},
+    commands::{
+        call, check, completions, demo, dev, edge, explain, orchestrator, publish, services, workflow,
+    },
     error::Error,
     output::Output,
     settings::{Setting, Settings, Source},

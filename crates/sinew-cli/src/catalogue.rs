@@ -60,7 +60,8 @@ pub(crate) async fn explain_absence(bus: &Bus, wanted: &OperationName) -> Error 
         let hint = format!("start the service {}; `sinew services` shows who is there", wanted.service);
         return Error::failed("no-responders", problem).hint(hint);
     }
-    let error = Error::failed(crate::error::code::UNKNOWN_OPERATION, format!("there is no operation {wanted}"));
+    let error =
+        Error::failed(crate::error::code::UNKNOWN_OPERATION, format!("there is no operation {wanted}"));
     match nearest(&wanted.to_string(), &known).as_slice() {
         [] => error.hint("`sinew services` lists what is served"),
         [one] => error.hint(format!("did you mean {one}?")),
@@ -80,9 +81,9 @@ pub(crate) fn nearest<'n>(wanted: &str, known: &'n [String]) -> Vec<&'n str> {
 }
 
 fn names(contracts: &[ServiceDescriptor]) -> impl Iterator<Item = String> + '_ {
-    contracts
-        .iter()
-        .flat_map(|service| service.operations.iter().map(|operation| format!("{}.{}", service.name, operation.name)))
+    contracts.iter().flat_map(|service| {
+        service.operations.iter().map(|operation| format!("{}.{}", service.name, operation.name))
+    })
 }
 
 #[cfg(test)]

@@ -60,13 +60,23 @@ impl Checked {
         let verdict = match (&self.reference, self.not_runnable.is_empty()) {
             (Some(name), true) => format!("{}  {name}", output.paint(Style::Good, "valid")),
             (Some(name), false) => {
-                format!("{}  {name}, but this version cannot run it yet", output.paint(Style::Doubtful, "valid"))
+                format!(
+                    "{}  {name}, but this version cannot run it yet",
+                    output.paint(Style::Doubtful, "valid")
+                )
             }
-            (None, _) => format!("{}  {} errors", output.paint(Style::Bad, "invalid"), self.errors()),
+            (None, _) => {
+                format!("{}  {}", output.paint(Style::Bad, "invalid"), counted(self.errors(), "error"))
+            }
         };
         text.push_str(&format!("{}: {verdict}", self.file));
         text
     }
+}
+
+/// Counts things in words.
+pub(crate) fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 fn finding_text(finding: &Diagnostic, source: &str, output: &Output) -> String {
@@ -98,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_finding_points_at_its_line() {
-        let source = "document: { dsl: '1.0.3', namespace: a, name: b, version: '1.0.0' }\ndo:\n  - x: { sett: {} }\n";
+        let source =
+            "document: { dsl: '1.0.3', namespace: a, name: b, version: '1.0.0' }\ndo:\n  - x: { sett: {} }\n";
         let checked = Checked::new(source.into(), "a.yaml".into());
         assert!(!checked.is_valid());
         assert!(checked.errors() > 0);

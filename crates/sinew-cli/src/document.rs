@@ -23,7 +23,8 @@ fn file(path: &Path) -> Result<String, Error> {
 fn standard_input() -> Result<String, Error> {
     let mut text = String::new();
     let read = std::io::stdin().read_to_string(&mut text);
-    read.map(|_| text).map_err(|error| Error::failed(code::FILE, format!("cannot read standard input: {error}")))
+    read.map(|_| text)
+        .map_err(|error| Error::failed(code::FILE, format!("cannot read standard input: {error}")))
 }
 
 fn malformed(text: &str, name: &str, error: &serde_json::Error) -> Error {

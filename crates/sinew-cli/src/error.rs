@@ -20,7 +20,10 @@ pub(crate) enum Kind {
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(crate) struct Error {
+pub(crate) struct Error(Box<Report>);
+
+#[derive(Debug)]
+struct Report {
     kind: Kind,
     code: String,
     message: String,
@@ -48,7 +51,7 @@ const START_ONE: &str =
 impl Error {
     /// Creates an error; the message is lower case.
     pub(crate) fn new(kind: Kind, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, code: code.into(), message: message.into(), hint: None, data: None }
+        Self(Box::new(Report { kind, code: code.into(), message: message.into(), hint: None, data: None }))
     }
 
     /// Creates the error for something that was tried and failed.
@@ -69,19 +72,25 @@ impl Error {
 
     /// Adds what to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into()).filter(|hint| !hint.is_empty());
+        self.0.hint = Some(hint.into()).filter(|hint| !hint.is_empty());
+        self
+    }
+
+    /// Replaces a part of the message that must not be shown.
+    pub(crate) fn replacing(mut self, hidden: &str, shown: &str) -> Self {
+        self.0.message = self.0.message.replace(hidden, shown);
         self
     }
 
     /// Adds a member to the JSON form.
     pub(crate) fn with(mut self, name: &'static str, value: Value) -> Self {
-        self.data = Some((name, value));
+        self.0.data = Some((name, value));
         self
     }
 
     /// Returns the process's exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self.kind {
+        ExitCode::from(match self.0.kind {
             Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::Document => 3,
@@ -91,18 +100,18 @@ impl Error {
 
     /// Returns what to do next.
     pub(crate) fn next_step(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 
     /// Returns the stable code.
     pub(crate) fn code(&self) -> &str {
-        &self.code
+        &self.0.code
     }
 
     /// Returns the JSON form.
     pub(crate) fn to_json(&self) -> Value {
-        let mut error = json!({ "code": self.code, "message": self.message, "hint": self.hint });
-        if let Some((name, value)) = &self.data {
+        let mut error = json!({ "code": self.0.code, "message": self.0.message, "hint": self.0.hint });
+        if let Some((name, value)) = &self.0.data {
             error[*name] = value.clone();
         }
         json!({ "error": error })
@@ -111,7 +120,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
@@ -161,7 +170,9 @@ impl From<Problem> for Error {
         };
         let hint = match kind {
             Kind::Unreachable => START_ONE.to_owned(),
-            _ if crate::codes::page(&problem.code).is_some() => format!("see `sinew explain {}`", problem.code),
+            _ if crate::codes::page(&problem.code).is_some() => {
+                format!("see `sinew explain {}`", problem.code)
+            }
             _ if problem.retry => "the same may succeed later: try again".to_owned(),
             _ => String::new(),
         };

@@ -29,7 +29,8 @@ impl FromStr for OperationName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (service, operation) = text.split_once('.').ok_or("write <service>.<operation>, such as orders.place")?;
+        let (service, operation) =
+            text.split_once('.').ok_or("write <service>.<operation>, such as orders.place")?;
         let said = |error: InvalidName| error.to_string();
         Ok(Self { service: service.parse().map_err(said)?, operation: operation.parse().map_err(said)? })
     }
@@ -87,7 +88,10 @@ mod tests {
 
     #[test]
     fn operations_have_two_parts() {
-        assert_eq!("orders.place".parse::<OperationName>().map(|name| name.to_string()), Ok("orders.place".into()));
+        assert_eq!(
+            "orders.place".parse::<OperationName>().map(|name| name.to_string()),
+            Ok("orders.place".into())
+        );
         for bad in ["orders", "orders.place.now", "Orders.place", ".", "orders."] {
             assert!(bad.parse::<OperationName>().is_err(), "{bad}");
         }

@@ -29,8 +29,7 @@ pub(crate) struct Output {
 impl Output {
     /// Creates the way out: JSON where it is asked for, colours only on a terminal that wants them.
     pub(crate) fn new(json: bool) -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { json, color: !json && wanted && io::stdout().is_terminal() }
+        Self { json, color: !json && wants_color() && io::stdout().is_terminal() }
     }
 
     /// Says whether results are printed as JSON.
@@ -59,6 +58,13 @@ impl Output {
         let mut stdout = io::stdout().lock();
         let text = text.trim_end_matches('\n');
         let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    }
+
+    /// Prints a part of a longer result; programs get the whole at the end instead.
+    pub(crate) fn part(&self, text: &str) {
+        if !self.json {
+            self.text(text);
+        }
     }
 
     /// Tells people what happens meanwhile; programs are spared.
@@ -94,10 +100,16 @@ impl Output {
     }
 }
 
+/// Says whether the user has nothing against colours.
+pub(crate) fn wants_color() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Lays rows out in columns, two spaces apart; the last column is as wide as it likes.
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));

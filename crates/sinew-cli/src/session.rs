@@ -4,7 +4,11 @@ use std::time::Instant;
 
 use sinew::{Bus, Config};
 
-use crate::{error::Error, output::Output, settings::Settings};
+use crate::{
+    error::Error,
+    output::Output,
+    settings::{Settings, without_secrets},
+};
 
 /// Who wants to connect waits no longer than this: somebody sits in front of it.
 const CONNECT_TIMEOUT_MS: u64 = 3_000;
@@ -26,7 +30,9 @@ impl Session {
     /// Connects under `name` to a server.
     pub(crate) async fn connect_to(&self, url: &str, name: &str) -> Result<Bus, Error> {
         let config = Config::new(url, name).traced_to(self.settings.otlp());
-        Ok(Bus::connect(Config { connect_timeout_ms: CONNECT_TIMEOUT_MS, ..config }).await?)
+        let connected = Bus::connect(Config { connect_timeout_ms: CONNECT_TIMEOUT_MS, ..config }).await;
+        // The address stands in the message as it was given, with the password it may hold.
+        connected.map_err(|error| Error::from(error).replacing(url, &without_secrets(url)))
     }
 
     /// Connects, does `work`, and closes the connection whatever became of it.

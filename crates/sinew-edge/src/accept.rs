@@ -23,7 +23,8 @@ struct Fit {
 /// 406 when the client takes neither.
 pub(crate) fn negotiate(headers: &HeaderMap) -> Result<ContentType, Refusal> {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges: Vec<&str> = accepts.flat_map(|line| line.split(',')).map(str::trim).filter(|r| !r.is_empty()).collect();
+    let ranges: Vec<&str> =
+        accepts.flat_map(|line| line.split(',')).map(str::trim).filter(|r| !r.is_empty()).collect();
     if ranges.is_empty() && !headers.contains_key(header::ACCEPT) {
         return Ok(ContentType::Json);
     }
@@ -62,7 +63,8 @@ fn fit(offered: ContentType, ranges: &[&str]) -> Fit {
 
 fn quality(parameters: &str) -> f32 {
     let named = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
-    let value = named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("q")).map(|(_, value)| value.trim()).next();
+    let value =
+        named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("q")).map(|(_, value)| value.trim()).next();
     value.and_then(|value| value.parse().ok()).filter(|q| (0.0..=1.0).contains(q)).unwrap_or(1.0)
 }
 

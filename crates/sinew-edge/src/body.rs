@@ -48,7 +48,9 @@ pub(crate) async fn read(
         None => reading.await,
     };
     // A client that asked first has not sent anything yet.
-    if read.as_ref().is_err_and(|refusal| refusal.problem().status == 413) && !headers.contains_key(header::EXPECT) {
+    if read.as_ref().is_err_and(|refusal| refusal.problem().status == 413)
+        && !headers.contains_key(header::EXPECT)
+    {
         linger(&mut body, limit).await;
     }
     Ok(Payload { codec, bytes: read? })
@@ -58,7 +60,9 @@ pub(crate) async fn read(
 fn codec(headers: &HeaderMap) -> Result<ContentType, Refusal> {
     let identity = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(identity) {
-        return Err(Refusal::unsupported_media("content encodings are not supported: send the body as it is"));
+        return Err(Refusal::unsupported_media(
+            "content encodings are not supported: send the body as it is",
+        ));
     }
     let media_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("not ascii"));
     ContentType::of(media_type).map_err(|error| Refusal::unsupported_media(error.to_string()))
@@ -122,7 +126,10 @@ mod tests {
     #[test]
     fn json_and_messagepack_are_read_and_nothing_else() {
         assert_eq!(of(&[]), Some(ContentType::Json));
-        assert_eq!(of(&[("content-type", "application/merge-patch+json; charset=utf-8")]), Some(ContentType::Json));
+        assert_eq!(
+            of(&[("content-type", "application/merge-patch+json; charset=utf-8")]),
+            Some(ContentType::Json)
+        );
         assert_eq!(of(&[("content-type", "application/msgpack")]), Some(ContentType::MessagePack));
         assert_eq!(of(&[("content-type", "application/x-www-form-urlencoded")]), None);
         assert_eq!(of(&[("content-type", "ä")]), None);

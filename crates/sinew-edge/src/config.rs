@@ -69,8 +69,7 @@ impl Config {
             ("max_streams", self.max_streams.into()),
         ];
         let zero = at_least_one.into_iter().filter(|(_, value)| *value == 0);
-        let mut mistakes: Vec<String> =
-            zero.map(|(name, _)| format!("{name} is 0: use 1 or more")).collect();
+        let mut mistakes: Vec<String> = zero.map(|(name, _)| format!("{name} is 0: use 1 or more")).collect();
         if !(MIN_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&self.max_header_bytes) {
             mistakes.push(format!("max_header_bytes has to be {MIN_HEADER_BYTES} to {MAX_HEADER_BYTES}"));
         }

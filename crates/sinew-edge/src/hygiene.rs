@@ -13,7 +13,8 @@ pub(crate) fn check(parts: &Parts) -> Result<(), Refusal> {
     host(parts)?;
     let mut expectations = parts.headers.get_all(header::EXPECT).iter();
     if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        let refusal = Refusal::new(StatusCode::EXPECTATION_FAILED, "expectation-failed", "unknown expectation");
+        let refusal =
+            Refusal::new(StatusCode::EXPECTATION_FAILED, "expectation-failed", "unknown expectation");
         return Err(refusal.detail("the only expectation that is met is 100-continue"));
     }
     Ok(())
@@ -25,7 +26,9 @@ fn host(parts: &Parts) -> Result<(), Refusal> {
         // HTTP/1.0 knows no host.
         (None, None) if parts.version < Version::HTTP_11 => Ok(()),
         (None, None) => Err(Refusal::malformed("the host header is missing")),
-        (None, Some(_)) if parts.version == Version::HTTP_11 => Err(Refusal::malformed("the host header is missing")),
+        (None, Some(_)) if parts.version == Version::HTTP_11 => {
+            Err(Refusal::malformed("the host header is missing"))
+        }
         (Some(host), Some(target)) if !host.as_str().eq_ignore_ascii_case(target.as_str()) => {
             Err(Refusal::malformed("the host header and the request's target name different hosts"))
         }

@@ -131,7 +131,8 @@ impl<T> Node<T> {
     }
 
     fn arrive<'t>(&'t self, search: &mut Search<'t, '_, T>) {
-        let serves = |own: &Method| own == search.method || (search.method == Method::HEAD && own == Method::GET);
+        let serves =
+            |own: &Method| own == search.method || (search.method == Method::HEAD && own == Method::GET);
         search.target = self.targets.iter().find(|(own, _)| serves(own)).map(|(_, target)| target);
         search.others.extend(self.targets.iter().map(|(own, _)| own));
     }
@@ -191,7 +192,9 @@ mod tests {
         check(&matcher, "POST /orders/mine/archive", "3");
         check(&matcher, "GET /", "4");
         check(&matcher, "HEAD /orders/7", "0 7");
-        for unknown in ["GET /orders", "GET /orders/", "GET /orders//", "GET /orders/7/", "GET /Orders/7", "GET //"] {
+        for unknown in
+            ["GET /orders", "GET /orders/", "GET /orders//", "GET /orders/7/", "GET /Orders/7", "GET //"]
+        {
             check(&matcher, unknown, "nothing");
         }
     }

@@ -68,7 +68,8 @@ impl Operation {
             route: binding.path.clone(),
             template,
             body: binding.body.clone(),
-            status: success(status).ok_or_else(|| format!("{status} is no status of a success: use 200 to 399"))?,
+            status: success(status)
+                .ok_or_else(|| format!("{status} is no status of a success: use 200 to 399"))?,
             fields: Fields::of(&descriptor.request),
             errors: descriptor.errors.clone(),
         })
@@ -154,7 +155,10 @@ pub(crate) mod tests {
         for subject in ["$JS.API.STREAM.DELETE.EVENTS", "evt.orders.placed", "svc.>", ""] {
             let mut descriptor = descriptor("do", "GET /a");
             descriptor.subject = subject.to_owned();
-            assert!(Operation::read("shop", &descriptor, descriptor.http.as_ref().unwrap()).is_err(), "{subject}");
+            assert!(
+                Operation::read("shop", &descriptor, descriptor.http.as_ref().unwrap()).is_err(),
+                "{subject}"
+            );
         }
     }
 
@@ -162,7 +166,10 @@ pub(crate) mod tests {
     fn what_cannot_be_served_is_refused() {
         for http in ["GET a", "G=T /a", "GET /{}"] {
             let descriptor = descriptor("do", http);
-            assert!(Operation::read("shop", &descriptor, descriptor.http.as_ref().unwrap()).is_err(), "{http}");
+            assert!(
+                Operation::read("shop", &descriptor, descriptor.http.as_ref().unwrap()).is_err(),
+                "{http}"
+            );
         }
         assert_eq!(success(404), None);
         assert_eq!(success(202), Some(StatusCode::ACCEPTED));
@@ -175,6 +182,9 @@ pub(crate) mod tests {
         let strict = declaring(plain.clone(), &[("gone", 410)]);
         assert_eq!((strict.declares("gone"), strict.declares("x")), (Declared::As(410), Declared::No));
         let open = declaring(plain, &[("gone", 410), ("*", 500)]);
-        assert_eq!((open.declares("gone"), open.declares("x"), open.declares("*")), (Declared::As(410), Declared::Any, Declared::Any));
+        assert_eq!(
+            (open.declares("gone"), open.declares("x"), open.declares("*")),
+            (Declared::As(410), Declared::Any, Declared::Any)
+        );
     }
 }

@@ -14,12 +14,14 @@ use crate::{
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+const LATE: &str = "deadline-exceeded";
+
 /// What the SDK itself answers on behalf of any service: these need no declaration.
 const OF_THE_SDK: [(&str, u16); 12] = [
     ("malformed-request", 400),
     ("unsupported-media-type", 415),
     ("overloaded", 503),
-    ("deadline-exceeded", 504),
+    (LATE, 504),
     ("not-implemented", 501),
     ("refused-by-layer", 503),
     ("no-responders", 503),
@@ -45,7 +47,8 @@ impl Refusal {
 
     /// Says that the request itself is wrong.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
-        let refusal = Self::new(StatusCode::BAD_REQUEST, "malformed-request", "the request cannot be understood");
+        let refusal =
+            Self::new(StatusCode::BAD_REQUEST, "malformed-request", "the request cannot be understood");
         refusal.detail(detail)
     }
 
@@ -117,7 +120,7 @@ pub(crate) fn of_bus(error: &sinew::Error, repeatable: bool) -> Problem {
 }
 
 /// Translates what a service answered.
-pub(crate) fn of_service(mut problem: Problem, operation: &Operation) -> Problem {
+pub(crate) fn of_service(mut problem: Problem, operation: &Operation, repeatable: bool) -> Problem {
     let of_the_sdk = OF_THE_SDK.iter().find(|(code, _)| *code == problem.code);
     problem.status = match (operation.declares(&problem.code), of_the_sdk) {
         (Declared::As(status), _) => status,
@@ -126,6 +129,10 @@ pub(crate) fn of_service(mut problem: Problem, operation: &Operation) -> Problem
         (Declared::No, None) => return undeclared(&problem.code),
     };
     problem.status = failure(problem.status).as_u16();
+    if problem.code == LATE {
+        // Service and edge watch the same deadline: whoever notices first, the answer is the same.
+        problem.retry = repeatable;
+    }
     problem
 }
 
@@ -141,7 +148,8 @@ fn undeclared(code: &str) -> Problem {
 
 /// Reads the status of a failure; a service that says anything else is a bad gateway.
 fn failure(status: u16) -> StatusCode {
-    let status = StatusCode::from_u16(status).ok().filter(|status| status.as_u16() >= 400 && status.as_u16() < 600);
+    let status =
+        StatusCode::from_u16(status).ok().filter(|status| status.as_u16() >= 400 && status.as_u16() < 600);
     status.unwrap_or(StatusCode::BAD_GATEWAY)
 }
 
@@ -153,7 +161,7 @@ mod tests {
     #[test]
     fn a_declared_code_has_its_declared_status() {
         let operation = declaring(operation("GET /a"), &[("gone", 410)]);
-        let problem = of_service(Problem::new(400, "gone", "gone").with("id", 7), &operation);
+        let problem = of_service(Problem::new(400, "gone", "gone").with("id", 7), &operation, false);
         assert_eq!((problem.status, problem.code.as_str()), (410, "gone"));
         assert_eq!(problem.extensions["id"], 7);
     }
@@ -162,7 +170,7 @@ mod tests {
     fn an_undeclared_code_is_a_bad_gateway_and_leaks_nothing_but_the_code() {
         let operation = declaring(operation("GET /a"), &[("gone", 410)]);
         let leaky = Problem::new(400, "secret", "password is hunter2").detail("hunter2").with("x", "hunter2");
-        let problem = of_service(leaky, &operation);
+        let problem = of_service(leaky, &operation, false);
         assert_eq!((problem.status, problem.code.as_str()), (502, "undeclared-error"));
         assert_eq!(problem.extensions["cause"], "secret");
         assert!(!serde_json::to_string(&problem).unwrap().contains("hunter2"));
@@ -171,15 +179,17 @@ mod tests {
     #[test]
     fn problems_of_the_sdk_need_no_declaration() {
         let operation = declaring(operation("GET /a"), &[("gone", 410), ("overloaded", 429)]);
-        for (code, expected) in [("malformed-request", 400), ("internal", 502), ("overloaded", 429), ("too-large", 413)] {
-            assert_eq!(of_service(Problem::new(500, code, ""), &operation).status, expected, "{code}");
+        for (code, expected) in
+            [("malformed-request", 400), ("internal", 502), ("overloaded", 429), ("too-large", 413)]
+        {
+            assert_eq!(of_service(Problem::new(500, code, ""), &operation, false).status, expected, "{code}");
         }
     }
 
     #[test]
     fn a_status_that_is_no_failure_is_a_bad_gateway() {
         for status in [0, 200, 399, 600, 999] {
-            assert_eq!(of_service(Problem::new(status, "x", ""), &operation("GET /a")).status, 502);
+            assert_eq!(of_service(Problem::new(status, "x", ""), &operation("GET /a"), false).status, 502);
             assert_eq!(Refusal::from(Problem::new(status, "x", "")).into_response().status(), 502);
         }
     }
@@ -206,6 +216,9 @@ mod tests {
         assert!(of_bus(&timed_out, true).retry);
         assert!(!of_bus(&timed_out, false).retry);
         assert!(of_bus(&sinew::Error::new(Kind::NoResponders, ""), false).retry);
+        let late = Problem::new(504, LATE, "");
+        assert!(of_service(late.clone(), &operation("GET /a"), true).retry);
+        assert!(!of_service(late.retriable(), &operation("GET /a"), false).retry);
     }
 
     #[test]
@@ -213,7 +226,10 @@ mod tests {
         let busy = Refusal::from(Problem::new(503, "busy", "busy").retriable()).into_response();
         assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
         let method = Refusal::method("GET, HEAD".into()).into_response();
-        assert_eq!((method.status().as_u16(), &method.headers()[header::ALLOW]), (405, &HeaderValue::from_static("GET, HEAD")));
+        assert_eq!(
+            (method.status().as_u16(), &method.headers()[header::ALLOW]),
+            (405, &HeaderValue::from_static("GET, HEAD"))
+        );
         assert_eq!(method.headers()[header::CONTENT_TYPE], "application/problem+json");
         assert!(!method.headers().contains_key(header::RETRY_AFTER));
     }

@@ -5,26 +5,31 @@ use http::{HeaderValue, StatusCode, header};
 use sinew::{
     bus::Message,
     problem_of,
-    wire::{ContentType, Problem, header as wire_header, transcode},
+    wire::{ContentType, header as wire_header, transcode},
 };
 
 use crate::{
     Body, Response,
     operation::{Operation, success},
-    problem,
+    problem::{self, Refusal},
 };
 
-/// Rewrites a reply in the codec the client wants.
+/// Rewrites a reply in the codec the client wants. `repeatable` says that asking again does no harm.
 ///
 /// # Errors
 /// The problem the service answered, or 502 when its reply cannot be read.
-pub(crate) fn translate(message: &Message, operation: &Operation, wanted: ContentType) -> Result<Response, Box<Problem>> {
+pub(crate) fn translate(
+    message: &Message,
+    operation: &Operation,
+    wanted: ContentType,
+    repeatable: bool,
+) -> Result<Response, Refusal> {
     if let Some(problem) = problem_of(message) {
-        return Err(Box::new(problem::of_service(problem, operation)));
+        return Err(problem::of_service(problem, operation, repeatable).into());
     }
     let unreadable = |error: sinew::wire::CodecError| {
         tracing::warn!(operation = operation.name, %error, "a reply cannot be read");
-        Box::new(problem::malformed_reply())
+        Refusal::from(problem::malformed_reply())
     };
     let from = message.content_type().map_err(unreadable)?;
     let bytes = transcode(from, wanted, message.payload()).map_err(unreadable)?;
@@ -40,7 +45,8 @@ pub(crate) fn response(
     codec: ContentType,
     bytes: Bytes,
 ) -> Response {
-    let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    let has_body =
+        !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
     let mut response = Response::new(Body::new(if has_body { bytes } else { Bytes::new() }));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -67,7 +73,7 @@ mod tests {
     #[test]
     fn a_status_without_content_has_no_body() {
         let empty = response(StatusCode::NO_CONTENT, None, ContentType::Json, Bytes::from_static(b"null"));
-        assert!(http_body_util::Full::is_end_stream_now(empty.body()));
+        assert!(hyper::body::Body::is_end_stream(empty.body()));
         assert!(!empty.headers().contains_key(header::CONTENT_TYPE));
     }
 }

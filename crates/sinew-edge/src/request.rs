@@ -14,6 +14,8 @@ use crate::{body::Payload, operation::Operation, problem::Refusal};
 const MAX_KEY: usize = 256;
 /// A MessagePack map of no entries.
 const EMPTY_MAP: &[u8] = &[0x80];
+/// A MessagePack nil.
+const NIL: &[u8] = &[0xc0];
 
 /// Puts the operation's payload together. `values` are those of the path, in the order of the template's fields.
 ///
@@ -32,12 +34,15 @@ pub(crate) fn payload(
         return Err(Refusal::malformed("this method takes no body: give the fields in path and query"));
     }
     if values.is_empty() && query.is_empty() && operation.body.is_none() {
-        return whole(body);
+        return whole(operation, body);
     }
     let mut fields = Map::new();
     for (name, value) in operation.template.fields().zip(values) {
         let value = operation.fields.read(name, &[value]);
-        fields.insert(name.to_owned(), value.map_err(|reason| Refusal::malformed(format!("in the path, {reason}")))?);
+        fields.insert(
+            name.to_owned(),
+            value.map_err(|reason| Refusal::malformed(format!("in the path, {reason}")))?,
+        );
     }
     for (name, texts) in pairs(query)? {
         if fields.contains_key(name.as_ref()) || operation.body.as_deref() == Some(&name) {
@@ -123,9 +128,9 @@ pub(crate) fn unreadable(error: CodecError) -> Refusal {
     Refusal::malformed(error.to_string())
 }
 
-fn whole(body: &Payload) -> Result<Bytes, Refusal> {
+fn whole(operation: &Operation, body: &Payload) -> Result<Bytes, Refusal> {
     if body.bytes.is_empty() {
-        return Ok(Bytes::from_static(EMPTY_MAP));
+        return Ok(Bytes::from_static(if operation.fields.is_null() { NIL } else { EMPTY_MAP }));
     }
     transcode(body.codec, ContentType::MessagePack, &body.bytes).map_err(unreadable)
 }
@@ -146,7 +151,9 @@ fn merge(operation: &Operation, fields: &mut Map<String, Value>, body: &Payload)
     for (name, value) in members {
         // A client may send a whole resource with the id that stands in its path, but not with another one.
         if fields.get(&name).is_some_and(|given| *given != value) {
-            return Err(Refusal::malformed(format!("`{name}` differs between the body and the path or query")));
+            return Err(Refusal::malformed(format!(
+                "`{name}` differs between the body and the path or query"
+            )));
         }
         fields.insert(name, value);
     }
@@ -226,7 +233,10 @@ mod tests {
     fn a_field_may_take_the_whole_body() {
         let mut start = operation("POST /things/{id}");
         start.body = Some("tags".to_owned());
-        assert_eq!(built(&start, &["7"], "count=1", "[1]"), Ok(json!({ "id": "7", "count": 1, "tags": [1] })));
+        assert_eq!(
+            built(&start, &["7"], "count=1", "[1]"),
+            Ok(json!({ "id": "7", "count": 1, "tags": [1] }))
+        );
         assert_eq!(built(&start, &["7"], "", ""), Ok(json!({ "id": "7" })));
         assert_eq!(built(&start, &["7"], "tags=1", ""), Err(400));
     }
@@ -234,7 +244,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_the_clients_mistake() {
         let post = operation("POST /things");
-        for (query, body) in [("", "{"), ("", "{} x"), ("count=x", ""), ("nope=1", ""), ("a=%ff", ""), ("count=1&count=2", "")] {
+        for (query, body) in
+            [("", "{"), ("", "{} x"), ("count=x", ""), ("nope=1", ""), ("a=%ff", ""), ("count=1&count=2", "")]
+        {
             assert_eq!(built(&post, &[], query, body), Err(400), "{query:?} {body:?}");
         }
         assert_eq!(built(&operation("GET /things"), &[], "", "{}"), Err(400));
@@ -267,7 +279,9 @@ mod tests {
     fn keys_and_timeouts_are_checked() {
         let with = |name: &'static str, values: &[&str]| {
             let mut headers = HeaderMap::new();
-            values.iter().for_each(|value| drop(headers.append(name, value.parse().unwrap())));
+            for value in values {
+                headers.append(name, value.parse().unwrap());
+            }
             headers
         };
         for bad in [&[""][..], &["a", "a"], &["ä"], &["k".repeat(257).as_str()]] {

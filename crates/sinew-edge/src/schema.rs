@@ -15,6 +15,8 @@ pub(crate) struct Fields {
     shapes: BTreeMap<String, Shape>,
     /// Whether fields that are not named may be given too.
     open: bool,
+    /// Whether the request is no more than `null`, as a struct without fields may be.
+    null: bool,
 }
 
 /// The JSON types one field takes.
@@ -33,8 +35,15 @@ impl Fields {
     pub(crate) fn of(schema: &Value) -> Self {
         let mut fields = Self::default();
         fields.collect(schema, schema, 0);
-        fields.open |= fields.shapes.is_empty() && schema.get("properties").is_none();
+        let whole = Shape::of(schema, schema);
+        fields.null = whole.null && fields.shapes.is_empty();
+        fields.open |= fields.shapes.is_empty() && schema.get("properties").is_none() && !fields.null;
         fields
+    }
+
+    /// Says whether a request without any field is `null` rather than an empty object.
+    pub(crate) fn is_null(&self) -> bool {
+        self.null
     }
 
     /// Reads the texts given for field `name`.
@@ -50,7 +59,8 @@ impl Fields {
     }
 
     fn collect(&mut self, schema: &Value, root: &Value, depth: usize) {
-        let Some(schema) = resolve(schema, root).and_then(Value::as_object).filter(|_| depth < MAX_DEPTH) else {
+        let Some(schema) = resolve(schema, root).and_then(Value::as_object).filter(|_| depth < MAX_DEPTH)
+        else {
             return;
         };
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
@@ -83,7 +93,8 @@ impl Shape {
     }
 
     fn add(&mut self, schema: &Value, root: &Value, depth: usize) {
-        let Some(schema) = resolve(schema, root).and_then(Value::as_object).filter(|_| depth < MAX_DEPTH) else {
+        let Some(schema) = resolve(schema, root).and_then(Value::as_object).filter(|_| depth < MAX_DEPTH)
+        else {
             // `true` is the schema of everything, and so is one that cannot be followed.
             self.string = true;
             return;
@@ -99,7 +110,9 @@ impl Shape {
     }
 
     fn add_types(&mut self, schema: &Map<String, Value>, root: &Value, depth: usize) -> bool {
-        let types = schema.get("type").map(|types| types.as_array().map_or(std::slice::from_ref(types), Vec::as_slice));
+        let types = schema
+            .get("type")
+            .map(|types| types.as_array().map_or(std::slice::from_ref(types), Vec::as_slice));
         for kind in types.into_iter().flatten().filter_map(Value::as_str) {
             match kind {
                 "integer" => self.integer = true,
@@ -146,11 +159,12 @@ impl Shape {
 
     /// Reads one text as the narrowest type that fits: a text is the last thing it may be.
     fn scalar(&self, text: &str) -> Option<Value> {
-        let number = || serde_json::from_str::<Number>(text).ok().filter(|_| !text.contains(char::is_whitespace));
-        if self.integer || self.number {
-            if let Some(number) = number().filter(|number| self.number || !number.is_f64()) {
-                return Some(Value::Number(number));
-            }
+        // The parser skips white space, which a number as text does not have.
+        let number = |text: &str| serde_json::from_str::<Number>(text).ok().filter(|_| text.trim() == text);
+        if (self.integer || self.number)
+            && let Some(number) = number(text).filter(|number| self.number || !number.is_f64())
+        {
+            return Some(Value::Number(number));
         }
         match text {
             "true" | "false" if self.boolean => Some(Value::Bool(text == "true")),
@@ -214,7 +228,6 @@ mod tests {
     }
 
     #[derive(JsonSchema, Deserialize)]
-    #[expect(dead_code, reason = "only its schema is read")]
     enum Color {
         /// Like blood.
         Red,
@@ -275,8 +288,22 @@ mod tests {
 
     #[test]
     fn a_schema_that_refers_to_itself_ends() {
-        let schema = json!({ "properties": { "a": { "$ref": "#/properties/a" } }, "allOf": [{ "$ref": "#" }] });
+        let schema =
+            json!({ "properties": { "a": { "$ref": "#/properties/a" } }, "allOf": [{ "$ref": "#" }] });
         assert_eq!(Fields::of(&schema).read("a", &["x"]), Ok(json!("x")));
+    }
+
+    #[test]
+    fn a_unit_is_told_from_an_object_without_fields() {
+        #[derive(JsonSchema)]
+        struct Unit;
+        #[derive(JsonSchema)]
+        struct Empty {}
+        let of = |schema: schemars::Schema| Fields::of(&schema.to_value());
+        assert!(of(schemars::schema_for!(Unit)).is_null());
+        assert!(of(schemars::schema_for!(Unit)).read("x", &["1"]).is_err());
+        assert!(!of(schemars::schema_for!(Empty)).is_null());
+        assert!(!search().is_null());
     }
 
     proptest! {

@@ -16,7 +16,8 @@ pub(crate) struct Trace {
 impl Trace {
     /// Begins the server span, named by method and path template, never by the path itself.
     pub(crate) fn begin(tracer: &Tracer, headers: &HeaderMap, method: &Method, route: Option<&str>) -> Self {
-        let name = || route.map_or_else(|| known(method).to_owned(), |route| format!("{} {route}", known(method)));
+        let name =
+            || route.map_or_else(|| known(method).to_owned(), |route| format!("{} {route}", known(method)));
         let mut span = tracer.span(name, SpanKind::Server, of_client(headers));
         span.set("http.request.method", || known(method).to_owned());
         if let Some(route) = route {

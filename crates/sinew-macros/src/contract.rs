@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn every_mistake_of_a_contract_is_reported_at_once() {
-        let text = r#"Orders = "Orders" @ "1.2" { place: Place, place: Get, unimplemented: List, #[cfg(x)] get: Get }"#;
-        let mistakes = check(text).unwrap_err();
+        let operations = "place: Place, place: Get, unimplemented: List, #[cfg(x)] get: Get";
+        let mistakes = check(&format!(r#"Orders = "Orders" @ "1.2" {{ {operations} }}"#)).unwrap_err();
         let expected = [
             "no service name",
             "no semantic version",

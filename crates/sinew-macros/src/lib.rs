@@ -89,7 +89,7 @@ pub fn event(input: TokenStream) -> TokenStream {
 /// | `code = "out-of-stock"` | stable code for programs, unique in the enum; the variant's name where nothing is said |
 /// | `title = "out of stock"` | short text; the first paragraph of the variant's documentation, else its name |
 /// | `retry` | the same request may succeed later |
-/// | `transparent` | alone, on one variant that holds a `sinew::Problem`: carries every problem declared elsewhere |
+/// | `transparent` | alone, on one variant that holds a `sinew::Problem`, boxed or not: carries what others declared |
 ///
 /// What a variant holds travels with the problem: the `String` of a one-field variant as `detail`, named fields as
 /// extension members. A named field `detail` has to be a `String` and is the problem's own `detail`.

@@ -3,7 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::{
-    Data, DataEnum, DeriveInput, Ident, LitInt, LitStr, Type, Variant, ext::IdentExt, spanned::Spanned,
+    Data, DataEnum, DeriveInput, GenericArgument, Ident, LitInt, LitStr, PathArguments, Type, Variant,
+    ext::IdentExt, spanned::Spanned,
 };
 
 use crate::{
@@ -176,9 +177,7 @@ fn transparent(variant: &Variant, keys: &Keys) -> syn::Result<Ident> {
         ));
     }
     match &variant.fields {
-        syn::Fields::Unnamed(fields)
-            if fields.unnamed.len() == 1 && is_named(&fields.unnamed[0].ty, "Problem") =>
-        {
+        syn::Fields::Unnamed(fields) if fields.unnamed.len() == 1 && is_problem(&fields.unnamed[0].ty) => {
             Ok(variant.ident.clone())
         }
         _ => {
@@ -228,6 +227,17 @@ fn check_member(ident: &Ident, ty: &Type) -> syn::Result<()> {
     Ok(())
 }
 
+/// Says whether `ty` is `Problem` or `Box<Problem>`.
+fn is_problem(ty: &Type) -> bool {
+    let Type::Path(path) = ty else { return false };
+    match path.path.segments.last().map(|last| (&last.ident, &last.arguments)) {
+        Some((name, PathArguments::AngleBracketed(boxed))) if name == "Box" => {
+            matches!(boxed.args.first(), Some(GenericArgument::Type(inner)) if is_named(inner, "Problem"))
+        }
+        _ => is_named(ty, "Problem"),
+    }
+}
+
 /// Says whether `ty` is a path that ends in `name`; a macro cannot look through an alias.
 fn is_named(ty: &Type, name: &str) -> bool {
     let Type::Path(path) = ty else { return false };
@@ -257,7 +267,7 @@ mod tests {
                 #[problem(status = 503, code = "closed", retry)]
                 ShopClosed(String),
                 #[problem(transparent)]
-                Other(sinew::Problem),
+                Other(Box<sinew::Problem>),
             }
         });
         let problem = problem.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
@@ -291,6 +301,8 @@ mod tests {
                 #[problem(transparent)]
                 Empty,
                 #[problem(transparent)]
+                List(Vec<Problem>),
+                #[problem(transparent)]
                 One(Problem),
                 #[problem(transparent)]
                 Two(Problem),
@@ -309,6 +321,7 @@ mod tests {
             "make it a `String`",
             "stands alone",
             "write `Empty(sinew::Problem)`",
+            "write `List(sinew::Problem)`",
             "`One` is transparent already",
         ];
         assert_eq!(mistakes.len(), expected.len(), "{mistakes:?}");

@@ -55,7 +55,13 @@ pub enum OrderError {
     #[problem(status = 404)]
     Gone { ids: Vec<u32> },
     #[problem(transparent)]
-    Other(Problem),
+    Other(Box<Problem>),
+}
+
+#[derive(Debug, Clone, PartialEq, Problem)]
+enum AnyError {
+    #[problem(transparent)]
+    Any(Problem),
 }
 
 #[derive(Debug, Clone, PartialEq, Problem)]
@@ -85,7 +91,7 @@ mod elsewhere {
 fn a_request_knows_where_it_goes() {
     assert_eq!((ChangeOrder::SERVICE, ChangeOrder::OPERATION), ("orders", "change"));
     assert_eq!(ChangeOrder::SUBJECT, "svc.orders.change");
-    assert!(ChangeOrder::IDEMPOTENT && !ListOrders::IDEMPOTENT);
+    assert_eq!([ChangeOrder::IDEMPOTENT, ListOrders::IDEMPOTENT], [true, false]);
 }
 
 #[test]
@@ -129,7 +135,7 @@ fn every_declared_error_comes_back_as_it_was() {
         too_many(None),
         too_many(Some("left")),
         OrderError::Gone { ids: vec![1, 2] },
-        OrderError::Other(Problem::new(418, "teapot", "a teapot").with("size", 1)),
+        other(teapot().with("size", 1)),
     ] {
         let body = serde_json::to_string(&error.to_problem()).unwrap();
         let received: Problem = serde_json::from_str(&body).unwrap();
@@ -155,9 +161,10 @@ fn a_problem_of_another_shape_is_not_recognised() {
     assert_eq!(StockError::from_problem(&far), None, "300 does not fit the field");
     assert_eq!(
         OrderError::from_problem(&Problem::new(400, "too-many", "")),
-        Some(OrderError::Other(Problem::new(400, "too-many", "")))
+        Some(other(Problem::new(400, "too-many", "")))
     );
     assert_eq!(StockError::from_problem(&OrderError::OutOfStock.to_problem()), None);
+    assert_eq!(AnyError::from_problem(&teapot()), Some(AnyError::Any(teapot())));
 }
 
 #[test]
@@ -174,10 +181,7 @@ fn errors_read_well() {
     let too_many = OrderError::TooMany { limit: 3, r#move: None, detail: "at most 3".into() };
     assert_eq!(too_many.to_string(), "Too many of them: at most 3");
     assert_eq!(OrderError::Gone { ids: vec![] }.to_string(), "gone");
-    assert_eq!(
-        OrderError::Other(Problem::new(418, "teapot", "a teapot")).to_string(),
-        "a teapot (418 teapot)"
-    );
+    assert_eq!(other(teapot()).to_string(), "a teapot (418 teapot)");
 }
 
 #[test]
@@ -185,11 +189,11 @@ fn the_question_mark_hands_on_what_a_call_answered() {
     fn reserve() -> Result<(), OrderError> {
         Err(CallError::Refused(StockError::Locked))?
     }
-    fn refuse() -> Result<(), OrderError> {
-        Err(Problem::new(418, "teapot", "a teapot"))?
+    fn pour() -> Result<(), OrderError> {
+        Err(CallError::<AnyError>::Undeclared(teapot()))?
     }
-    assert_eq!(reserve(), Err(OrderError::Other(StockError::Locked.to_problem())));
-    assert_eq!(refuse(), Err(OrderError::Other(Problem::new(418, "teapot", "a teapot"))));
+    assert_eq!(reserve(), Err(other(StockError::Locked.to_problem())));
+    assert_eq!(pour(), Err(other(teapot())));
 }
 
 #[test]
@@ -216,4 +220,12 @@ fn routes_are_complete_with_all_handlers_or_a_word_about_the_rest() {
     is_complete(Orders::routes::<()>().change(change).unimplemented());
     is_complete(Orders::routes::<()>().unimplemented());
     is_complete(elsewhere::Quiet::routes::<()>());
+}
+
+fn teapot() -> Problem {
+    Problem::new(418, "teapot", "a teapot")
+}
+
+fn other(problem: Problem) -> OrderError {
+    OrderError::from(problem)
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Kind};
 
 /// Settings of the orchestrator.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Number of shard logs. Chosen once: instances are placed by it. One is right for a single server, whose syncs

@@ -28,7 +28,8 @@ impl Lease {
             Some(tombstone) => tombstone.revision,
             None => 0,
         };
-        let holder = Bytes::from(bus.name().to_owned());
+        // Unique for each acquisition: replicas share a name, and a woken sleeper must not take another's lease for its own.
+        let holder = Bytes::from(format!("{} {}", bus.name(), sinew::new_id()));
         let renewed = Instant::now();
         match kv.swap(&key, holder.clone(), revision, Some(ttl)).await {
             Ok(revision) => Ok(Some(Self { kv, key, holder, revision, ttl, renewed })),

@@ -61,10 +61,15 @@ impl Definition {
         if warnings.iter().any(Diagnostic::is_error) {
             return Err(Diagnostics::new(warnings));
         }
-        let text = |key: &str| root.get("document").and_then(|document| document.get(key)).and_then(Node::text);
+        let text =
+            |key: &str| root.get("document").and_then(|document| document.get(key)).and_then(Node::text);
         let owned = |key: &str| text(key).unwrap_or_default().to_owned();
         Ok(Self {
-            reference: Reference { namespace: owned("namespace"), name: owned("name"), version: owned("version") },
+            reference: Reference {
+                namespace: owned("namespace"),
+                name: owned("name"),
+                version: owned("version"),
+            },
             title: text("title").map(str::to_owned),
             warnings,
             foreign: lowered.foreign,

@@ -18,7 +18,10 @@ use serde_json::Value;
 use crate::entry::{Answer, Decided, Fact, Part, Started, Timer, Trigger};
 use crate::language::plan;
 use crate::state::{Frame, Work};
-use crate::{Decision, Definition, Entry, Error, Fault, Input, Operate, Outcome, State, Status, TaskId, Timestamp, apply};
+use crate::{
+    Decision, Definition, Entry, Error, Fault, Input, Operate, Outcome, State, Status, TaskId, Timestamp,
+    apply,
+};
 use env::Env;
 
 /// How many things may follow from one input: jumps backwards could otherwise go on forever.
@@ -67,22 +70,28 @@ enum Todo {
     /// A task has its output, or leaves what it has at hand.
     Finish { task: TaskId, output: Option<Arc<Value>>, then: Option<plan::Then>, chosen: Option<Arc<str>> },
     /// A task raises an error.
-    Fail { task: TaskId, fault: Fault },
+    Fail { task: TaskId, fault: Box<Fault> },
     /// A task inside another is over.
     Next { parent: TaskId, after: plan::Id, then: plan::Then },
 }
 
 /// Why something could not begin: an error of the workflow, or of the engine.
 enum Stop {
-    Fault(Fault),
+    Fault(Box<Fault>),
     Engine(Error),
 }
 
 impl<'d> Driver<'d> {
     fn drive(definition: &'d Definition, state: &State, input: &Input) -> Result<Self, Error> {
         let at = input.at();
-        let mut driver =
-            Self { definition, state: state.clone(), entries: Vec::new(), at, todo: Vec::new(), transitions: 0 };
+        let mut driver = Self {
+            definition,
+            state: state.clone(),
+            entries: Vec::new(),
+            at,
+            todo: Vec::new(),
+            transitions: 0,
+        };
         driver.take(input)?;
         driver.settle()?;
         Ok(driver)
@@ -139,8 +148,11 @@ impl<'d> Driver<'d> {
         let env = Env::starting(self, id, &input);
         let prepared = Self::filtered(&plan.input, "workflow input", &input, &env);
         let timeout = plan.timeout.as_ref().map(|length| env.length(length, &input)).transpose();
-        let deadline = timeout.clone().ok().flatten().map(|millis| Timer { number: 0, at: self.at.after(millis) });
-        let data = prepared.clone().map_or(crate::entry::Data::Same, |data| crate::entry::Data::unless(data, &input));
+        let deadline =
+            timeout.clone().ok().flatten().map(|millis| Timer { number: 0, at: self.at.after(millis) });
+        let data = prepared
+            .clone()
+            .map_or(crate::entry::Data::Same, |data| crate::entry::Data::unless(data, &input));
         self.record(Fact::Started(Box::new(Started {
             id: id.to_owned(),
             workflow: self.definition.reference().clone(),
@@ -150,7 +162,7 @@ impl<'d> Driver<'d> {
             deadline,
             saga: self.definition.is_saga,
         })))?;
-        match prepared.and_then(|_| timeout) {
+        match prepared.and(timeout) {
             Ok(_) => self.begin_part(TaskId::WORKFLOW),
             Err(fault) => self.end_faulted(Trigger::Fault, fault),
         }
@@ -165,22 +177,27 @@ impl<'d> Driver<'d> {
         self.record(Fact::Answered { task, attempt, outcome: outcome.clone() })?;
         self.todo.push(match outcome {
             Answer::Completed(_) => Todo::finish(task, None),
-            Answer::Refused(fault) | Answer::NotSent(fault) | Answer::Unknown(fault) => Todo::Fail { task, fault },
+            Answer::Refused(fault) | Answer::NotSent(fault) | Answer::Unknown(fault) => {
+                Todo::Fail { task, fault: Box::new(fault) }
+            }
         });
         Ok(())
     }
 
     fn timer(&mut self, task: TaskId, number: u32) -> Result<(), Error> {
         let due = |timer: Option<Timer>| timer.is_some_and(|timer| timer.number == number);
-        if task == TaskId::WORKFLOW && self.state.recovery.as_ref().is_some_and(|recovery| due(recovery.timer)) {
+        if task == TaskId::WORKFLOW
+            && self.state.recovery.as_ref().is_some_and(|recovery| due(recovery.timer))
+        {
             return self.give_up();
         }
         let Some(frame) = self.state.frames.get(&task) else { return Ok(()) };
         if due(frame.timeout) {
-            let fault = Fault::timeout(format!("`{}` did not end in time", frame.name));
+            let name = Arc::clone(&frame.name);
             return match task {
-                TaskId::WORKFLOW => self.end_faulted(Trigger::Timeout, Fault::timeout("the workflow did not end in time")),
-                _ => self.fail(task, fault),
+                TaskId::WORKFLOW => self
+                    .end_faulted(Trigger::Timeout, Fault::timeout("the workflow did not end in time").into()),
+                _ => self.fail(task, Fault::timeout(format!("`{name}` did not end in time")).into()),
             };
         }
         if !due(frame.timer) {
@@ -198,7 +215,7 @@ impl<'d> Driver<'d> {
         if self.state.status() != Status::Running {
             return Ok(());
         }
-        self.end_faulted(Trigger::Cancel, Fault::cancelled(reason.unwrap_or_default()))
+        self.end_faulted(Trigger::Cancel, Fault::cancelled(reason.unwrap_or_default()).into())
     }
 
     fn operate(&mut self, action: &Operate, who: &str, why: &str) -> Result<(), Error> {
@@ -212,16 +229,18 @@ impl<'d> Driver<'d> {
         let decision = Decision { who: who.to_owned(), why: why.to_owned(), at: self.at, value };
         self.record(Fact::Decided { of, action: decided, decision: Box::new(decision) })?;
         match decided {
-            Decided::Retry => self.undo_again(of),
             Decided::Abandon => self.record(Fact::Settled { abandoned: true }),
-            Decided::Skip | Decided::Resolve => self.recover(),
+            Decided::Retry | Decided::Skip | Decided::Resolve => self.recover(),
         }
     }
 
     /// Ends an instance, or the run of a compensation, that would go on without end.
     fn overrun(&mut self) -> Result<(), Error> {
-        let fault = Fault::runtime(format!("more than {MAX_TRANSITIONS} steps in a row, or {MAX_STEPS} tasks; split the workflow"));
-        let undoing = self.state.frames.iter().rev().find(|(_, frame)| frame.undoes.is_some()).map(|(task, _)| *task);
+        let fault = Box::new(Fault::runtime(format!(
+            "more than {MAX_TRANSITIONS} steps in a row, or {MAX_STEPS} tasks; split the workflow"
+        )));
+        let undoing =
+            self.state.frames.iter().rev().find(|(_, frame)| frame.undoes.is_some()).map(|(task, _)| *task);
         match undoing {
             Some(undo) => self.undo_stuck(undo, fault),
             None => self.end_faulted(Trigger::Fault, fault),
@@ -241,7 +260,7 @@ impl<'d> Driver<'d> {
         if pinned == given {
             return Ok(());
         }
-        Err(Error::WrongDefinition { pinned: pinned.clone(), given: given.clone() })
+        Err(Error::WrongDefinition { pinned: Box::new(pinned.clone()), given: Box::new(given.clone()) })
     }
 
     /// Finds the plan of an open task.
@@ -263,6 +282,12 @@ impl Todo {
 
 impl From<Fault> for Stop {
     fn from(fault: Fault) -> Self {
+        Self::Fault(Box::new(fault))
+    }
+}
+
+impl From<Box<Fault>> for Stop {
+    fn from(fault: Box<Fault>) -> Self {
         Self::Fault(fault)
     }
 }

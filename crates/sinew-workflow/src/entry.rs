@@ -26,19 +26,47 @@ pub(crate) enum Fact {
     Started(Box<Started>),
     Entered(Box<Entered>),
     Skipped(Box<Entered>),
-    Called { task: TaskId, attempt: u32, request: Box<Request>, #[serde(default, skip_serializing_if = "Data::is_same")] body: Data },
-    Emitted { task: TaskId, attempt: u32, id: String, event: Arc<Value> },
-    Waiting { task: TaskId, timer: Timer },
-    Answered { task: TaskId, attempt: u32, outcome: Answer },
+    Called {
+        task: TaskId,
+        attempt: u32,
+        request: Box<Request>,
+        #[serde(default, skip_serializing_if = "Data::is_same")]
+        body: Data,
+    },
+    Emitted {
+        task: TaskId,
+        attempt: u32,
+        id: String,
+        event: Arc<Value>,
+    },
+    Waiting {
+        task: TaskId,
+        timer: Timer,
+    },
+    Answered {
+        task: TaskId,
+        attempt: u32,
+        outcome: Answer,
+    },
     Opened(Box<Opened>),
     Left(Box<Left>),
     Ended(Box<Ended>),
     UndoStarted(Box<UndoStarted>),
     UndoFailed(Box<UndoFailed>),
-    UndoEnded { task: TaskId },
-    Decided { of: TaskId, action: Decided, decision: Box<Decision> },
-    GaveUp { fault: Fault },
-    Settled { abandoned: bool },
+    UndoEnded {
+        task: TaskId,
+    },
+    Decided {
+        of: TaskId,
+        action: Decided,
+        decision: Box<Decision>,
+    },
+    GaveUp {
+        fault: Fault,
+    },
+    Settled {
+        abandoned: bool,
+    },
 }
 
 /// The instance began.
@@ -126,7 +154,7 @@ pub(crate) struct Left {
     #[serde(default, skip_serializing_if = "Data::is_same")]
     pub(crate) context: Data,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) fault: Option<Fault>,
+    pub(crate) fault: Option<Box<Fault>>,
     /// The case a `switch` took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) chosen: Option<Arc<str>>,
@@ -139,7 +167,7 @@ pub(crate) struct Ended {
     #[serde(default, skip_serializing_if = "Data::is_same")]
     pub(crate) output: Data,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) fault: Option<Fault>,
+    pub(crate) fault: Option<Box<Fault>>,
     /// Why what was done must be undone, if it must.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) trigger: Option<Trigger>,
@@ -160,7 +188,7 @@ pub(crate) struct UndoStarted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct UndoFailed {
     pub(crate) task: TaskId,
-    pub(crate) fault: Fault,
+    pub(crate) fault: Box<Fault>,
     /// When it runs again; never by itself when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timer: Option<Timer>,

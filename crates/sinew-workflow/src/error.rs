@@ -19,9 +19,9 @@ pub enum Error {
     #[error("the instance pins {pinned}, but was given {given}: load the pinned definition")]
     WrongDefinition {
         /// What the instance runs.
-        pinned: Reference,
+        pinned: Box<Reference>,
         /// What it was given.
-        given: Reference,
+        given: Box<Reference>,
     },
     /// The definition uses something this version cannot run.
     #[error("the definition cannot run yet:\n{0}")]

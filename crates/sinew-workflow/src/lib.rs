@@ -1,18 +1,98 @@
 //! The Sinew workflow language and its pure saga engine.
+//!
+//! A [`Definition`] is a YAML document in the Open Workflow DSL 1.0, with three keys added to tasks: `compensate` says how
+//! to undo one, `pivot` from where on nothing is undone, `idempotencyKey` under which key it acts. All of its mistakes are
+//! reported at once, each with its place and a fix: see [`Diagnostics`].
+//!
+//! # The model
+//!
+//! An instance is a fold. Whatever happens to it is an [`Input`]: a start, a reply, a timer, a cancel, an operator's
+//! decision. [`decide`] finds out what follows and says so in [`Entry`]s; [`apply`] folds entries into a [`State`];
+//! [`run`] does both. What the instance wants from the world are [`Effect`]s, read off the state: [`State::effects`] for
+//! those that just became due, [`State::due`] for all of them after a recovery.
+//!
+//! ```text
+//!             decide                    apply                    effects, due
+//!   Input ─────────────► Vec<Entry> ─────────────► State ─────────────────────► Vec<Effect>
+//!     ▲                      │ stored                                                │
+//!     └──────────────────────┼───────────────── the world does them ◄────────────────┘
+//! ```
+//!
+//! *Entries carry results, never expressions.* Outputs, chosen branches, keys and moments are in the log, so replay
+//! evaluates nothing, and a newer engine cannot change the past. Live and recovered instances take the same path, because
+//! [`run`] itself applies each entry before it decides about the next.
+//!
+//! *Nothing here knows time, chance or the network.* Time comes in as `at`, jitter is a hash of the idempotency key and
+//! the attempt, and an expression sees its data and nothing else. So a caller can test a whole saga with a loop and a list.
+//!
+//! # Sagas
+//!
+//! An error nobody caught, the workflow's deadline, a cancel, or `call: saga.compensate` undoes what was done: every task
+//! with a compensation that completed *or whose outcome is unknown*, in the reverse order in which tasks started, one after
+//! the other. A definite refusal did nothing and is not undone; a late or lost reply may have done something and is. Once a
+//! `pivot` completed nothing is undone any more. Compensations are retried by their own policy; one that spent its retries
+//! is [stuck](Saga::Stuck) until an operator [decides](Operate).
+//!
+//! Two questions therefore have two answers: [`Status`] says how the forward work went, [`Saga`] what became of it.
+//!
+//! # Example
+//!
+//! ```
+//! use serde_json::json;
+//! use sinew_workflow::{Definition, Effect, Fault, Input, Outcome, Saga, State, Status, Timestamp, run};
+//!
+//! let definition = Definition::parse(
+//!     "
+//! document: { dsl: '1.0.3', namespace: shop, name: place-order, version: '1.0.0' }
+//! do:
+//!   - reserve:
+//!       call: inventory.reserve
+//!       with: { sku: '${ .sku }' }
+//!       compensate:
+//!         call: inventory.release
+//!         with: { reservation: '${ .id }' }
+//!   - charge: { call: payments.charge }
+//! ",
+//!     "place-order.yaml",
+//! )?;
+//!
+//! let mut state = State::default();
+//! let at = Timestamp::from_millis(0);
+//! let start = Input::Start { id: "order-7".into(), input: json!({ "sku": "shoe" }), at, trace: None };
+//! let mut entries = run(&definition, &mut state, start)?;
+//!
+//! // The world, in three lines: everything succeeds, except that the card is declined.
+//! let mut called = Vec::new();
+//! while let Some(Effect::Call { task, attempt, target, .. }) = state.effects(&entries).pop() {
+//!     let outcome = match target.operation.as_str() {
+//!         "charge" => Outcome::Refused(Fault::communication("card declined").with_status(402)),
+//!         _ => Outcome::Completed(json!({ "id": "r-1" })),
+//!     };
+//!     called.push(target.to_string());
+//!     // A real caller stores the entries before it does their effects.
+//!     entries = run(&definition, &mut state, Input::Reply { task, attempt, outcome, at })?;
+//! }
+//!
+//! assert_eq!(called, ["inventory.reserve", "payments.charge", "inventory.release"]);
+//! assert_eq!((state.status(), state.saga()), (Status::Faulted, Saga::Compensated));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
 mod definition;
 mod diagnostic;
+mod fault;
+mod reference;
+mod time;
+
+mod language;
+
 mod effect;
 mod engine;
 mod entry;
 mod error;
-mod fault;
 mod input;
-mod language;
-mod reference;
 mod state;
 mod step;
-mod time;
 
 pub use definition::Definition;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, code};

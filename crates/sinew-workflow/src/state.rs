@@ -3,7 +3,6 @@
 mod due;
 mod fold;
 
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -21,10 +20,11 @@ use crate::{Error, Fault, Reference, Step, TaskId, Timestamp};
 /// Made by [`apply`](crate::apply) alone, comparable, and serializable to any self-describing format, so that it can be
 /// stored as a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct State {
     pub(crate) id: String,
     pub(crate) workflow: Reference,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trace: Option<String>,
     pub(crate) input: Arc<Value>,
     pub(crate) context: Arc<Value>,
@@ -32,7 +32,7 @@ pub struct State {
     pub(crate) saga: Saga,
     /// Whether the definition compensates or commits anything.
     pub(crate) is_saga: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub(crate) output: Option<Arc<Value>>,
     pub(crate) fault: Option<Fault>,
     pub(crate) started_at: Option<Timestamp>,

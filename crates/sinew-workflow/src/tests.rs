@@ -1,8 +1,14 @@
 //! Tests of the crate as a whole. Those of the official documents need the folder `shared`: set `SINEW_SHARED` to it.
 
 mod documents;
+mod flow;
+mod properties;
+mod saga;
+mod world;
 
 use std::path::PathBuf;
+
+use crate::Definition;
 
 /// Finds a folder of shared test data, or says that its tests are skipped.
 fn shared(folder: &str) -> Option<PathBuf> {
@@ -11,4 +17,11 @@ fn shared(folder: &str) -> Option<PathBuf> {
         return None;
     };
     Some(PathBuf::from(root).join(folder))
+}
+
+/// Makes a definition from everything below its `document`.
+fn define(rest: &str) -> Definition {
+    let source =
+        format!("document: {{ dsl: '1.0.3', namespace: test, name: test, version: '1.0.0' }}\n{rest}");
+    Definition::parse(&source, "test.yaml").unwrap_or_else(|diagnostics| panic!("{diagnostics}\n{source}"))
 }

@@ -3,7 +3,7 @@
 //! A [`Bus`] is a cheap handle. Behind it a supervisor task owns the connection: it notices when the client library's
 //! own task has died (one malformed header from anywhere is enough), builds a new client and lets every
 //! [`Subscription`] move over to it. Requests go through one wildcard inbox, so a timed-out or dropped request leaves
-//! nothing behind.
+//! nothing behind. The connection ends with [`Bus::close`], or without a word when the last handle is dropped.
 
 mod batch;
 mod connection;
@@ -17,9 +17,9 @@ mod subscription;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -55,12 +55,15 @@ struct Shared {
     generation: watch::Receiver<u64>,
     /// Tells the supervisor which client was found dead.
     dead: mpsc::UnboundedSender<u64>,
+    /// Set while no client is to be used: the last one was found dead, or the bus is closed. The library's own state
+    /// goes on saying "connected" when its task has died.
+    down: AtomicBool,
+    signals: Arc<connection::Signals>,
     mux: mux::Mux,
     next_inbox: AtomicU64,
     tracer: Tracer,
     tasks: TaskTracker,
     stop: CancellationToken,
-    dropped: Arc<AtomicU64>,
 }
 
 impl Bus {
@@ -68,29 +71,31 @@ impl Bus {
     ///
     /// # Errors
     /// [`Kind::Disconnected`] when no server answers in time, [`Kind::Permission`] when it refuses the identity,
-    /// [`Kind::Config`] for an unusable setting.
+    /// [`Kind::Config`] for an unusable setting, [`Kind::Unsupported`] when the server is older than Sinew needs.
     pub async fn connect(config: Config) -> Result<Self, Error> {
         let tracer = Tracer::start(&config)?;
-        let dropped = Arc::new(AtomicU64::new(0));
-        let client = connection::connect(&config, dropped.clone()).await?;
+        let signals = Arc::new(connection::Signals::default());
+        let mux = mux::Mux::new(connection::inbox(&config));
+        let (client, replies) = connection::connect(&config, &signals, &mux).await?;
         let (dead, reports) = mpsc::unbounded_channel();
         let (generation_tx, generation) = watch::channel(0);
-        let shared = Shared {
-            mux: mux::Mux::new(connection::inbox(&config)),
+        let shared = Arc::new(Shared {
             client: ArcSwap::from_pointee(client),
             generation,
             dead,
+            down: AtomicBool::new(false),
+            signals,
+            mux,
             next_inbox: AtomicU64::new(0),
             tracer,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            dropped,
             config,
-        };
-        let bus = Self { shared: Arc::new(shared) };
-        bus.shared.tasks.spawn(connection::supervise(bus.clone(), reports, generation_tx));
-        let replies = bus.subscribe(&bus.shared.mux.wildcard(), None).await?;
-        bus.shared.tasks.spawn(mux::run(bus.clone(), replies));
+        });
+        shared.hear(replies, 0);
+        let supervisor = connection::supervise(Arc::downgrade(&shared), shared.stop.clone(), reports, generation_tx);
+        shared.tasks.spawn(supervisor);
+        let bus = Self { shared };
         bus.barrier().await?;
         Ok(bus)
     }
@@ -107,7 +112,8 @@ impl Bus {
 
     /// Says whether the connection is up just now.
     pub fn is_connected(&self) -> bool {
-        self.client().connection_state() == async_nats::connection::State::Connected
+        !self.shared.down.load(Ordering::Relaxed)
+            && self.client().connection_state() == async_nats::connection::State::Connected
     }
 
     /// Returns the server's version.
@@ -122,7 +128,7 @@ impl Bus {
 
     /// Returns how many messages were dropped because this process read too slowly.
     pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
+        self.shared.signals.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until the connection is up.
@@ -132,7 +138,7 @@ impl Bus {
     pub async fn connected(&self, limit: Duration) -> Result<(), Error> {
         let up = async {
             while !self.is_connected() {
-                if self.shared.stop.is_cancelled() {
+                if self.is_closed() {
                     return Err(Error::closed());
                 }
                 // The library tells state changes only by polling; 20 ms is well under any human's or lease's patience.
@@ -159,8 +165,9 @@ impl Bus {
         limit: Duration,
     ) -> Result<Message, Error> {
         if !self.is_connected() {
-            return Err(disconnected());
+            return Err(self.unusable());
         }
+        let began = Instant::now();
         let (waiting, reply) = self.shared.mux.expect();
         let exchange = async {
             self.send(subject, Some(reply), headers, payload).await?;
@@ -168,6 +175,10 @@ impl Bus {
         };
         let message =
             tokio::time::timeout(limit, exchange).await.map_err(|_| Error::timed_out(subject, limit))??;
+        if began.elapsed() > limit {
+            // The reply was there when this task was woken, but the caller's time was over before that.
+            return Err(Error::timed_out(subject, limit));
+        }
         match message.status() {
             Some(503) => Err(Error::new(Kind::NoResponders, format!("nobody serves {subject}"))),
             _ => Ok(message),
@@ -190,7 +201,7 @@ impl Bus {
         payload: Bytes,
     ) -> Result<(), Error> {
         let sent = self.send(subject, reply, headers, payload);
-        tokio::time::timeout(ENQUEUE_TIMEOUT, sent).await.unwrap_or_else(|_| Err(disconnected()))
+        tokio::time::timeout(ENQUEUE_TIMEOUT, sent).await.unwrap_or_else(|_| Err(self.unusable()))
     }
 
     /// Subscribes to `subject`, wildcards allowed; with a group, members share the messages.
@@ -198,7 +209,7 @@ impl Bus {
     /// The server may not know of it yet on return: [`Bus::barrier`] waits for that.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a malformed subject or group.
+    /// [`Kind::Config`] for a malformed subject or group, [`Kind::Disconnected`] when the connection stays down.
     pub async fn subscribe(&self, subject: &str, group: Option<&str>) -> Result<Subscription, Error> {
         Subscription::open(self.clone(), subject, group).await
     }
@@ -212,8 +223,11 @@ impl Bus {
     /// Waits until the server has processed everything this process sent so far, subscriptions included.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when the round trip takes more than five seconds.
+    /// [`Kind::TimedOut`] when the round trip takes more than five seconds, [`Kind::Closed`] after [`Bus::close`].
     pub async fn barrier(&self) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::closed());
+        }
         let (waiting, inbox) = self.shared.mux.expect();
         let round_trip = async {
             self.send(&inbox, None, &Headers::new(), Bytes::new()).await?;
@@ -225,14 +239,23 @@ impl Bus {
         }
     }
 
-    /// Sends what is queued, exports the last spans, ends every task of the connection.
+    /// Sends what is queued, exports the last spans, ends every task of the connection and the connection itself.
+    ///
+    /// Requests that still wait end with [`Kind::Closed`], as does everything asked of any clone from now on.
     pub async fn close(&self) {
-        if self.is_connected() && self.barrier().await.is_err() {
+        let connected = self.is_connected();
+        if connected && self.barrier().await.is_err() {
             tracing::warn!(name = self.name(), "closing although the server did not confirm the last messages");
         }
         self.shared.stop.cancel();
+        self.shared.down.store(true, Ordering::Relaxed);
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        if connected {
+            // Clones may live on in handlers that hang; their connection must not. Nothing is in flight any more.
+            #[expect(clippy::disallowed_methods, reason = "replies are settled and confirmed, above")]
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client().drain()).await;
+        }
         self.shared.tracer.shutdown().await;
     }
 
@@ -253,9 +276,36 @@ impl Bus {
         if sent.as_ref().is_err_and(|error| error.kind() == Kind::Closed) {
             // The library's connection task is gone. The supervisor builds a new one; this message was not sent.
             let _ = self.shared.dead.send(generation);
-            return Err(disconnected());
+            return Err(self.unusable());
         }
         sent
+    }
+
+    fn is_closed(&self) -> bool {
+        self.shared.stop.is_cancelled()
+    }
+
+    fn unusable(&self) -> Error {
+        if self.is_closed() { Error::closed() } else { disconnected() }
+    }
+}
+
+impl Shared {
+    /// Hands the replies of one client to their requesters, and reports that client dead when they end.
+    fn hear(&self, replies: async_nats::Subscriber, generation: u64) {
+        let dead = self.dead.clone();
+        let heard = self.mux.run(replies, self.stop.clone());
+        self.tasks.spawn(async move {
+            heard.await;
+            let _ = dead.send(generation);
+        });
+    }
+}
+
+/// Nobody can close a bus whose last handle is gone, so its tasks end with it.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use sinew_wire::{ContentType, Headers, Problem, Request, ServiceError, header};
 
-use crate::{CallError, Ctx, Error, Kind, bus::Message, telemetry::SpanKind};
+use crate::{CallError, Ctx, Error, Kind, bus::Message, error::DEADLINE_EXCEEDED, telemetry::SpanKind};
 
 /// Longest wait of a call that says nothing and has no deadline above it.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -93,6 +93,10 @@ impl<R: Request> IntoFuture for Call<R> {
 /// Reads a reply: a problem where the service says so, else the typed reply.
 fn read<R: Request>(message: &Message) -> Result<R::Reply, CallError<R::Error>> {
     if let Some(problem) = problem_of(message) {
+        // Said by the runtime of the service, not by its handler: the work was given up in the middle.
+        if problem.status == 504 && problem.code == DEADLINE_EXCEEDED {
+            return Err(CallError::TimedOut);
+        }
         return Err(match R::Error::from_problem(&problem) {
             Some(error) => CallError::Refused(error),
             None if problem.status == 504 => CallError::TimedOut,

@@ -4,6 +4,9 @@ use std::{error, fmt, time::Duration};
 
 use sinew_wire::{Problem, ServiceError};
 
+/// The code of work that was given up because its caller stopped waiting.
+pub(crate) const DEADLINE_EXCEEDED: &str = "deadline-exceeded";
+
 /// What went wrong between this process and the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -99,7 +102,7 @@ impl Error {
         let (status, code, title) = match self.kind {
             Kind::Disconnected | Kind::Closed => (503, "bus-down", "the message bus is not reachable"),
             Kind::NoResponders => (503, "no-responders", "nobody serves this operation right now"),
-            Kind::TimedOut => (504, "deadline-exceeded", "no answer came in time; its outcome is unknown"),
+            Kind::TimedOut => (504, DEADLINE_EXCEEDED, "no answer came in time; its outcome is unknown"),
             Kind::TooLarge => (413, "too-large", "the message is larger than the bus takes"),
             Kind::Permission => (403, "not-permitted", "this identity may not use the subject"),
             Kind::Codec => (502, "malformed-reply", "the reply could not be read"),

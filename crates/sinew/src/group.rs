@@ -56,6 +56,15 @@ impl Group {
     }
 }
 
+/// The two words that end a member's work.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Halt {
+    /// Begin nothing new.
+    pub(crate) stop: CancellationToken,
+    /// Hand back what is still in work.
+    pub(crate) abandon: CancellationToken,
+}
+
 /// A group with its types erased.
 pub(crate) trait GroupSpec<S>: Send + Sync {
     fn describe(&self) -> GroupDescriptor;
@@ -66,7 +75,7 @@ pub(crate) trait GroupSpec<S>: Send + Sync {
         service: &'a Arc<str>,
         state: S,
         tasks: &'a TaskTracker,
-        stop: &'a CancellationToken,
+        halt: &'a Halt,
     ) -> BoxFuture<'a, Result<Health, Error>>;
 }
 
@@ -80,6 +89,8 @@ pub(crate) enum Failure {
     Poison(String),
     /// The handler says so.
     Handler(Problem),
+    /// This process has no time left for it.
+    Abandoned,
 }
 
 struct Typed<E, H, M> {
@@ -126,7 +137,7 @@ where
         service: &'a Arc<str>,
         state: S,
         tasks: &'a TaskTracker,
-        stop: &'a CancellationToken,
+        halt: &'a Halt,
     ) -> BoxFuture<'a, Result<Health, Error>> {
         let handler = self.handler.clone();
         let react: React = Arc::new(move |message: Message, ctx| {
@@ -139,6 +150,6 @@ where
             })
         });
         let spec = worker::Spec { group: self.group.clone(), subject: E::SUBJECT, event: E::NAME, react };
-        Box::pin(worker::start(spec, bus.clone(), service.clone(), tasks, stop.clone()))
+        Box::pin(worker::start(spec, bus.clone(), service.clone(), tasks, halt.clone()))
     }
 }

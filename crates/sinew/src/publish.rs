@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use sinew_wire::{CloudEvent, ContentType, Event, Headers, header};
 
 use crate::{
-    Ctx, Error, Kind,
+    Bus, Ctx, Error, Kind,
     bus::{PubAck, StreamConfig},
     telemetry::SpanKind,
 };
@@ -21,6 +22,8 @@ pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 
 const ATTEMPT: Duration = Duration::from_secs(2);
 const BUDGET: Duration = Duration::from_secs(10);
+/// Pause before an event is offered again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// An event in preparation; awaiting it publishes and waits until it is stored.
 #[must_use = "an event is not published until it is awaited"]
@@ -36,7 +39,8 @@ impl<E: Event> Publish<E> {
         Self { ctx, event, id: None, about: None }
     }
 
-    /// Sets the logical id. Publishing the same id twice within two minutes stores the event once.
+    /// Sets the logical id. The same event published by the same service under the same id is stored once, where the
+    /// two are less than two minutes apart.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
@@ -55,7 +59,7 @@ impl<E: Event> Publish<E> {
             id: id.clone(),
             kind: E::TYPE.to_owned(),
             source: format!("/services/{}", self.ctx.service()),
-            time: None,
+            time: Some(Timestamp::now().to_string()),
             subject: self.about,
         };
         attributes.write(&mut headers)?;
@@ -75,10 +79,11 @@ impl<E: Event> IntoFuture for Publish<E> {
 }
 
 /// Publishes an encoded event and waits until it is stored. Repeating it under the same id is harmless, so a lost
-/// acknowledgement is answered by sending again.
+/// acknowledgement is answered by sending again. The streams are created where they do not stand yet.
 ///
 /// # Errors
-/// [`Kind::Disconnected`] or [`Kind::TimedOut`] when it is not known to be stored after ten seconds.
+/// [`Kind::Disconnected`] or [`Kind::TimedOut`] when it is not known to be stored after ten seconds, or when the
+/// deadline of `ctx` passes before.
 pub async fn publish_raw(
     ctx: &Ctx,
     subject: &str,
@@ -90,19 +95,11 @@ pub async fn publish_raw(
     let span = ctx.bus().tracer().span(|| format!("send {name}"), SpanKind::Producer, ctx.trace());
     let span = span.with("messaging.system", || "nats".into()).with("messaging.operation.type", || "send".into());
     ctx.inherit(&mut headers, span.context());
-    headers.set(header::MESSAGE_ID, id)?;
-    let attempts = async {
-        loop {
-            match ctx.bus().publish_acked(subject, &headers, payload.clone(), ATTEMPT).await {
-                Err(error) if matches!(error.kind(), Kind::TimedOut | Kind::Disconnected) => {
-                    ctx.bus().connected(BUDGET).await?;
-                }
-                other => return other,
-            }
-        }
-    };
+    // The stream holds every kind of event: an id is taken to be unique per event and source, as CloudEvents has it.
+    headers.set(header::MESSAGE_ID, format!("{}/{name}/{id}", ctx.service()))?;
     let limit = ctx.deadline().within(BUDGET);
-    let outcome = tokio::time::timeout(limit, attempts).await.unwrap_or_else(|_| Err(Error::timed_out(subject, limit)));
+    let stored = tokio::time::timeout(limit, store(ctx.bus(), subject, &headers, &payload)).await;
+    let outcome = stored.unwrap_or_else(|_| Err(Error::timed_out(subject, limit)));
     match &outcome {
         Ok(_) => drop(span),
         Err(error) => span.fail(error.to_string()),
@@ -114,7 +111,7 @@ pub async fn publish_raw(
 ///
 /// # Errors
 /// [`Kind::JetStream`] when the server refuses.
-pub async fn ensure_streams(bus: &crate::Bus) -> Result<(), Error> {
+pub async fn ensure_streams(bus: &Bus) -> Result<(), Error> {
     let stream = |name: &str, subject: &str| StreamConfig {
         name: name.to_owned(),
         subjects: vec![subject.to_owned()],
@@ -122,4 +119,25 @@ pub async fn ensure_streams(bus: &crate::Bus) -> Result<(), Error> {
     };
     bus.ensure_stream(&stream(EVENTS, "evt.>")).await?;
     bus.ensure_stream(&stream(DEAD_LETTERS, "dlq.>")).await
+}
+
+/// Offers an event until the server's word is heard, whatever it is.
+async fn store(bus: &Bus, subject: &str, headers: &Headers, payload: &bytes::Bytes) -> Result<PubAck, Error> {
+    loop {
+        let refused = match bus.publish_acked(subject, headers, payload.clone(), ATTEMPT).await {
+            Ok(ack) => return Ok(ack),
+            Err(error) => error,
+        };
+        match refused.kind() {
+            Kind::TimedOut | Kind::Disconnected => bus.connected(BUDGET).await?,
+            // Nobody has needed the streams before, or the server is back but not its streams.
+            Kind::NoResponders => {
+                if let Err(error) = ensure_streams(bus).await {
+                    tracing::debug!(%error, "the streams of events do not stand yet");
+                }
+            }
+            _ => return Err(refused),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }

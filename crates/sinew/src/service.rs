@@ -180,7 +180,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     /// Starts serving on `bus` and returns once the server knows every subscription.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a bad name or an operation served twice, otherwise what the bus reports.
+    /// [`Kind::Config`] for a bad name, an operation or a group that stands there twice, otherwise what the bus reports.
     pub async fn start(self, bus: &Bus) -> Result<Running, Error> {
         self.validate()?;
         running::start(self, bus.clone()).await
@@ -208,6 +208,11 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return wrong(format!("operation {} is served twice: remove one of the contracts", twice[0]));
+        }
+        let mut groups: Vec<String> = self.groups.iter().map(|group| group.describe().name).collect();
+        groups.sort_unstable();
+        if let Some(twice) = groups.windows(2).find(|pair| pair[0] == pair[1]) {
+            return wrong(format!("consumer group {} is used twice: give every reaction a group of its own", twice[0]));
         }
         let groups = self.groups.iter().find_map(|group| group.validate().err());
         groups.map_or(Ok(()), Err)

@@ -1,7 +1,9 @@
 //! Repository chores, run as `cargo xtask <task>`. This file only picks the task.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its terminal")]
 
+mod bench;
 mod check;
+mod schemas;
 mod tidy;
 
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ Usage: cargo xtask <task>
 
 Tasks:
   check    Runs what a change must pass before review: fmt, clippy and tidy
+  bench    Prints ratios against baselines: [sdk] [edge] [saga] [SECONDS], all of them by default
+  schemas  Writes schemas/ from the code; with --check only compares
   tidy     Checks the rules of this repository that no other tool checks
   help     Prints this text
 ";
@@ -35,6 +39,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Outcome {
     match arguments {
+        ["bench", names @ ..] => bench::run(&root(), names),
+        ["bench-peer", part @ ..] => bench::peer(part),
+        ["schemas"] => schemas::run(&root(), false),
+        ["schemas", "--check"] => schemas::run(&root(), true),
         ["check"] => check::run(&root()),
         ["tidy"] => tidy::run(&root()),
         [] | ["help" | "--help" | "-h"] => {

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sinew::{
-    Ctx, Event, Problem, Request, Service, State, contract, wire::InstanceId, workflow::StartWorkflow,
+    Ctx, Event, Problem, Request, Service, State, contract,
+    wire::{InstanceId, InvalidName},
+    workflow::StartWorkflow,
 };
 
 use crate::Item;
@@ -120,12 +122,19 @@ pub fn service(orders: Orders) -> Service<Orders> {
 
 async fn place(request: PlaceOrder, State(orders): State<Orders>, ctx: Ctx) -> Result<Order, PlaceError> {
     let PlaceOrder { id, items, card, address } = request;
-    let id = order_id(id, &ctx)?;
+    let id = order_id(id, &ctx).map_err(|error| PlaceError::InvalidId(error.to_string()))?;
     let total = items.iter().map(|item| u64::from(item.quantity) * PRICE).sum();
     let input = json!({ "order": id, "items": items, "total": total, "card": card, "address": address });
     orders.accept(&id, items, total);
     match ctx.call(StartWorkflow::new(WORKFLOW, input).id(id.as_str())).await {
-        Ok(_) => orders.find(&id).ok_or_else(|| PlaceError::forgotten(&id)),
+        Ok(instance) => {
+            if instance.status == "running" {
+                // The workflow goes on longer than the customer waits: 202, and where to ask.
+                ctx.reply_status(202);
+            }
+            ctx.reply_location(format!("/orders/{id}"));
+            orders.find(&id).ok_or_else(|| PlaceError::forgotten(&id))
+        }
         Err(error) => {
             let problem = error.to_problem();
             if refusal::is_final(&problem) {
@@ -158,8 +167,7 @@ async fn mail(event: OrderConfirmed, State(orders): State<Orders>) -> Result<(),
 }
 
 /// Chooses the id: the client's, else its idempotency key, so that a repeated request finds its order, else a new one.
-fn order_id(given: Option<String>, ctx: &Ctx) -> Result<String, PlaceError> {
+fn order_id(given: Option<String>, ctx: &Ctx) -> Result<String, InvalidName> {
     let wanted = given.or_else(|| ctx.idempotency_key().map(str::to_owned));
-    let id = wanted.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-    id.parse::<InstanceId>().map(String::from).map_err(|error| PlaceError::InvalidId(error.to_string()))
+    wanted.unwrap_or_else(sinew::new_id).parse::<InstanceId>().map(String::from)
 }

@@ -113,7 +113,8 @@ impl Contract {
         let (shown, service) = (request.to_token_stream(), &self.service);
         let as_request = self.operations[at].as_request();
         let foreign = format!(
-            "{place}: `{shown}` belongs to another service than {:?}; correct its `subject`, or list it in the contract of its service",
+            "{place}: `{shown}` belongs to another service than {:?}; \
+             correct its `subject`, or list it in the contract of its service",
             service.value(),
         );
         let double = format!(

@@ -23,10 +23,11 @@ impl Problem {
         let out_transparent = self
             .transparent
             .iter()
-            .map(|ident| quote!(Self::#ident(ref problem) => ::std::clone::Clone::clone(problem),));
+            .map(|ident| quote!(Self::#ident(ref problem) => ::sinew::__private::Problem::clone(problem),));
         let back = self.declared.iter().map(Declared::reading);
-        let back_transparent = self.transparent.iter().map(|ident| {
-            quote!(.or_else(|| ::std::option::Option::Some(Self::#ident(::std::clone::Clone::clone(problem)))))
+        let back_transparent = self.transparent.as_ref().map(|_| {
+            let carried = quote!(::std::convert::From::from(::std::clone::Clone::clone(problem)));
+            quote!(.or_else(|| ::std::option::Option::Some(#carried)))
         });
         let declared = self.declared.iter().map(Declared::describing);
         quote! {
@@ -47,7 +48,7 @@ impl Problem {
                         #(#back)*
                         _ => ::std::option::Option::None,
                     };
-                    declared() #(#back_transparent)*
+                    declared() #back_transparent
                 }
 
                 fn declared() -> ::std::vec::Vec<::sinew::__private::ProblemDescriptor> {
@@ -181,14 +182,14 @@ fn conversions(target: &Ident, transparent: &Ident) -> TokenStream {
         #[automatically_derived]
         impl ::std::convert::From<::sinew::__private::Problem> for #target {
             fn from(problem: ::sinew::__private::Problem) -> Self {
-                Self::#transparent(problem)
+                Self::#transparent(::std::convert::From::from(problem))
             }
         }
 
         #[automatically_derived]
         impl<E: ::sinew::__private::ServiceError> ::std::convert::From<::sinew::CallError<E>> for #target {
             fn from(error: ::sinew::CallError<E>) -> Self {
-                Self::#transparent(::sinew::__private::problem_of_call(&error))
+                ::std::convert::From::from(::sinew::__private::problem_of_call(&error))
             }
         }
     }
@@ -196,9 +197,10 @@ fn conversions(target: &Ident, transparent: &Ident) -> TokenStream {
 
 fn extension(field: &Ident) -> TokenStream {
     let name = field.unraw().to_string();
+    // Absent reads as null, so that a sender older than an optional field is understood.
     quote_spanned! {field.span()=>
         ::sinew::__private::serde_json::from_value(
-            ::std::clone::Clone::clone(problem.extensions.get(#name).unwrap_or(&::sinew::__private::serde_json::Value::Null))
+            problem.extensions.get(#name).cloned().unwrap_or_default(),
         ).ok()?
     }
 }

@@ -60,11 +60,11 @@ impl Driver<'_> {
         let Kind::Try(attempt) = &task.kind else { return Ok(()) };
         let mut fault = Fault::timeout(format!("an attempt of `{}` did not end in time", task.name));
         fault.instance = Some(task.pointer.to_string());
-        self.catch(id, attempt, fault)
+        self.catch(id, attempt, Box::new(fault))
     }
 
     /// Decides about an error inside a `try`: try again, handle it, or pass it on.
-    pub(super) fn catch(&mut self, id: TaskId, attempt: &Try, fault: Fault) -> Result<(), Error> {
+    pub(super) fn catch(&mut self, id: TaskId, attempt: &Try, fault: Box<Fault>) -> Result<(), Error> {
         match self.caught(id, attempt, &fault) {
             Ok(Caught::Again { times, millis }) => {
                 let timer = self.next_timer(millis);
@@ -88,14 +88,21 @@ impl Driver<'_> {
     }
 
     /// Decides when to try again, if at all.
-    pub(super) fn pause(&self, retry: &Retry, tries: &Tries<'_>, env: &Env<'_>, input: &Value) -> Result<Option<u64>, Fault> {
+    pub(super) fn pause(
+        &self,
+        retry: &Retry,
+        tries: &Tries<'_>,
+        env: &Env<'_>,
+        input: &Value,
+    ) -> Result<Option<u64>, Box<Fault>> {
         if !wanted(retry.when.as_ref(), retry.except_when.as_ref(), input, env)? {
             return Ok(None);
         }
         if retry.count.is_some_and(|count| tries.number > count) {
             return Ok(None);
         }
-        let length = |length: &Option<Length>| length.as_ref().map(|length| env.length(length, input)).transpose();
+        let length =
+            |length: &Option<Length>| length.as_ref().map(|length| env.length(length, input)).transpose();
         let delay = env.length(&retry.delay, input)?;
         let step = f64::from(tries.number.saturating_sub(1));
         let grown = match &retry.backoff {
@@ -104,7 +111,12 @@ impl Driver<'_> {
                 let increment = length(increment)?.unwrap_or(delay);
                 delay.saturating_add(increment.saturating_mul(u64::from(tries.number.saturating_sub(1))))
             }
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "saturates")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "saturates"
+            )]
             Backoff::Exponential(factor) => (delay as f64 * factor.powf(step)).round() as u64,
         };
         let capped = length(&retry.max)?.map_or(grown, |max| grown.min(max));
@@ -112,7 +124,11 @@ impl Driver<'_> {
             None => 0,
             Some((from, to)) => {
                 let (from, to) = (env.length(from, input)?, env.length(to, input)?);
-                from.saturating_add(jitter(tries.key, tries.number, to.saturating_sub(from).saturating_add(1)))
+                from.saturating_add(jitter(
+                    tries.key,
+                    tries.number,
+                    to.saturating_sub(from).saturating_add(1),
+                ))
             }
         };
         let millis = capped.saturating_add(spread);
@@ -145,12 +161,20 @@ impl Driver<'_> {
         let frame = self.state.frame(id)?;
         let (_, task) = self.planned(frame)?;
         let Kind::Try(attempt) = &task.kind else { return Ok(None) };
-        let Some(limit) = attempt.retry.as_ref().and_then(|retry| retry.attempt.as_ref()) else { return Ok(None) };
+        let Some(limit) = attempt.retry.as_ref().and_then(|retry| retry.attempt.as_ref()) else {
+            return Ok(None);
+        };
         let millis = Env::inside(self, id, frame, task).length(limit, &frame.input)?;
         Ok(Some(self.next_timer(millis)))
     }
 
-    fn open(&mut self, task: TaskId, part: Part, vars: BTreeMap<String, Arc<Value>>, timer: Option<Timer>) -> Result<(), Error> {
+    fn open(
+        &mut self,
+        task: TaskId,
+        part: Part,
+        vars: BTreeMap<String, Arc<Value>>,
+        timer: Option<Timer>,
+    ) -> Result<(), Error> {
         self.record(Fact::Opened(Box::new(Opened { task, part, data: Data::Same, vars, items: None, timer })))
     }
 }
@@ -165,7 +189,9 @@ enum Caught {
 impl ErrorFilter {
     /// Says whether an error is one this filter is for.
     pub(super) fn matches(&self, fault: &Fault) -> bool {
-        let same = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| Some(wanted) == found);
+        let same = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
+        };
         self.r#type.as_deref().is_none_or(|wanted| same_type(wanted, &fault.r#type))
             && self.status.is_none_or(|status| status == i64::from(fault.status))
             && same(&self.instance, fault.instance.as_deref())
@@ -187,7 +213,12 @@ fn same_type(wanted: &str, found: &str) -> bool {
     }
 }
 
-fn wanted(when: Option<&Expression>, except: Option<&Expression>, input: &Value, env: &Env<'_>) -> Result<bool, Fault> {
+fn wanted(
+    when: Option<&Expression>,
+    except: Option<&Expression>,
+    input: &Value,
+    env: &Env<'_>,
+) -> Result<bool, Box<Fault>> {
     let holds = |expression: &Expression| expression.holds(input, env);
     Ok(when.map_or(Ok(true), holds)? && !except.map_or(Ok(false), holds)?)
 }

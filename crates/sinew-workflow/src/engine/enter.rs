@@ -53,11 +53,19 @@ impl Driver<'_> {
     }
 
     /// Evaluates what stands before something: the schema of its raw data, and how that is transformed.
-    pub(super) fn filtered(filter: &Filter, what: &str, raw: &Arc<Value>, env: &Env<'_>) -> Result<Arc<Value>, Fault> {
+    pub(super) fn filtered(
+        filter: &Filter,
+        what: &str,
+        raw: &Arc<Value>,
+        env: &Env<'_>,
+    ) -> Result<Arc<Value>, Box<Fault>> {
         if let Some(schema) = &filter.schema {
             schema.check(what, raw)?;
         }
-        filter.transform.as_ref().map_or_else(|| Ok(Arc::clone(raw)), |transform| transform.evaluate(raw, env))
+        filter
+            .transform
+            .as_ref()
+            .map_or_else(|| Ok(Arc::clone(raw)), |transform| transform.evaluate(raw, env))
     }
 
     /// Starts the first task of what a composite runs now, or ends it when there is none.
@@ -86,14 +94,28 @@ impl Driver<'_> {
         })
     }
 
-    fn skip(&mut self, parent: TaskId, plan: Id, task: &Task, visit: u32, branch: Option<u32>) -> Result<(), Error> {
+    fn skip(
+        &mut self,
+        parent: TaskId,
+        plan: Id,
+        task: &Task,
+        visit: u32,
+        branch: Option<u32>,
+    ) -> Result<(), Error> {
         let entered = self.describe(parent, task, visit, branch, None);
         self.record(Fact::Skipped(Box::new(entered)))?;
         self.todo.push(Todo::Next { parent, after: plan, then: Then::Continue });
         Ok(())
     }
 
-    fn describe(&self, parent: TaskId, task: &Task, visit: u32, branch: Option<u32>, own_key: Option<String>) -> Entered {
+    fn describe(
+        &self,
+        parent: TaskId,
+        task: &Task,
+        visit: u32,
+        branch: Option<u32>,
+        own_key: Option<String>,
+    ) -> Entered {
         let key: Arc<str> = own_key.unwrap_or_else(|| self.key(parent, &task.pointer, visit)).into();
         Entered {
             task: self.again(parent, &task.pointer, &key).unwrap_or(TaskId(self.state.next_task)),
@@ -121,19 +143,22 @@ impl Driver<'_> {
             return None;
         }
         let own_parent = Some(parent).filter(|parent| *parent != TaskId::WORKFLOW);
-        let known = |step: &&crate::Step| &*step.pointer == pointer && step.parent == own_parent && &*step.key == key;
+        let known =
+            |step: &&crate::Step| &*step.pointer == pointer && step.parent == own_parent && &*step.key == key;
         self.state.steps.iter().rev().find(known).map(|step| step.task)
     }
 }
 
-fn head(task: &Task, raw: &Arc<Value>, env: Env<'_>) -> Result<Head, Fault> {
+fn head(task: &Task, raw: &Arc<Value>, env: Env<'_>) -> Result<Head, Box<Fault>> {
     let input = Driver::filtered(&task.input, "input", raw, &env)?;
     let env = env.with_input(&input);
     let timeout = task.timeout.as_ref().map(|length| env.length(length, &input)).transpose()?;
     let key = match task.key.as_ref().map(|key| key.evaluate(&input, &env)).transpose()? {
         None => None,
         Some(Value::String(key)) if !key.is_empty() => Some(key),
-        Some(other) => return Err(Fault::expression(format!("an idempotency key is a text, not {other}"))),
+        Some(other) => {
+            return Err(Fault::expression(format!("an idempotency key is a text, not {other}")).into());
+        }
     };
     Ok(Head { input, key, timeout })
 }

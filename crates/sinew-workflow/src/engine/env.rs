@@ -7,9 +7,9 @@ use jaq_json::Val;
 use serde_json::{Value, json};
 
 use super::Driver;
+use crate::language::duration;
 use crate::language::jq::{Variables, to_jq};
 use crate::language::plan::{Length, Task};
-use crate::language::duration;
 use crate::state::{Frame, State};
 use crate::{Definition, Fault, TaskId, Timestamp};
 
@@ -66,8 +66,14 @@ impl<'e> Env<'e> {
     }
 
     /// At a task that is about to start inside another.
-    pub(super) fn before(driver: &'e Driver<'_>, parent: TaskId, task: &'e Task, raw: &'e Arc<Value>) -> Self {
-        let descriptor = Descriptor { task, raw_input: raw, raw_output: None, started_at: driver.at, key: None };
+    pub(super) fn before(
+        driver: &'e Driver<'_>,
+        parent: TaskId,
+        task: &'e Task,
+        raw: &'e Arc<Value>,
+    ) -> Self {
+        let descriptor =
+            Descriptor { task, raw_input: raw, raw_output: None, started_at: driver.at, key: None };
         Self { scope: Some(parent), input: Some(raw), task: Some(descriptor), ..Self::workflow(driver) }
     }
 
@@ -110,12 +116,14 @@ impl<'e> Env<'e> {
     }
 
     /// Computes a length of time, in milliseconds.
-    pub(super) fn length(&self, length: &Length, input: &Value) -> Result<u64, Fault> {
+    pub(super) fn length(&self, length: &Length, input: &Value) -> Result<u64, Box<Fault>> {
         match length {
             Length::Fixed(millis) => Ok(*millis),
             Length::Computed(expression) => match expression.evaluate(input, self)? {
-                Value::String(text) => duration::parse(&text).map_err(Fault::expression),
-                other => Err(Fault::expression(format!("expected an ISO 8601 duration, found {other}"))),
+                Value::String(text) => Ok(duration::parse(&text).map_err(Fault::expression)?),
+                other => {
+                    Err(Fault::expression(format!("expected an ISO 8601 duration, found {other}")).into())
+                }
             },
         }
     }
@@ -182,8 +190,12 @@ impl Variables for Env<'_> {
             "secrets" => to_jq(&json!({})),
             "task" => to_jq(&self.task()),
             "workflow" => self.workflow_descriptor(),
-            "runtime" => to_jq(&json!({ "name": "sinew", "version": env!("CARGO_PKG_VERSION"), "metadata": {} })),
-            "error" => self.state.recovery.as_ref().map_or(Val::Null, |recovery| to_jq(&json!(recovery.fault))),
+            "runtime" => {
+                to_jq(&json!({ "name": "sinew", "version": env!("CARGO_PKG_VERSION"), "metadata": {} }))
+            }
+            "error" => {
+                self.state.recovery.as_ref().map_or(Val::Null, |recovery| to_jq(&json!(recovery.fault)))
+            }
             "saga" => to_jq(&self.saga()),
             _ => Val::Null,
         }

@@ -1,40 +1,38 @@
 //! Idempotency keys and jitter: what must be the same whenever the engine is asked again.
 
-use std::fmt::Write;
-
 use super::Driver;
+use crate::TaskId;
 use crate::entry::Part;
 use crate::state::Frame;
-use crate::TaskId;
 
 impl Driver<'_> {
-    /// Derives the key of a task that starts inside another: `<instance><pointer>[#pass]`, or the same relative to the
-    /// nearest key an author chose, or to the step a compensation undoes.
+    /// Derives the key of a task that starts inside another: `<instance><pointer>[#iteration]`, or the same relative to
+    /// the nearest key an author chose, or to the step a compensation undoes.
     ///
     /// It depends on where the task is and which iteration runs, never on how often that was tried.
     pub(super) fn key(&self, parent: TaskId, pointer: &str, visit: u32) -> String {
-        let mut passes = vec![visit];
-        let mut base = (self.state.id.as_str().to_owned(), "");
+        let (mut iterations, mut visits) = (Vec::new(), vec![visit]);
+        let mut base = (self.state.id.clone(), String::new());
         let frames = &self.state.frames;
         for frame in std::iter::successors(frames.get(&parent), |frame| frames.get(&frame.parent?)) {
             if let Some(own) = self.own_key(frame) {
                 base = own;
                 break;
             }
-            passes.extend(iteration(frame));
-            passes.push(frame.visit);
+            iterations.extend(iteration(frame));
+            visits.push(frame.visit);
         }
-        let relative = pointer.strip_prefix(base.1).unwrap_or(pointer);
-        format!("{}{relative}{}", base.0, suffix(passes))
+        let relative = pointer.strip_prefix(&*base.1).unwrap_or(pointer);
+        format!("{}{relative}{}", base.0, suffix(iterations, visits))
     }
 
     /// Returns a key that those inside derive theirs from, and the pointer it stands for.
-    fn own_key<'f>(&self, frame: &'f Frame) -> Option<(String, &'f str)> {
+    fn own_key(&self, frame: &Frame) -> Option<(String, String)> {
         if frame.undoes.is_some() {
-            return Some((frame.key.to_string(), &frame.pointer));
+            return Some((frame.key.to_string(), format!("{}/compensate", frame.pointer)));
         }
         let (_, task) = self.definition.plan.find(&frame.pointer)?;
-        task.key.is_some().then(|| (frame.key.to_string(), &*frame.pointer))
+        task.key.is_some().then(|| (frame.key.to_string(), frame.pointer.to_string()))
     }
 }
 
@@ -42,7 +40,9 @@ impl Driver<'_> {
 pub(super) fn jitter(key: &str, attempt: u32, span: u64) -> u64 {
     // FNV-1a: small, stable forever, and nobody gains from a collision.
     let bytes = key.bytes().chain(attempt.to_le_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     (hash ^ (hash >> 32)) % span.max(1)
 }
 
@@ -54,14 +54,16 @@ fn iteration(frame: &Frame) -> Option<u32> {
     })
 }
 
-/// Writes passes, the outermost first. Trailing zeros carry nothing: a pointer always has the same number of passes.
-fn suffix(passes: Vec<u32>) -> String {
-    let Some(last) = passes.iter().position(|pass| *pass != 0) else { return String::new() };
+/// Writes which iterations of the loops around a task run, the outermost first, and how often backward jumps led there
+/// before: `#2`, `#2.0`, `#2~3.1`. The level of a jump is written too, since jumps are rare and levels are many.
+fn suffix(iterations: Vec<u32>, visits: Vec<u32>) -> String {
     let mut suffix = String::new();
-    for (index, pass) in passes[last..].iter().rev().enumerate() {
-        let separator = if index == 0 { '#' } else { '.' };
-        // Writing to a string cannot fail.
-        let _ = write!(suffix, "{separator}{pass}");
+    if iterations.iter().any(|iteration| *iteration != 0) {
+        let numbers: Vec<String> = iterations.iter().rev().map(u32::to_string).collect();
+        suffix = format!("#{}", numbers.join("."));
+    }
+    for (level, visit) in visits.iter().rev().enumerate().filter(|(_, visit)| **visit != 0) {
+        suffix.push_str(&format!("~{level}.{visit}"));
     }
     suffix
 }

@@ -33,10 +33,10 @@ impl Driver<'_> {
             Kind::Try(_) => self.begin_attempt(id),
             Kind::Call(call) => self.call(id, task, call),
             Kind::Function { arguments, .. } => self.function(id, task, arguments.as_ref()),
-            Kind::Compensate => Ok(self.end_faulted(Trigger::Request, requested(task))?),
+            Kind::Compensate => Ok(self.end_faulted(Trigger::Request, requested(task).into())?),
             Kind::Set(template) => self.set(id, task, template),
             Kind::Switch(cases) => self.switch(id, task, cases),
-            Kind::Raise(raise) => Err(Stop::Fault(self.raised(id, task, raise)?)),
+            Kind::Raise(raise) => Err(self.raised(id, task, raise)?.into()),
             Kind::Wait(length) => self.wait(id, task, length),
             Kind::Emit(template) => self.emit(id, task, template),
             Kind::For(looped) => {
@@ -56,7 +56,8 @@ impl Driver<'_> {
             template.as_ref().map(|template| template.evaluate(&frame.input, &env)).transpose()
         };
         let lengths = [&call.timeout, &task.timeout].into_iter().flatten();
-        let timeouts: Vec<u64> = lengths.map(|length| env.length(length, &frame.input)).collect::<Result<_, _>>()?;
+        let timeouts: Vec<u64> =
+            lengths.map(|length| env.length(length, &frame.input)).collect::<Result<_, _>>()?;
         let mut target = call.target.clone();
         target.subject = compute(&call.subject)?.map(|subject| text(&subject));
         let request = Box::new(Request {
@@ -74,7 +75,8 @@ impl Driver<'_> {
         if let Some(arguments) = arguments {
             let frame = self.state.frame(id)?;
             let data = Data::Is(arguments.evaluate(&frame.input, &Env::inside(self, id, frame, task))?);
-            let opened = Opened { task: id, part: Part::First, data, vars: BTreeMap::new(), items: None, timer: None };
+            let opened =
+                Opened { task: id, part: Part::First, data, vars: BTreeMap::new(), items: None, timer: None };
             self.record(Fact::Opened(Box::new(opened)))?;
         }
         Ok(self.begin_part(id)?)
@@ -111,11 +113,15 @@ impl Driver<'_> {
         let compute = |template: &Template| template.evaluate(&frame.input, &env);
         let optional = |template: &Option<Template>| {
             let value = template.as_ref().map(compute).transpose()?;
-            Ok::<_, Fault>(value.filter(|value| !value.is_null()).map(|value| text(&value)))
+            Ok::<_, Box<Fault>>(value.filter(|value| !value.is_null()).map(|value| text(&value)))
         };
         let status = compute(&raise.status)?;
-        let status = status.as_u64().or_else(|| status.as_str()?.parse().ok()).and_then(|status| u16::try_from(status).ok());
-        let status = status.ok_or_else(|| Fault::expression("the status of an error is a number such as 409"))?;
+        let status = status
+            .as_u64()
+            .or_else(|| status.as_str()?.parse().ok())
+            .and_then(|status| u16::try_from(status).ok());
+        let status =
+            status.ok_or_else(|| Fault::expression("the status of an error is a number such as 409"))?;
         let mut fault = Fault::new(text(&*compute(&raise.r#type)?), status);
         fault.title = optional(&raise.title)?;
         fault.detail = optional(&raise.detail)?;
@@ -166,15 +172,20 @@ impl Driver<'_> {
         let item = match items {
             None | Some(Value::Null) => None,
             Some(Value::Array(items)) => usize::try_from(times).ok().and_then(|index| items.get(index)),
-            Some(other) => return Err(Fault::expression(format!("`for` goes over a list, not {other}")).into()),
+            Some(other) => {
+                return Err(Fault::expression(format!("`for` goes over a list, not {other}")).into());
+            }
         };
         let Some(item) = item else {
             self.todo.push(Todo::finish(id, None));
             return Ok(());
         };
         let (item, index) = (Arc::new(item.clone()), Arc::new(json!(times)));
-        let env = Env::inside(self, id, frame, task).with(&looped.each, Arc::clone(&item)).with(&looped.at, Arc::clone(&index));
-        let goes_on = looped.condition.as_ref().map_or(Ok(true), |condition| condition.holds(&frame.data, &env))?;
+        let env = Env::inside(self, id, frame, task)
+            .with(&looped.each, Arc::clone(&item))
+            .with(&looped.at, Arc::clone(&index));
+        let goes_on =
+            looped.condition.as_ref().map_or(Ok(true), |condition| condition.holds(&frame.data, &env))?;
         if !goes_on {
             self.todo.push(Todo::finish(id, None));
             return Ok(());
@@ -190,7 +201,8 @@ impl Driver<'_> {
         if branches.is_empty() {
             self.todo.push(Todo::finish(id, None));
         }
-        let enter = |(branch, task): (u32, &Id)| Todo::Enter { parent: id, task: *task, branch: Some(branch) };
+        let enter =
+            |(branch, task): (u32, &Id)| Todo::Enter { parent: id, task: *task, branch: Some(branch) };
         let mut entered: Vec<Todo> = (0..).zip(branches).map(enter).collect();
         entered.reverse();
         self.todo.extend(entered);
@@ -218,11 +230,13 @@ fn requested(task: &Task) -> Fault {
     fault
 }
 
-fn headers(value: Option<&Value>) -> Result<BTreeMap<String, String>, Fault> {
+fn headers(value: Option<&Value>) -> Result<BTreeMap<String, String>, Box<Fault>> {
     match value {
         None | Some(Value::Null) => Ok(BTreeMap::new()),
-        Some(Value::Object(entries)) => Ok(entries.iter().map(|(name, value)| (name.clone(), text(value))).collect()),
-        Some(other) => Err(Fault::expression(format!("headers are an object, not {other}"))),
+        Some(Value::Object(entries)) => {
+            Ok(entries.iter().map(|(name, value)| (name.clone(), text(value))).collect())
+        }
+        Some(other) => Err(Fault::expression(format!("headers are an object, not {other}")).into()),
     }
 }
 

@@ -11,6 +11,13 @@ use crate::language::plan::{Id, Kind, Task, Then};
 use crate::state::{Frame, Saga};
 use crate::{Error, Fault, Status, TaskId};
 
+/// What a task leaves behind.
+struct Parting {
+    output: Arc<Value>,
+    /// The context it exports, if it does.
+    context: Option<Arc<Value>>,
+}
+
 impl Driver<'_> {
     /// Ends a task that did what it should, unless its output or export raises an error.
     pub(super) fn finish(
@@ -22,9 +29,12 @@ impl Driver<'_> {
     ) -> Result<(), Error> {
         let Some(frame) = self.state.frames.get(&id) else { return Ok(()) };
         let (plan, task) = self.planned(frame)?;
-        let (Some(parent), raw) = (frame.parent, output.unwrap_or_else(|| Arc::clone(frame.outcome()))) else { return Ok(()) };
-        let (output, context) = match self.outcome(id, frame, task, &raw) {
-            Ok(outcome) => outcome,
+        let (Some(parent), raw) = (frame.parent, output.unwrap_or_else(|| Arc::clone(frame.outcome())))
+        else {
+            return Ok(());
+        };
+        let Parting { output, context } = match self.parting(id, frame, task, &raw) {
+            Ok(parting) => parting,
             Err(fault) => return self.fail(id, fault),
         };
         let output = Data::unless(output, frame.outcome());
@@ -35,11 +45,17 @@ impl Driver<'_> {
     }
 
     /// Ends a task that raised an error, and lets what contains it decide.
-    pub(super) fn fail(&mut self, id: TaskId, mut fault: Fault) -> Result<(), Error> {
+    pub(super) fn fail(&mut self, id: TaskId, mut fault: Box<Fault>) -> Result<(), Error> {
         let Some(frame) = self.state.frames.get(&id) else { return Ok(()) };
         let Some(parent) = frame.parent else { return Ok(()) };
         fault.instance.get_or_insert_with(|| frame.pointer.to_string());
-        let left = Left { task: id, output: Data::Same, context: Data::Same, fault: Some(fault.clone()), chosen: None };
+        let left = Left {
+            task: id,
+            output: Data::Same,
+            context: Data::Same,
+            fault: Some(fault.clone()),
+            chosen: None,
+        };
         self.record(Fact::Left(Box::new(left)))?;
         self.raise(parent, fault)
     }
@@ -62,7 +78,9 @@ impl Driver<'_> {
         let part = self.part(parent)?;
         let following = match then {
             Then::To(position) => part.get(position),
-            Then::Continue => part.iter().position(|task| *task == after).and_then(|position| part.get(position + 1)),
+            Then::Continue => {
+                part.iter().position(|task| *task == after).and_then(|position| part.get(position + 1))
+            }
             Then::Exit | Then::End => None,
         };
         match following.copied() {
@@ -93,7 +111,7 @@ impl Driver<'_> {
     }
 
     /// Ends the instance because of an error nobody caught, the deadline, a cancel or a request.
-    pub(super) fn end_faulted(&mut self, trigger: Trigger, mut fault: Fault) -> Result<(), Error> {
+    pub(super) fn end_faulted(&mut self, trigger: Trigger, mut fault: Box<Fault>) -> Result<(), Error> {
         self.todo.clear();
         let policy = &self.definition.plan.saga;
         let wanted = match trigger {
@@ -110,7 +128,13 @@ impl Driver<'_> {
             // A bound that cannot be computed must not keep the saga from being undone.
             self.next_timer(millis.unwrap_or(u64::from(u32::MAX)))
         });
-        self.ended(Ended { status, output: Data::Same, fault: Some(fault), trigger: wanted.then_some(trigger), timer })?;
+        self.ended(Ended {
+            status,
+            output: Data::Same,
+            fault: Some(fault),
+            trigger: wanted.then_some(trigger),
+            timer,
+        })?;
         self.recover()
     }
 
@@ -119,13 +143,13 @@ impl Driver<'_> {
     }
 
     /// Evaluates what stands after a task: its output and what it exports.
-    fn outcome(
+    fn parting(
         &self,
         id: TaskId,
         frame: &Frame,
         task: &Task,
         raw: &Arc<Value>,
-    ) -> Result<(Arc<Value>, Option<Arc<Value>>), Fault> {
+    ) -> Result<Parting, Box<Fault>> {
         let env = Env::inside(self, id, frame, task).with_raw_output(raw);
         let output = match &task.output.transform {
             Some(transform) => transform.evaluate(raw, &env)?,
@@ -135,15 +159,16 @@ impl Driver<'_> {
             schema.check("output", &output)?;
         }
         let env = env.with_output(&output);
-        let context = task.export.transform.as_ref().map(|export| export.evaluate(&output, &env)).transpose()?;
+        let context =
+            task.export.transform.as_ref().map(|export| export.evaluate(&output, &env)).transpose()?;
         if let (Some(schema), Some(context)) = (&task.export.schema, &context) {
             schema.check("context", context)?;
         }
-        Ok((output, context))
+        Ok(Parting { output, context })
     }
 
     /// Lets a composite, the workflow or a compensation decide about an error inside it.
-    fn raise(&mut self, parent: TaskId, fault: Fault) -> Result<(), Error> {
+    fn raise(&mut self, parent: TaskId, fault: Box<Fault>) -> Result<(), Error> {
         let Some(frame) = self.state.frames.get(&parent) else { return Ok(()) };
         if frame.undoes.is_some() {
             return self.undo_failed(parent, fault);
@@ -186,7 +211,10 @@ impl Driver<'_> {
     fn complete_with(&mut self, raw: Arc<Value>) -> Result<(), Error> {
         let filter = &self.definition.plan.output;
         let env = Env::workflow(self);
-        let transformed = filter.transform.as_ref().map_or(Ok(Arc::clone(&raw)), |transform| transform.evaluate(&raw, &env));
+        let transformed = filter
+            .transform
+            .as_ref()
+            .map_or(Ok(Arc::clone(&raw)), |transform| transform.evaluate(&raw, &env));
         let checked = transformed.and_then(|output| {
             filter.schema.iter().try_for_each(|schema| schema.check("workflow output", &output))?;
             Ok(output)
@@ -194,7 +222,13 @@ impl Driver<'_> {
         match checked {
             Ok(output) => {
                 let output = Data::unless(output, &self.state.frame(TaskId::WORKFLOW)?.data);
-                self.ended(Ended { status: Status::Completed, output, fault: None, trigger: None, timer: None })
+                self.ended(Ended {
+                    status: Status::Completed,
+                    output,
+                    fault: None,
+                    trigger: None,
+                    timer: None,
+                })
             }
             Err(fault) => self.end_faulted(Trigger::Fault, fault),
         }

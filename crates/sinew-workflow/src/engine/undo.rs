@@ -26,8 +26,11 @@ impl Driver<'_> {
             return Ok(());
         }
         while let Some(of) = self.with_status(UndoStatus::Pending) {
-            let task = TaskId(self.state.next_task);
-            self.run_undo(task, of, 1)?;
+            // One that an operator wants again is still open.
+            let open = self.state.frames.iter().find(|(_, frame)| frame.undoes == Some(of));
+            let fresh = (TaskId(self.state.next_task), 1);
+            let (task, attempt) = open.map_or(fresh, |(task, frame)| (*task, frame.attempts + 1));
+            self.run_undo(task, of, attempt)?;
             if !policy.parallel {
                 return Ok(());
             }
@@ -44,17 +47,12 @@ impl Driver<'_> {
         let frame = self.state.frame(task)?;
         let (_, plan) = self.planned(frame)?;
         match plan.compensate {
-            Some(compensation) => self.todo.push(Todo::Enter { parent: task, task: compensation, branch: None }),
+            Some(compensation) => {
+                self.todo.push(Todo::Enter { parent: task, task: compensation, branch: None })
+            }
             None => return Err(Error::UnknownTask { pointer: format!("{}/compensate", frame.pointer) }),
         }
         Ok(())
-    }
-
-    /// Runs a stuck compensation again, as an operator asked.
-    pub(super) fn undo_again(&mut self, of: TaskId) -> Result<(), Error> {
-        let open = self.state.frames.iter().find(|(_, frame)| frame.undoes == Some(of));
-        let Some((task, attempt)) = open.map(|(task, frame)| (*task, frame.attempts + 1)) else { return Ok(()) };
-        self.run_undo(task, of, attempt)
     }
 
     /// A compensation did its work.
@@ -64,13 +62,21 @@ impl Driver<'_> {
     }
 
     /// A run of a compensation failed: it runs again later, or is stuck.
-    pub(super) fn undo_failed(&mut self, task: TaskId, fault: Fault) -> Result<(), Error> {
+    pub(super) fn undo_failed(&mut self, task: TaskId, fault: Box<Fault>) -> Result<(), Error> {
         let frame = self.state.frame(task)?;
         let (_, plan) = self.planned(frame)?;
         let retry = &self.definition.plan.saga.retry;
-        let tries = Tries { number: frame.attempts.saturating_sub(frame.spent), since: frame.started_at, key: &frame.key };
+        let tries = Tries {
+            number: frame.attempts.saturating_sub(frame.spent),
+            since: frame.started_at,
+            key: &frame.key,
+        };
         let env = Env::inside(self, task, frame, plan).with("error", Arc::new(json!(fault)));
-        let pause = if INCURABLE.contains(&fault.kind()) { None } else { self.pause(retry, &tries, &env, &frame.data).ok().flatten() };
+        let pause = if INCURABLE.contains(&fault.kind()) {
+            None
+        } else {
+            self.pause(retry, &tries, &env, &frame.data).ok().flatten()
+        };
         match pause {
             None => self.undo_stuck(task, fault),
             Some(millis) => {
@@ -81,7 +87,7 @@ impl Driver<'_> {
     }
 
     /// A compensation will not run again by itself.
-    pub(super) fn undo_stuck(&mut self, task: TaskId, fault: Fault) -> Result<(), Error> {
+    pub(super) fn undo_stuck(&mut self, task: TaskId, fault: Box<Fault>) -> Result<(), Error> {
         let park = self.definition.plan.saga.park;
         self.record(Fact::UndoFailed(Box::new(UndoFailed { task, fault, timer: None, park })))?;
         self.recover()

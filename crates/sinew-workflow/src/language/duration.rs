@@ -68,5 +68,9 @@ fn components(mut text: &str, unit: impl Fn(char) -> Result<f64, String>) -> Res
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
 fn whole(millis: f64) -> Result<u64, String> {
-    if (0.0..=MAX).contains(&millis) { Ok(millis.round() as u64) } else { Err("a duration ends within a century".to_owned()) }
+    if (0.0..=MAX).contains(&millis) {
+        Ok(millis.round() as u64)
+    } else {
+        Err("a duration ends within a century".to_owned())
+    }
 }

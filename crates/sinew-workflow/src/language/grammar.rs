@@ -59,9 +59,9 @@ pub(crate) struct Keyword {
 /// Reports everything in a document that does not fit the language.
 pub(crate) fn check(root: &Node, report: &mut Report) {
     let Tree::Map(_) = root.tree else {
-        report.error(code::WRONG_TYPE, root, "a workflow is an object with `document` and `do`").fix(
-            "begin with `document:` and its dsl, namespace, name and version",
-        );
+        report
+            .error(code::WRONG_TYPE, root, "a workflow is an object with `document` and `do`")
+            .fix("begin with `document:` and its dsl, namespace, name and version");
         return;
     };
     let known = || tables::ROOT.iter().map(|field| field.name);
@@ -129,7 +129,8 @@ fn walk(node: &Node, shape: &Shape, report: &mut Report) {
 
 fn expect(node: &Node, what: &str, fits: bool, report: &mut Report) {
     if !fits {
-        let finding = report.error(code::WRONG_TYPE, node, format!("expected {what}, found {}", node.describe()));
+        let finding =
+            report.error(code::WRONG_TYPE, node, format!("expected {what}, found {}", node.describe()));
         if what == "text" && !matches!(node.tree, Tree::List(_) | Tree::Map(_)) {
             finding.fix("put it in quotes");
         }
@@ -146,7 +147,9 @@ fn pattern(node: &Node, fits: fn(&str) -> bool, words: &str, report: &mut Report
     match node.text() {
         None => expect(node, "text", false, report),
         Some(text) if !fits(text) => {
-            report.error(code::INVALID_VALUE, node, format!("`{text}` is not {words}")).fix(format!("write {words}"));
+            report
+                .error(code::INVALID_VALUE, node, format!("`{text}` is not {words}"))
+                .fix(format!("write {words}"));
         }
         Some(_) => {}
     }
@@ -156,7 +159,9 @@ fn word(node: &Node, words: &'static [&'static str], report: &mut Report) {
     match node.text() {
         None => expect(node, "text", false, report),
         Some(text) if !words.contains(&text) => {
-            report.error(code::INVALID_VALUE, node, format!("`{text}` is not allowed here")).suggest(text, words.iter().copied());
+            report
+                .error(code::INVALID_VALUE, node, format!("`{text}` is not allowed here"))
+                .suggest(text, words.iter().copied());
         }
         Some(_) => {}
     }
@@ -179,7 +184,9 @@ fn fields(node: &Node, table: &'static [Field], report: &mut Report) {
         match node.get(field.name) {
             Some(value) => walk(value, field.shape, report),
             None if field.required => {
-                report.error(code::MISSING_KEY, node, format!("`{}` is missing", field.name)).fix(format!("add `{}:`", field.name));
+                report
+                    .error(code::MISSING_KEY, node, format!("`{}` is missing", field.name))
+                    .fix(format!("add `{}:`", field.name));
             }
             None => {}
         }
@@ -202,7 +209,8 @@ fn one_of(node: &Node, known: &'static [Field], report: &mut Report) {
 
 fn named(node: &Node, inner: &'static Shape, report: &mut Report) {
     if !matches!(node.tree, Tree::List(_)) {
-        let finding = report.error(code::WRONG_TYPE, node, format!("expected a list, found {}", node.describe()));
+        let finding =
+            report.error(code::WRONG_TYPE, node, format!("expected a list, found {}", node.describe()));
         finding.fix("write `- name:` before each");
         return;
     }
@@ -210,9 +218,15 @@ fn named(node: &Node, inner: &'static Shape, report: &mut Report) {
         match item.entries() {
             [(_, value)] => walk(value, inner, report),
             entries => {
-                let found = if matches!(item.tree, Tree::Map(_)) { format!("{} keys", entries.len()) } else { item.describe().to_owned() };
+                let found = if matches!(item.tree, Tree::Map(_)) {
+                    format!("{} keys", entries.len())
+                } else {
+                    item.describe().to_owned()
+                };
                 let message = format!("expected an object with one key, the name; found {found}");
-                report.error(code::WRONG_TYPE, item, message).fix("begin each with `- name:` and indent the rest below it");
+                report
+                    .error(code::WRONG_TYPE, item, message)
+                    .fix("begin each with `- name:` and indent the rest below it");
             }
         }
     }
@@ -238,7 +252,9 @@ fn length(node: &Node, report: &mut Report) {
         _ => return expect(node, "a duration", false, report),
     };
     if let Err(problem) = read {
-        report.error(code::DURATION, node, problem).fix("write for example `PT1M30S`, `P1D`, or `{ minutes: 1, seconds: 30 }`");
+        report
+            .error(code::DURATION, node, problem)
+            .fix("write for example `PT1M30S`, `P1D`, or `{ minutes: 1, seconds: 30 }`");
     }
 }
 
@@ -259,7 +275,8 @@ fn task(node: &Node, report: &mut Report) {
         }
         [] => {
             let slip = node.entries().iter().find_map(|(key, _)| Some((key, nearest(&key.text, names())?)));
-            let finding = report.error(code::TASK_KIND, node, "this task has no keyword that says what it does");
+            let finding =
+                report.error(code::TASK_KIND, node, "this task has no keyword that says what it does");
             match slip {
                 Some((key, name)) => finding.fix(format!("did you mean `{name}` instead of `{}`?", key.text)),
                 None => finding.fix(format!("add one of {}", names().collect::<Vec<_>>().join(", "))),
@@ -277,12 +294,14 @@ fn task(node: &Node, report: &mut Report) {
 fn arguments(node: &Node, report: &mut Report) {
     let Some(function) = node.get("call").and_then(Node::text) else { return };
     let Some((_, shape, required)) = tables::CALLS.iter().find(|(name, ..)| *name == function) else {
-        return node.get("with").into_iter().for_each(|with| walk(with, &Shape::Map(&Shape::Any), report));
+        return node.get("with").into_iter().for_each(|with| walk(with, tables::ARGUMENTS, report));
     };
     match node.get("with") {
         Some(with) => walk(with, shape, report),
         None if *required => {
-            report.error(code::MISSING_KEY, node, format!("`call: {function}` needs `with`")).fix("add `with:` and its arguments");
+            report
+                .error(code::MISSING_KEY, node, format!("`call: {function}` needs `with`"))
+                .fix("add `with:` and its arguments");
         }
         None => {}
     }
@@ -297,7 +316,9 @@ impl Shape {
             Self::Integer => node.integer().is_some(),
             Self::Boolean => node.bool().is_some(),
             Self::List(_) | Self::Named(_) => matches!(node.tree, Tree::List(_)),
-            Self::Object(_) | Self::Open(_) | Self::OneOf(_) | Self::Map(_) | Self::Task => matches!(node.tree, Tree::Map(_)),
+            Self::Object(_) | Self::Open(_) | Self::OneOf(_) | Self::Map(_) | Self::Task => {
+                matches!(node.tree, Tree::Map(_))
+            }
             Self::Duration => matches!(node.tree, Tree::Map(_) | Tree::Text(_)),
             Self::Either(shapes) => shapes.iter().any(|shape| shape.takes(node)),
         }

@@ -18,12 +18,13 @@ use super::jq::Expression;
 use super::plan::{Filter, Id, Length, Plan, Task};
 use super::report::Report;
 use super::schema::Schema;
-use super::template::{Template, bare};
+use super::template::{Compile, Template, bare};
 use super::yaml::{Node, Tree};
 use crate::{Diagnostic, code};
 
 /// The variables every expression sees.
-const VARIABLES: &[&str] = &["context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"];
+const VARIABLES: &[&str] =
+    &["context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"];
 /// The most tasks of a plan, functions counted at each call.
 const MAX_TASKS: usize = 10_000;
 
@@ -47,11 +48,12 @@ pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
         compiled: HashMap::new(),
         scope: VARIABLES.iter().map(|&name| name.to_owned()).collect(),
         calling: Vec::new(),
-        undoing: false,
+        undoing: None,
     };
     lower.reusable();
     lower.workflow();
-    let input_schema = root.get("input").and_then(|input| input.get("schema")).and_then(|schema| schema.get("document"));
+    let input_schema =
+        root.get("input").and_then(|input| input.get("schema")).and_then(|schema| schema.get("document"));
     Lowered {
         plan: lower.plan,
         foreign: lower.foreign.finish(),
@@ -72,8 +74,8 @@ struct Lower<'a> {
     scope: Vec<String>,
     /// The functions being planned, to refuse recursion.
     calling: Vec<String>,
-    /// Whether this is part of a compensation.
-    undoing: bool,
+    /// Whether this is part of a compensation, and how many functions were being planned when that began.
+    undoing: Option<usize>,
 }
 
 impl<'a> Lower<'a> {
@@ -89,7 +91,11 @@ impl<'a> Lower<'a> {
         if let Some(schedule) = root.get("schedule") {
             self.not_yet(schedule, "schedules", "start instances from outside");
         }
-        if let Some(mode) = root.get("evaluate").and_then(|evaluate| evaluate.get("mode")).filter(|mode| mode.text() == Some("loose")) {
+        if let Some(mode) = root
+            .get("evaluate")
+            .and_then(|evaluate| evaluate.get("mode"))
+            .filter(|mode| mode.text() == Some("loose"))
+        {
             self.not_yet(mode, "loose expressions", "put every expression in `${ }`");
         }
     }
@@ -124,7 +130,9 @@ impl<'a> Lower<'a> {
         }
         self.plan = Plan::default();
         self.operations.clear();
-        self.foreign.keep_only(|finding| finding.pointer.starts_with("/use/extensions") || finding.pointer == "/use/secrets");
+        self.foreign.keep_only(|finding| {
+            finding.pointer.starts_with("/use/extensions") || finding.pointer == "/use/secrets"
+        });
     }
 
     /// Plans a list of tasks below a pointer.
@@ -133,12 +141,16 @@ impl<'a> Lower<'a> {
         let names: Vec<&str> = named.clone().map(|(name, _)| name.text.as_str()).collect();
         for (index, (name, task)) in named.clone().enumerate() {
             if names[..index].contains(&name.text.as_str()) {
-                let message = format!("two tasks of this list are called `{}`; `then` finds the first", name.text);
+                let message =
+                    format!("two tasks of this list are called `{}`; `then` finds the first", name.text);
                 self.report.warning(code::DUPLICATE_TASK, task, message);
             }
         }
         let place = |index: usize, name: &str| super::yaml::join(&format!("{pointer}/{index}"), name);
-        named.enumerate().map(|(index, (name, task))| self.task(&name.text, task, place(index, &name.text), &names)).collect()
+        named
+            .enumerate()
+            .map(|(index, (name, task))| self.task(&name.text, task, place(index, &name.text), &names))
+            .collect()
     }
 
     fn add(&mut self, task: Task) -> Id {
@@ -168,7 +180,9 @@ impl<'a> Lower<'a> {
     }
 
     fn schema(&mut self, node: &Node) -> Option<Schema> {
-        if let Some(format) = node.get("format").filter(|format| !format.text().is_some_and(|text| text.starts_with("json"))) {
+        if let Some(format) =
+            node.get("format").filter(|format| !format.text().is_some_and(|text| text.starts_with("json")))
+        {
             self.not_yet(format, "schemas in other formats than json", "write `format: json`");
             return None;
         }
@@ -197,7 +211,7 @@ impl<'a> Lower<'a> {
     }
 
     fn template(&mut self, node: &Node) -> Template {
-        Template::read(node, &mut |node, source| self.expression(node, source))
+        Template::read(node, self)
     }
 
     fn condition(&mut self, node: Option<&Node>) -> Option<Expression> {
@@ -206,24 +220,11 @@ impl<'a> Lower<'a> {
         self.expression(node, bare(text))
     }
 
-    fn expression(&mut self, node: &Node, source: &str) -> Option<Expression> {
-        let scope = &self.scope;
-        let compiled = self
-            .compiled
-            .entry((source.to_owned(), scope.clone()))
-            .or_insert_with(|| Expression::compile(source, scope.iter().map(String::as_str)));
-        match compiled {
-            Ok(expression) => Some(expression.clone()),
-            Err(problem) => {
-                self.report.error(code::EXPRESSION, node, format!("the expression does not compile: {problem}"));
-                None
-            }
-        }
-    }
-
     fn length(&mut self, node: &Node) -> Option<Length> {
         match &node.tree {
-            Tree::Text(text) if text.contains("${") => self.expression(node, bare(text)).map(Length::Computed),
+            Tree::Text(text) if text.contains("${") => {
+                self.expression(node, bare(text)).map(Length::Computed)
+            }
             Tree::Text(text) => duration::parse(text).ok().map(Length::Fixed),
             Tree::Map(_) => duration::from_object(node).ok().map(Length::Fixed),
             _ => None,
@@ -249,5 +250,32 @@ impl<'a> Lower<'a> {
             self.report.error(code::UNKNOWN_NAME, node, message).suggest(name, names);
         }
         found
+    }
+}
+
+impl Compile for Lower<'_> {
+    fn expression(&mut self, node: &Node, source: &str) -> Option<Expression> {
+        let scope = &self.scope;
+        let compiled = self
+            .compiled
+            .entry((source.to_owned(), scope.clone()))
+            .or_insert_with(|| Expression::compile(source, scope.iter().map(String::as_str)));
+        match compiled {
+            Ok(expression) => Some(expression.clone()),
+            Err(problem) => {
+                self.report.error(
+                    code::EXPRESSION,
+                    node,
+                    format!("the expression does not compile: {problem}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn unclosed(&mut self, node: &Node) {
+        self.report
+            .error(code::EXPRESSION, node, "an expression begins with `${` and never ends")
+            .fix("close it with `}`");
     }
 }

@@ -67,7 +67,10 @@ pub(crate) enum Then {
 pub(crate) enum Kind {
     Do(Vec<Id>),
     Call(Box<Call>),
-    Function { arguments: Option<Template>, body: Id },
+    Function {
+        arguments: Option<Template>,
+        body: Id,
+    },
     /// `call: saga.compensate`: undo what was done so far, and end.
     Compensate,
     Set(Template),
@@ -77,7 +80,10 @@ pub(crate) enum Kind {
     Wait(Length),
     Emit(Template),
     For(Box<For>),
-    Fork { branches: Vec<Id>, compete: bool },
+    Fork {
+        branches: Vec<Id>,
+        compete: bool,
+    },
     /// Part of the language, but not of this engine yet.
     Foreign,
 }
@@ -204,7 +210,15 @@ impl Plan {
 impl Default for SagaPolicy {
     fn default() -> Self {
         let (on_fault, on_timeout, on_cancel) = (true, true, true);
-        Self { on_fault, on_timeout, on_cancel, parallel: false, park: true, retry: Retry::of_compensations(), timeout: None }
+        Self {
+            on_fault,
+            on_timeout,
+            on_cancel,
+            parallel: false,
+            park: true,
+            retry: Retry::of_compensations(),
+            timeout: None,
+        }
     }
 }
 

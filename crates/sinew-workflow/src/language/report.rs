@@ -18,16 +18,33 @@ impl Report {
         Self { file: file.to_owned(), found: Vec::new() }
     }
 
-    pub(crate) fn error(&mut self, code: &'static str, node: &Node, message: impl Into<String>) -> Finding<'_> {
+    pub(crate) fn error(
+        &mut self,
+        code: &'static str,
+        node: &Node,
+        message: impl Into<String>,
+    ) -> Finding<'_> {
         self.at(code, Severity::Error, node.mark, node.pointer.clone(), message)
     }
 
-    pub(crate) fn warning(&mut self, code: &'static str, node: &Node, message: impl Into<String>) -> Finding<'_> {
+    pub(crate) fn warning(
+        &mut self,
+        code: &'static str,
+        node: &Node,
+        message: impl Into<String>,
+    ) -> Finding<'_> {
         self.at(code, Severity::Warning, node.mark, node.pointer.clone(), message)
     }
 
     /// Reports a key of an object.
-    pub(crate) fn key(&mut self, code: &'static str, severity: Severity, node: &Node, key: &Key, message: impl Into<String>) -> Finding<'_> {
+    pub(crate) fn key(
+        &mut self,
+        code: &'static str,
+        severity: Severity,
+        node: &Node,
+        key: &Key,
+        message: impl Into<String>,
+    ) -> Finding<'_> {
         self.at(code, severity, key.mark, join(&node.pointer, &key.text), message)
     }
 
@@ -53,7 +70,9 @@ impl Report {
     /// Returns the findings in the order of the document, each once: a function lowered at three call sites is still
     /// wrong in one place.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
-        self.found.sort_by(|a, b| (a.line, a.column, a.code, &a.message).cmp(&(b.line, b.column, b.code, &b.message)));
+        self.found.sort_by(|a, b| {
+            (a.line, a.column, a.code, &a.message).cmp(&(b.line, b.column, b.code, &b.message))
+        });
         self.found.dedup();
         self.found
     }
@@ -80,5 +99,10 @@ pub(crate) fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str
     let lower = written.to_lowercase();
     let distance = |name: &str| strsim::damerau_levenshtein(&lower, &name.to_lowercase());
     let limit = (written.chars().count() / 3).max(1);
-    known.into_iter().map(|name| (distance(name), name)).filter(|(far, _)| *far <= limit).min().map(|(_, name)| name)
+    known
+        .into_iter()
+        .map(|name| (distance(name), name))
+        .filter(|(far, _)| *far <= limit)
+        .min()
+        .map(|(_, name)| name)
 }

@@ -23,13 +23,13 @@ impl Schema {
     }
 
     /// Checks a value; `what` names it in the fault.
-    pub(crate) fn check(&self, what: &str, value: &Value) -> Result<(), Fault> {
+    pub(crate) fn check(&self, what: &str, value: &Value) -> Result<(), Box<Fault>> {
         let mut violations = self.validator.iter_errors(value).peekable();
         if violations.peek().is_none() {
             return Ok(());
         }
         let shown: Vec<String> = violations.take(SHOWN).map(|error| violation(&error)).collect();
-        Err(Fault::validation(format!("the {what} does not match its schema: {}", shown.join("; "))))
+        Err(Fault::validation(format!("the {what} does not match its schema: {}", shown.join("; "))).into())
     }
 }
 

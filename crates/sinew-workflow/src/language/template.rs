@@ -25,6 +25,13 @@ pub(crate) enum Piece {
     Expression(Expression),
 }
 
+/// Turns the source of an expression into one, or reports it and gives none.
+pub(crate) trait Compile {
+    fn expression(&mut self, node: &Node, source: &str) -> Option<Expression>;
+    /// An expression begins and never ends.
+    fn unclosed(&mut self, node: &Node);
+}
+
 /// How text reads: where the expressions in it are.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reading<'t> {
@@ -37,41 +44,50 @@ pub(crate) enum Reading<'t> {
 }
 
 impl Template {
-    /// Reads a value; `compile` turns the source of an expression into one, or reports it and gives none.
-    pub(crate) fn read(node: &Node, compile: &mut dyn FnMut(&Node, &str) -> Option<Expression>) -> Self {
+    /// Reads a value.
+    pub(crate) fn read(node: &Node, compile: &mut dyn Compile) -> Self {
         let read = match &node.tree {
             Tree::Text(text) => Self::read_text(node, text, compile),
             Tree::List(items) => Self::List(items.iter().map(|item| Self::read(item, compile)).collect()),
-            Tree::Map(entries) => {
-                Self::Object(entries.iter().map(|(key, value)| (key.text.clone(), Self::read(value, compile))).collect())
-            }
+            Tree::Map(entries) => Self::Object(
+                entries.iter().map(|(key, value)| (key.text.clone(), Self::read(value, compile))).collect(),
+            ),
             _ => return Self::Constant(Arc::new(node.value())),
         };
         if read.is_constant() { Self::Constant(Arc::new(node.value())) } else { read }
     }
 
-    pub(crate) fn evaluate(&self, input: &Value, variables: &dyn Variables) -> Result<Arc<Value>, Fault> {
+    pub(crate) fn evaluate(
+        &self,
+        input: &Value,
+        variables: &dyn Variables,
+    ) -> Result<Arc<Value>, Box<Fault>> {
         match self {
             Self::Constant(value) => Ok(Arc::clone(value)),
             _ => self.compute(input, variables).map(Arc::new),
         }
     }
 
-    fn read_text(node: &Node, text: &str, compile: &mut dyn FnMut(&Node, &str) -> Option<Expression>) -> Self {
+    fn read_text(node: &Node, text: &str, compile: &mut dyn Compile) -> Self {
         let constant = || Self::Constant(Arc::new(Value::String(text.to_owned())));
         match read(text) {
-            Reading::Whole(source) => compile(node, source).map_or_else(constant, Self::Expression),
+            Reading::Whole(source) => {
+                compile.expression(node, source).map_or_else(constant, Self::Expression)
+            }
             Reading::Mixed(pieces) => Self::Text(
                 pieces
                     .into_iter()
                     .filter_map(|(is_expression, piece)| {
-                        if is_expression { compile(node, piece).map(Piece::Expression) } else { Some(Piece::Text(piece.to_owned())) }
+                        if is_expression {
+                            compile.expression(node, piece).map(Piece::Expression)
+                        } else {
+                            Some(Piece::Text(piece.to_owned()))
+                        }
                     })
                     .collect(),
             ),
             Reading::Unclosed => {
-                // Compiling the rest reports it in the words of the expression language.
-                compile(node, text.split_once("${").map_or(text, |(_, rest)| rest));
+                compile.unclosed(node);
                 constant()
             }
             Reading::Plain => constant(),
@@ -87,25 +103,29 @@ impl Template {
         }
     }
 
-    fn compute(&self, input: &Value, variables: &dyn Variables) -> Result<Value, Fault> {
+    fn compute(&self, input: &Value, variables: &dyn Variables) -> Result<Value, Box<Fault>> {
         Ok(match self {
             Self::Constant(value) => Value::clone(value),
             Self::Expression(expression) => expression.evaluate(input, variables)?,
             Self::Text(pieces) => {
-                let texts: Result<String, Fault> = pieces.iter().map(|piece| piece.text(input, variables)).collect();
+                let texts: Result<String, Box<Fault>> =
+                    pieces.iter().map(|piece| piece.text(input, variables)).collect();
                 Value::String(texts?)
             }
-            Self::List(items) => Value::Array(items.iter().map(|item| item.compute(input, variables)).collect::<Result<_, _>>()?),
+            Self::List(items) => Value::Array(
+                items.iter().map(|item| item.compute(input, variables)).collect::<Result<_, _>>()?,
+            ),
             Self::Object(entries) => {
-                let entries = entries.iter().map(|(key, value)| Ok((key.clone(), value.compute(input, variables)?)));
-                Value::Object(entries.collect::<Result<Map<_, _>, Fault>>()?)
+                let entries =
+                    entries.iter().map(|(key, value)| Ok((key.clone(), value.compute(input, variables)?)));
+                Value::Object(entries.collect::<Result<Map<_, _>, Box<Fault>>>()?)
             }
         })
     }
 }
 
 impl Piece {
-    fn text(&self, input: &Value, variables: &dyn Variables) -> Result<String, Fault> {
+    fn text(&self, input: &Value, variables: &dyn Variables) -> Result<String, Box<Fault>> {
         match self {
             Self::Text(text) => Ok(text.clone()),
             Self::Expression(expression) => Ok(match expression.evaluate(input, variables)? {

@@ -54,7 +54,10 @@ impl Node {
     /// Reads the first document of a text.
     pub(crate) fn parse(source: &str) -> Result<Self, Problem> {
         if source.len() > MAX_BYTES {
-            return Err(Problem::Limit(Mark::START, format!("the document is larger than {MAX_BYTES} bytes")));
+            return Err(Problem::Limit(
+                Mark::START,
+                format!("the document is larger than {MAX_BYTES} bytes"),
+            ));
         }
         let mut builder = Builder::default();
         for event in Parser::new_from_str(source) {
@@ -112,9 +115,9 @@ impl Node {
             Tree::Number(number) => Value::Number(number.clone()),
             Tree::Text(text) => Value::String(text.clone()),
             Tree::List(items) => Value::Array(items.iter().map(Self::value).collect()),
-            Tree::Map(entries) => {
-                Value::Object(entries.iter().map(|(key, node)| (key.text.clone(), node.value())).collect::<Map<_, _>>())
-            }
+            Tree::Map(entries) => Value::Object(
+                entries.iter().map(|(key, node)| (key.text.clone(), node.value())).collect::<Map<_, _>>(),
+            ),
         }
     }
 
@@ -126,7 +129,10 @@ impl Node {
     fn locate(&mut self, pointer: String) {
         match &mut self.tree {
             Tree::List(items) => {
-                items.iter_mut().enumerate().for_each(|(index, node)| node.locate(format!("{pointer}/{index}")));
+                items
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(index, node)| node.locate(format!("{pointer}/{index}")));
             }
             Tree::Map(entries) => {
                 entries.iter_mut().for_each(|(key, node)| node.locate(join(&pointer, &key.text)));
@@ -229,7 +235,10 @@ impl Builder {
         };
         let (size, height) = (known.size, known.height);
         if self.nodes + size > MAX_NODES || self.open.len() + height > MAX_DEPTH {
-            return Err(Problem::Limit(mark, format!("aliases expand to more than {MAX_NODES} values or {MAX_DEPTH} levels")));
+            return Err(Problem::Limit(
+                mark,
+                format!("aliases expand to more than {MAX_NODES} values or {MAX_DEPTH} levels"),
+            ));
         }
         let node = Node { mark, ..known.node.clone() };
         self.finish(0, node, size, height)
@@ -239,7 +248,10 @@ impl Builder {
     fn finish(&mut self, anchor: usize, node: Node, size: usize, height: usize) -> Result<(), Problem> {
         self.nodes += size;
         if self.nodes > MAX_NODES {
-            return Err(Problem::Limit(node.mark, format!("the document holds more than {MAX_NODES} values")));
+            return Err(Problem::Limit(
+                node.mark,
+                format!("the document holds more than {MAX_NODES} values"),
+            ));
         }
         if anchor != 0 {
             self.anchors.insert(anchor, Anchored { node: node.clone(), size, height });

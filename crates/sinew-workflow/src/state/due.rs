@@ -42,7 +42,9 @@ impl State {
 
     fn timers(&self, task: TaskId, timer: Option<Timer>) -> Vec<Effect> {
         let frame = self.frames.get(&task);
-        let still = |timer: &Timer| frame.is_some_and(|frame| frame.timeout == Some(*timer) || frame.timer == Some(*timer));
+        let still = |timer: &Timer| {
+            frame.is_some_and(|frame| frame.timeout == Some(*timer) || frame.timer == Some(*timer))
+        };
         timer.filter(still).map(|timer| effect(task, timer)).into_iter().collect()
     }
 
@@ -54,7 +56,9 @@ impl State {
         let attempt = frame.attempts;
         match &frame.work {
             Work::None => None,
-            Work::Emit { id, event } => Some(Effect::Emit { task, attempt, id: id.clone(), event: event.clone() }),
+            Work::Emit { id, event } => {
+                Some(Effect::Emit { task, attempt, id: id.clone(), event: event.clone() })
+            }
             Work::Call(call) => Some(Effect::Call {
                 task,
                 attempt,

@@ -22,11 +22,9 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Error> {
         Fact::Started(started) => fold.started(started),
         Fact::Entered(entered) => fold.entered(entered),
         Fact::Skipped(entered) => fold.skipped(entered),
-        Fact::Called { task, attempt, request, body } => {
-            fold.sent(*task, *attempt, |frame| {
-                Work::Call(Box::new(Call { request: (**request).clone(), body: body.or(&frame.input) }))
-            })
-        }
+        Fact::Called { task, attempt, request, body } => fold.sent(*task, *attempt, |frame| {
+            Work::Call(Box::new(Call { request: (**request).clone(), body: body.or(&frame.input) }))
+        }),
         Fact::Emitted { task, attempt, id, event } => {
             fold.sent(*task, *attempt, |_| Work::Emit { id: id.clone(), event: Arc::clone(event) })
         }
@@ -140,7 +138,13 @@ impl Fold<'_> {
         frame.attempts = attempt;
         frame.refused = false;
         if let Some(step) = self.state.step_mut(task) {
-            step.attempts.push(Attempt { number: attempt, started_at: at, ended_at: None, outcome: None, fault: None });
+            step.attempts.push(Attempt {
+                number: attempt,
+                started_at: at,
+                ended_at: None,
+                outcome: None,
+                fault: None,
+            });
         }
         Ok(())
     }
@@ -189,7 +193,8 @@ impl Fold<'_> {
         frame.vars.extend(opened.vars.iter().map(|(name, value)| (name.clone(), Arc::clone(value))));
         frame.visits.clear();
         frame.timer = opened.timer;
-        let status = if matches!(opened.part, Part::Pause(_)) { StepStatus::Waiting } else { StepStatus::Running };
+        let status =
+            if matches!(opened.part, Part::Pause(_)) { StepStatus::Waiting } else { StepStatus::Running };
         self.set_status(opened.task, status);
         Ok(())
     }

@@ -22,6 +22,8 @@ pub struct Reader {
     next: u64,
     inbox: String,
     replies: Subscription,
+    /// Whether answers to an earlier request may still be on their way.
+    stale: bool,
 }
 
 impl Bus {
@@ -36,38 +38,65 @@ impl Bus {
         let inbox = self.new_inbox();
         let replies = self.subscribe(&inbox, None).await?;
         let (stream, subject) = (stream.to_owned(), subject.to_owned());
-        Ok(Reader { bus: self.clone(), stream, subject, next: from.max(1), inbox, replies })
+        Ok(Reader { bus: self.clone(), stream, subject, next: from.max(1), inbox, replies, stale: false })
     }
 }
 
 impl Reader {
-    /// Returns the next batch; empty when the end was reached for now.
+    /// Returns the next batch; empty when the end was reached for now. A batch is whole or an error.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when the server stops answering; asking again goes on where the last batch ended.
+    /// [`Kind::TimedOut`] when the server stops answering or a part was lost on the way; asking again goes on where
+    /// the last batch ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the next call reads the same batch again.
     pub async fn batch(&mut self) -> Result<Vec<Stored>, Error> {
-        let body = json!({ "seq": self.next, "batch": BATCH, "next_by_subj": self.subject });
-        let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
-        let inbox = Some(self.inbox.clone());
-        self.bus.publish_reply(&subject, inbox, &Headers::new(), Bytes::from(body.to_string())).await?;
-        let mut batch = Vec::new();
-        loop {
-            let answer = tokio::time::timeout(PATIENCE, self.replies.next()).await;
-            let message = answer.map_err(|_| Error::timed_out("reading the stream", PATIENCE))?;
-            let message = message.ok_or_else(Error::closed)?;
-            match message.status() {
-                None => batch.push(stored(&message)?),
-                // 204 ends a batch, 404 says there is nothing (more) on the subject.
-                Some(204 | 404) => break,
-                Some(503) => return Err(Error::new(Kind::NoResponders, format!("no stream {}", self.stream))),
-                Some(code) => return Err(Error::new(Kind::JetStream, format!("reading failed with {code}"))),
-            }
+        if self.stale {
+            self.inbox = self.bus.new_inbox();
+            self.replies = self.bus.subscribe(&self.inbox, None).await?;
         }
+        self.stale = true;
+        self.ask().await?;
+        let batch = self.collect().await?;
+        self.stale = false;
         if let Some(last) = batch.last() {
             self.next = last.sequence + 1;
         }
         Ok(batch)
     }
+
+    async fn ask(&self) -> Result<(), Error> {
+        let body = json!({ "seq": self.next, "batch": BATCH, "next_by_subj": self.subject });
+        let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
+        let inbox = Some(self.inbox.clone());
+        self.bus.publish_reply(&subject, inbox, &Headers::new(), Bytes::from(body.to_string())).await
+    }
+
+    async fn collect(&mut self) -> Result<Vec<Stored>, Error> {
+        let mut batch: Vec<Stored> = Vec::new();
+        loop {
+            let answer = tokio::time::timeout(PATIENCE, self.replies.next()).await;
+            let message = answer.map_err(|_| Error::timed_out("reading the stream", PATIENCE))?;
+            let message = message.ok_or_else(Error::closed)?;
+            // Each part names the one before it: what a broken connection swallowed does not go unnoticed.
+            let previous = batch.last().map_or(0, |stored| stored.sequence);
+            match message.status() {
+                None if before(&message) == Some(previous) => batch.push(stored(&message)?),
+                Some(204) if before(&message) == Some(previous) => return Ok(batch),
+                None | Some(204) => return Err(Error::timed_out("a part of the stream", PATIENCE)),
+                // There is nothing (more) on the subject.
+                Some(404) => return Ok(batch),
+                Some(503) => return Err(Error::new(Kind::NoResponders, format!("no stream {}", self.stream))),
+                Some(code) => return Err(Error::new(Kind::JetStream, format!("reading failed with {code}"))),
+            }
+        }
+    }
+}
+
+/// Returns the sequence of the part sent before this one.
+fn before(message: &Message) -> Option<u64> {
+    message.header("Nats-Last-Sequence")?.parse().ok()
 }
 
 fn stored(message: &Message) -> Result<Stored, Error> {

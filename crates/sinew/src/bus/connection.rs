@@ -2,45 +2,47 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
-use super::Bus;
-use crate::{Config, Error, Kind};
+use super::{Shared, disconnected, mux::Mux};
+use crate::{Config, Error, Kind, broker::Version};
 
 /// Messages one subscription may hold before the library drops: our readers only dispatch, so this is a burst.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 /// Pause between attempts to rebuild a client.
 const REBUILD_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connects once.
-pub(super) async fn connect(config: &Config, dropped: Arc<AtomicU64>) -> Result<Client, Error> {
-    let options = options(config, dropped).await?;
-    let unreachable = || {
-        let hint = "start one with `sinew dev`, or name another with --nats-url or NATS_URL";
-        Error::new(Kind::Disconnected, format!("no nats server answers at {}: {hint}", config.url))
+/// What the library tells from inside its task.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    /// Messages dropped because a subscription was full.
+    pub(super) dropped: AtomicU64,
+    /// Counts connections, the library's own reconnects included: whatever stood at the server may be gone.
+    pub(super) connects: watch::Sender<u64>,
+}
+
+/// Connects once. Nobody sees the client before its reply inbox is asked for, so no reply can come too early.
+pub(super) async fn connect(
+    config: &Config,
+    signals: &Arc<Signals>,
+    mux: &Mux,
+) -> Result<(Client, Subscriber), Error> {
+    let connecting = options(config, signals.clone()).await?.connect(addresses(config)?);
+    let client = match tokio::time::timeout(config.connect_timeout(), connecting).await {
+        Err(_) => return Err(unreachable(config)),
+        Ok(connected) => connected.map_err(|error| refusal(config, error))?,
     };
-    let connecting = options.connect(config.url.as_str());
-    match tokio::time::timeout(config.connect_timeout(), connecting).await {
-        Err(_) => Err(unreachable()),
-        Ok(Ok(client)) => Ok(client),
-        Ok(Err(error)) => Err(match error.kind() {
-            ConnectErrorKind::ServerParse => {
-                Error::new(Kind::Config, format!("{:?} is not a server address: use nats://host:port", config.url))
-            }
-            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                Error::new(Kind::Permission, "the nats server refused these credentials")
-            }
-            _ => unreachable(),
-        }
-        .because(error)),
-    }
+    supported(&client)?;
+    let replies = client.subscribe(mux.wildcard()).await.map_err(|error| disconnected().because(error))?;
+    Ok((client, replies))
 }
 
 /// Returns an inbox prefix no other connection has.
@@ -48,51 +50,99 @@ pub(super) fn inbox(config: &Config) -> String {
     format!("{}.{}", config.inbox_prefix, uuid::Uuid::now_v7().simple())
 }
 
-/// Replaces the client whenever one is reported dead. Ends when the bus is closed.
+/// Replaces the client whenever one is reported dead. Ends when the bus is closed, or dropped without that.
 pub(super) async fn supervise(
-    bus: Bus,
+    shared: Weak<Shared>,
+    stop: CancellationToken,
     mut reports: mpsc::UnboundedReceiver<u64>,
     generation: watch::Sender<u64>,
 ) {
-    let stop = bus.shared.stop.clone();
     loop {
         let reported = tokio::select! {
             () = stop.cancelled() => return,
             report = reports.recv() => report,
         };
-        let Some(reported) = reported else { return };
-        if reported != *generation.borrow() {
+        let Some(shared) = shared.upgrade() else { return };
+        if reported.is_none_or(|reported| reported != *generation.borrow()) {
             continue;
         }
-        tracing::warn!(name = bus.name(), "the connection to nats died and is being rebuilt");
-        tokio::select! {
+        tracing::warn!(name = shared.config.name, "the connection to nats died and is being rebuilt");
+        shared.down.store(true, Ordering::Relaxed);
+        let (client, replies) = tokio::select! {
             () = stop.cancelled() => return,
-            client = rebuild(&bus) => bus.shared.client.store(Arc::new(client)),
-        }
-        generation.send_modify(|number| *number += 1);
-        tracing::info!(name = bus.name(), "the connection to nats was rebuilt");
+            made = rebuild(&shared) => made,
+        };
+        let next = *generation.borrow() + 1;
+        shared.client.store(Arc::new(client));
+        shared.hear(replies, next);
+        generation.send_replace(next);
+        shared.down.store(false, Ordering::Relaxed);
+        tracing::info!(name = shared.config.name, "the connection to nats was rebuilt");
     }
 }
 
-async fn rebuild(bus: &Bus) -> Client {
+async fn rebuild(shared: &Shared) -> (Client, Subscriber) {
     loop {
-        match connect(&bus.shared.config, bus.shared.dropped.clone()).await {
-            Ok(client) => return client,
+        match connect(&shared.config, &shared.signals, &shared.mux).await {
+            Ok(made) => return made,
             Err(error) => tracing::warn!(%error, "cannot rebuild the connection yet"),
         }
         tokio::time::sleep(REBUILD_PAUSE).await;
     }
 }
 
-async fn options(config: &Config, dropped: Arc<AtomicU64>) -> Result<ConnectOptions, Error> {
+fn addresses(config: &Config) -> Result<Vec<ServerAddr>, Error> {
+    let read = |text: &str| {
+        text.trim().parse().map_err(|error| {
+            Error::new(Kind::Config, format!("{text:?} is not a server address: use nats://host:port")).because(error)
+        })
+    };
+    config.url.split(',').map(read).collect()
+}
+
+fn supported(client: &Client) -> Result<(), Error> {
+    let version = client.server_info().version;
+    match version.parse::<Version>() {
+        Ok(parsed) if !parsed.is_supported() => Err(Error::new(
+            Kind::Unsupported,
+            format!("the nats server is version {version}: Sinew needs 2.12 or later, please upgrade it"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn unreachable(config: &Config) -> Error {
+    let hint = "start one with `sinew dev`, or name another with --nats-url or NATS_URL";
+    Error::new(Kind::Disconnected, format!("no nats server answers at {}: {hint}", config.url))
+}
+
+fn refusal(config: &Config, error: async_nats::ConnectError) -> Error {
+    let told = match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            Error::new(Kind::Permission, "the nats server refused these credentials")
+        }
+        _ => unreachable(config),
+    };
+    told.because(error)
+}
+
+/// The first attempt is not put off; later ones wait longer and longer, up to a second.
+fn reconnect_delay(attempt: usize) -> Duration {
+    match attempt {
+        0 | 1 => Duration::ZERO,
+        later => Duration::from_millis((10 << later.min(7)).min(1_000)),
+    }
+}
+
+async fn options(config: &Config, signals: Arc<Signals>) -> Result<ConnectOptions, Error> {
     let name = config.name.clone();
     let mut options = ConnectOptions::new()
         .name(&config.name)
         .custom_inbox_prefix(&config.inbox_prefix)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
-        .reconnect_delay_callback(|attempt| Duration::from_millis((10 << attempt.min(7)).min(1_000)))
+        .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
-            note(&name, &event, &dropped);
+            note(&name, &event, &signals);
             std::future::ready(())
         });
     if let Some(token) = &config.token {
@@ -106,16 +156,21 @@ async fn options(config: &Config, dropped: Arc<AtomicU64>) -> Result<ConnectOpti
     Ok(options)
 }
 
-fn note(name: &str, event: &Event, dropped: &AtomicU64) {
+fn note(name: &str, event: &Event, signals: &Signals) {
     match event {
         Event::SlowConsumer(_) => {
             // Logged at powers of two: the burst that overflows a subscription must not overflow the log as well.
-            let count = dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            let count = signals.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if count.is_power_of_two() {
                 tracing::warn!(name, count, "messages were dropped: this process reads too slowly");
             }
         }
-        Event::Connected => tracing::debug!(name, "connected to nats"),
+        Event::Connected => {
+            signals.connects.send_modify(|count| *count += 1);
+            tracing::debug!(name, "connected to nats");
+        }
+        // Said by whoever closed it.
+        Event::Draining | Event::Closed => {}
         Event::ServerError(error) => tracing::warn!(name, %error, "nats reports an error"),
         other => tracing::warn!(name, event = %other, "nats connection changed"),
     }

@@ -9,8 +9,9 @@ use async_nats::jetstream::kv;
 use bytes::Bytes;
 use futures::StreamExt;
 use sinew_wire::Headers;
+use tokio::sync::watch;
 
-use super::{Bus, Stored, jetstream::refused};
+use super::{Bus, Stored, disconnected, jetstream::refused};
 use crate::Error;
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,6 +46,7 @@ pub enum KvChange {
 /// A watch over a bucket. After a lost connection it starts again and tells the difference.
 pub struct KvWatch {
     kv: Kv,
+    connects: watch::Receiver<u64>,
     inner: Option<kv::Watch>,
     told: BTreeSet<String>,
     seen: BTreeSet<String>,
@@ -91,7 +93,8 @@ impl Kv {
         self.write(key, value, None, None).await
     }
 
-    /// Writes a key if its revision is still `revision` (0: it never stood), for at most `ttl`.
+    /// Writes a key if its revision is still `revision` (0: it never stood); it expires after `ttl`, which counts in
+    /// whole seconds and is rounded up.
     ///
     /// # Errors
     /// [`crate::Kind::Conflict`] when somebody else wrote first.
@@ -120,6 +123,7 @@ impl Kv {
     pub fn watch(&self) -> KvWatch {
         KvWatch {
             kv: self.clone(),
+            connects: self.bus.shared.signals.connects.subscribe(),
             inner: None,
             told: BTreeSet::new(),
             seen: BTreeSet::new(),
@@ -140,7 +144,7 @@ impl Kv {
             headers.set("Nats-Expected-Last-Subject-Sequence", revision.to_string())?;
         }
         if let Some(ttl) = ttl {
-            headers.set("Nats-TTL", format!("{}s", ttl.as_secs().max(1)))?;
+            headers.set("Nats-TTL", format!("{}s", ttl.as_millis().div_ceil(1_000).max(1)))?;
         }
         let ack = self.bus.publish_acked(&self.subject(key), &headers, value, WRITE_TIMEOUT).await?;
         Ok(ack.sequence)
@@ -176,16 +180,22 @@ impl KvWatch {
 
     async fn step(&mut self) -> Option<KvChange> {
         let Some(watch) = &mut self.inner else {
-            match self.open().await {
-                Ok(()) => return None,
-                Err(error) => {
-                    tracing::warn!(bucket = self.kv.bucket, %error, "cannot watch yet");
-                    tokio::time::sleep(REOPEN_PAUSE).await;
-                    return None;
-                }
+            if let Err(error) = self.open().await {
+                tracing::debug!(bucket = self.kv.bucket, %error, "cannot watch yet");
+                tokio::time::sleep(REOPEN_PAUSE).await;
+            }
+            return None;
+        };
+        let heard = tokio::select! {
+            biased;
+            heard = watch.next() => heard,
+            Ok(()) = self.connects.changed() => {
+                // The library finds out by silence that its consumer is gone; this is sooner.
+                self.inner = None;
+                return None;
             }
         };
-        match watch.next().await {
+        match heard {
             Some(Ok(entry)) => {
                 let current = entry.seen_current && !self.current;
                 let change = self.note(entry);
@@ -224,15 +234,24 @@ impl KvWatch {
     }
 
     async fn open(&mut self) -> Result<(), Error> {
+        self.connects.mark_unchanged();
+        if !self.kv.bus.is_connected() {
+            return Err(disconnected());
+        }
         let failed = |error: async_nats::Error| refused("cannot watch the bucket", error);
         let opened = async {
             let store = self.kv.bus.jetstream().get_key_value(&self.kv.bucket).await?;
-            Ok(store.watch_with_history(">").await?)
+            let empty = store.status().await?.values() == 0;
+            Ok((store.watch_with_history(">").await?, empty))
         };
-        let watch = opened.await.map_err(failed)?;
+        let (watch, empty) = opened.await.map_err(failed)?;
         self.inner = Some(watch);
         self.seen.clear();
         self.current = false;
+        if empty {
+            // No entry will come to say that it was the last.
+            self.caught_up();
+        }
         Ok(())
     }
 }

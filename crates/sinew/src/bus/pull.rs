@@ -2,12 +2,19 @@
 //!
 //! Source: the JetStream consumer API, `CONSUMER.MSG.NEXT`, and ADR-15 for the acknowledgement subject.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy};
 use bytes::Bytes;
 use serde_json::json;
 use sinew_wire::Headers;
+use tokio::sync::watch;
 
 use super::{Bus, Message, Subscription, jetstream::refused};
 use crate::Error;
@@ -16,6 +23,8 @@ use crate::Error;
 const EXPIRES: Duration = Duration::from_secs(20);
 /// The server says it is alive this often; twice the silence means the consumer is dead.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Pause before the server is asked again after it, or the way to it, failed.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The settings of a durable consumer.
 #[derive(Clone, Debug)]
@@ -37,11 +46,13 @@ pub struct PullConfig {
 /// One member of a durable consumer.
 pub struct Pull {
     bus: Bus,
-    subject: String,
+    config: PullConfig,
     inbox: String,
     replies: Subscription,
+    /// Messages the server still owes us.
     asked: usize,
-    missed: u32,
+    connects: watch::Receiver<u64>,
+    alive: Arc<AtomicBool>,
 }
 
 /// A message that has to be acknowledged.
@@ -54,6 +65,8 @@ pub struct Delivery {
     pub sequence: u64,
     /// How often it was delivered, this time included.
     pub attempt: u32,
+    /// When it was stored, by the server's clock.
+    pub stored: SystemTime,
 }
 
 impl Bus {
@@ -62,6 +75,20 @@ impl Bus {
     /// # Errors
     /// [`crate::Kind::JetStream`] when the server refuses the settings.
     pub async fn pull(&self, config: &PullConfig) -> Result<Pull, Error> {
+        self.ensure_consumer(config).await?;
+        let inbox = self.new_inbox();
+        Ok(Pull {
+            replies: self.subscribe(&inbox, None).await?,
+            bus: self.clone(),
+            config: config.clone(),
+            inbox,
+            asked: 0,
+            connects: self.shared.signals.connects.subscribe(),
+            alive: Arc::new(AtomicBool::new(true)),
+        })
+    }
+
+    async fn ensure_consumer(&self, config: &PullConfig) -> Result<(), Error> {
         let wanted = consumer::pull::Config {
             durable_name: Some(config.durable.clone()),
             filter_subject: config.filter.clone(),
@@ -73,16 +100,7 @@ impl Bus {
             ..consumer::pull::Config::default()
         };
         let made = self.jetstream().create_consumer_on_stream(wanted, config.stream.as_str()).await;
-        made.map_err(|error| refused(&format!("cannot create consumer {}", config.durable), error))?;
-        let inbox = self.new_inbox();
-        Ok(Pull {
-            replies: self.subscribe(&inbox, None).await?,
-            subject: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.durable),
-            bus: self.clone(),
-            inbox,
-            asked: 0,
-            missed: 0,
-        })
+        made.map(|_| ()).map_err(|error| refused(&format!("cannot create consumer {}", config.durable), error))
     }
 }
 
@@ -93,42 +111,36 @@ impl Pull {
     /// Cancel safe: a message that was received is returned by the next call.
     pub async fn next(&mut self, free: usize) -> Option<Delivery> {
         loop {
-            if let Err(error) = self.ask(free).await {
-                tracing::debug!(%error, "cannot ask for messages yet");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-            let Ok(message) = tokio::time::timeout(2 * HEARTBEAT, self.replies.next()).await else {
-                // The server fell silent: our request is lost with the connection or the consumer's leader.
+            let patience = self.ask(free).await;
+            let heard = tokio::select! {
+                biased;
+                heard = tokio::time::timeout(patience, self.replies.next()) => heard,
+                Ok(()) = self.connects.changed() => {
+                    // What was asked of the last connection may be forgotten; asked twice is better than not at all.
+                    self.asked = 0;
+                    continue;
+                }
+            };
+            let Ok(message) = heard else {
+                // Silence: our request is lost with the connection or the consumer's leader.
                 self.asked = 0;
-                self.missed += 1;
+                self.alive.store(false, Ordering::Relaxed);
                 continue;
             };
-            let message = message?;
-            self.missed = 0;
-            match message.status() {
-                None => {
-                    self.asked = self.asked.saturating_sub(1);
-                    if let Some(delivery) = Delivery::read(&self.bus, message) {
-                        return Some(delivery);
-                    }
-                }
-                // An idle heartbeat: the request still stands.
-                Some(100) => {}
-                // Expired, nothing there, or the consumer's leader moved: ask anew.
-                Some(status) => {
-                    self.asked = 0;
-                    if status >= 500 {
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                }
+            if let Some(delivery) = self.sort(message?).await {
+                return Some(delivery);
             }
         }
     }
 
     /// Says whether the server has answered lately.
     pub fn is_alive(&self) -> bool {
-        self.missed == 0
+        self.alive.load(Ordering::Relaxed)
+    }
+
+    /// Returns what [`Pull::is_alive`] reads, for whoever watches from outside.
+    pub(crate) fn life(&self) -> Arc<AtomicBool> {
+        self.alive.clone()
     }
 
     /// Stops asking; what is still on its way is returned by [`Pull::left`].
@@ -140,27 +152,70 @@ impl Pull {
     pub async fn left(&mut self) -> Option<Delivery> {
         loop {
             let message = self.replies.next_drained().await?;
-            if message.status().is_none() {
-                return Delivery::read(&self.bus, message);
+            if let Some(delivery) = Delivery::read(&self.bus, message) {
+                return Some(delivery);
             }
         }
     }
 
-    async fn ask(&mut self, free: usize) -> Result<(), Error> {
+    /// Tells a delivery from what the server says about our request.
+    async fn sort(&mut self, message: Message) -> Option<Delivery> {
+        // A publisher may have written a status line of its own, so the acknowledgement subject decides.
+        let status = message.status();
+        let pending = message.header("Nats-Pending-Messages").and_then(|count| count.parse().ok());
+        if let Some(delivery) = Delivery::read(&self.bus, message) {
+            self.alive.store(true, Ordering::Relaxed);
+            self.asked = self.asked.saturating_sub(1);
+            return Some(delivery);
+        }
+        match status {
+            // An idle heartbeat: the request still stands.
+            Some(100) => self.alive.store(true, Ordering::Relaxed),
+            // Nobody there, or the consumer is gone: it may have been lost with the server's disk, so it is made anew.
+            Some(409 | 500..) => {
+                self.asked = 0;
+                tokio::time::sleep(PAUSE).await;
+                if let Err(error) = self.bus.ensure_consumer(&self.config).await {
+                    tracing::debug!(consumer = self.config.durable, %error, "the consumer does not stand yet");
+                }
+            }
+            // A request ended; another one, made later, may still stand.
+            _ => {
+                self.alive.store(true, Ordering::Relaxed);
+                self.asked = self.asked.saturating_sub(pending.unwrap_or(self.asked));
+            }
+        }
+        None
+    }
+
+    /// Asks for as many messages as there are hands, and returns how long silence means nothing.
+    async fn ask(&mut self, free: usize) -> Duration {
+        if !self.bus.is_connected() {
+            return PAUSE;
+        }
         // A second request while one stands is worth a message only when it would bring several.
         let lacking = free.saturating_sub(self.asked);
         if lacking == 0 || (self.asked > 0 && lacking < free.div_ceil(2)) {
-            return Ok(());
+            return 2 * HEARTBEAT;
         }
         let body = json!({
             "batch": lacking,
             "expires": u64::try_from(EXPIRES.as_nanos()).unwrap_or(u64::MAX),
             "idle_heartbeat": u64::try_from(HEARTBEAT.as_nanos()).unwrap_or(u64::MAX),
         });
-        let inbox = Some(self.inbox.clone());
-        self.bus.publish_reply(&self.subject, inbox, &Headers::new(), Bytes::from(body.to_string())).await?;
-        self.asked += lacking;
-        Ok(())
+        let PullConfig { stream, durable, .. } = &self.config;
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}");
+        let (inbox, body) = (Some(self.inbox.clone()), Bytes::from(body.to_string()));
+        match self.bus.publish_reply(&subject, inbox, &Headers::new(), body).await {
+            Ok(()) => {
+                self.asked += lacking;
+                2 * HEARTBEAT
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot ask for messages yet");
+                PAUSE
+            }
+        }
     }
 }
 
@@ -206,31 +261,42 @@ impl Delivery {
     }
 
     fn read(bus: &Bus, message: Message) -> Option<Self> {
-        let (attempt, sequence) = metadata(message.reply_to()?)?;
-        Some(Self { bus: bus.clone(), message, sequence, attempt })
+        let Metadata { attempt, sequence, stored } = metadata(message.reply_to()?)?;
+        Some(Self { bus: bus.clone(), message, sequence, attempt, stored })
     }
 }
 
-/// Reads the delivery count and stream sequence out of an acknowledgement subject, in its old (9 tokens) and its new
-/// form (domain and account behind `$JS.ACK`, and a random token at the end).
-fn metadata(reply: &str) -> Option<(u32, u64)> {
+/// What an acknowledgement subject tells.
+#[derive(Debug, PartialEq)]
+struct Metadata {
+    attempt: u32,
+    sequence: u64,
+    stored: SystemTime,
+}
+
+/// Reads an acknowledgement subject in its old (9 tokens) and its new form (domain and account behind `$JS.ACK`, and
+/// a random token at the end).
+fn metadata(reply: &str) -> Option<Metadata> {
     let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
     let rest = match tokens.len() {
         7 => &tokens[2..],
         9.. => &tokens[4..],
         _ => return None,
     };
-    Some((rest[0].parse().ok()?, rest[1].parse().ok()?))
+    let stored = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(rest[3].parse().ok()?))?;
+    Some(Metadata { attempt: rest[0].parse().ok()?, sequence: rest[1].parse().ok()?, stored })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::metadata;
+    use super::*;
 
     #[test]
     fn both_forms_of_the_acknowledgement_subject_are_read() {
-        assert_eq!(metadata("$JS.ACK.EVENTS.mailer.3.77.5.1700000000.0"), Some((3, 77)));
-        assert_eq!(metadata("$JS.ACK._.hash.EVENTS.mailer.3.77.5.1700000000.0.rnd"), Some((3, 77)));
+        let stored = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_000_007);
+        let told = Some(Metadata { attempt: 3, sequence: 77, stored });
+        assert_eq!(metadata("$JS.ACK.EVENTS.mailer.3.77.5.1700000000000000007.0"), told);
+        assert_eq!(metadata("$JS.ACK._.hash.EVENTS.mailer.3.77.5.1700000000000000007.0.rnd"), told);
         assert_eq!(metadata("$JS.ACK.EVENTS"), None);
         assert_eq!(metadata("orders.reply"), None);
     }

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use tokio::sync::watch;
 
-use super::{Bus, Message};
+use super::{Bus, ENQUEUE_TIMEOUT, Message, disconnected};
 use crate::{Error, Kind};
 
 /// A stream of messages. It ends only when it is closed or the bus is.
@@ -36,7 +36,6 @@ impl Subscription {
     /// # Cancel safety
     /// Cancel safe: no message is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Message> {
-        let stop = self.bus.shared.stop.clone();
         loop {
             let Some(inner) = &mut self.inner else {
                 if self.reopen().await.is_err() {
@@ -50,17 +49,25 @@ impl Subscription {
                     Some(message) => return Some(Message::new(message)),
                     None => self.lost(),
                 },
-                () = stop.cancelled() => return None,
+                () = self.bus.shared.stop.cancelled() => return None,
             }
             self.wait_for_client().await?;
         }
     }
 
     /// Stops taking new messages; what the server already sent can still be read until `None`.
+    ///
+    /// The library's own drain forgets the subscription before the server has heard of it, and loses what is on the
+    /// way. So the server is told first, by a limit it reads as "at once" and the library as "never"; its confirmation
+    /// comes behind the last message, and only then is the subscription given up.
     pub async fn drain(&mut self) {
-        if let Some(inner) = &mut self.inner
-            && inner.drain().await.is_err()
+        let Some(inner) = &mut self.inner else { return };
+        if inner.unsubscribe_after(u64::MAX).await.is_ok()
+            && let Err(error) = self.bus.barrier().await
         {
+            tracing::debug!(subject = self.subject, %error, "the server did not confirm the end of a subscription");
+        }
+        if inner.unsubscribe().await.is_err() {
             self.inner = None;
         }
     }
@@ -92,10 +99,13 @@ impl Subscription {
         self.made_on = *self.generation.borrow_and_update();
         let client = self.bus.shared.client.load_full();
         let subject = self.subject.clone();
-        let made = match &self.group {
-            Some(group) => client.queue_subscribe(subject, group.clone()).await,
-            None => client.subscribe(subject).await,
+        let making = async {
+            match &self.group {
+                Some(group) => client.queue_subscribe(subject, group.clone()).await,
+                None => client.subscribe(subject).await,
+            }
         };
+        let Ok(made) = tokio::time::timeout(ENQUEUE_TIMEOUT, making).await else { return Err(disconnected()) };
         match made {
             Ok(inner) => {
                 self.inner = Some(inner);
@@ -103,7 +113,7 @@ impl Subscription {
             }
             Err(error) if error.kind() == async_nats::client::SubscribeErrorKind::Other => {
                 let _ = self.bus.shared.dead.send(self.made_on);
-                Err(Error::new(Kind::Disconnected, "the connection is being rebuilt").because(error))
+                Err(disconnected().because(error))
             }
             Err(error) => {
                 Err(Error::new(Kind::Config, format!("cannot subscribe to {}", self.subject)).because(error))

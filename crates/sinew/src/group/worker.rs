@@ -9,17 +9,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures::FutureExt;
-use sinew_wire::{Problem, Subject};
+use sinew_wire::{Headers, Problem, Subject, header};
 use tokio::sync::Semaphore;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
-use super::{Failure, Group, React};
+use super::{Failure, Group, Halt, React};
 use crate::{
-    Bus, Ctx, Deadline, Error,
+    Bus, Ctx, Deadline, Error, Kind,
     bus::{Delivery, Pull, PullConfig},
     publish::EVENTS,
     telemetry::SpanKind,
@@ -28,6 +28,11 @@ use crate::{
 const DEAD_LETTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server's own limit stays this far above ours, so that it never gives up on an event before we kept it.
 const DELIVERY_MARGIN: u32 = 20;
+/// Deliveries that may end without a word before the event is taken for one that crashes its process. A member that
+/// stops hands back what it did not begin, which the server counts as a delivery too.
+const SILENT_DELIVERIES: u32 = 5;
+/// An event older than this begins a trace of its own: that of its publisher has long been looked at.
+const PROMPT: Duration = Duration::from_secs(60);
 
 /// Whether a group hears from the server.
 #[derive(Clone, Debug)]
@@ -44,6 +49,7 @@ struct Member {
     spec: Spec,
     bus: Bus,
     service: Arc<str>,
+    halt: Halt,
 }
 
 impl Health {
@@ -58,7 +64,7 @@ pub(super) async fn start(
     bus: Bus,
     service: Arc<str>,
     tasks: &TaskTracker,
-    stop: CancellationToken,
+    halt: Halt,
 ) -> Result<Health, Error> {
     let group = &spec.group;
     let config = PullConfig {
@@ -70,13 +76,14 @@ pub(super) async fn start(
         max_ack_pending: 10_000,
     };
     let pull = bus.pull(&config).await?;
-    let health = Health(Arc::new(AtomicBool::new(true)));
-    let member = Arc::new(Member { spec, bus, service });
-    tasks.spawn(run(member, pull, health.clone(), stop));
+    let health = Health(pull.life());
+    let member = Arc::new(Member { spec, bus, service, halt });
+    tasks.spawn(run(member, pull));
     Ok(health)
 }
 
-async fn run(member: Arc<Member>, mut pull: Pull, health: Health, stop: CancellationToken) {
+async fn run(member: Arc<Member>, mut pull: Pull) {
+    let stop = &member.halt.stop;
     let limit = member.spec.group.concurrency;
     let hands = Arc::new(Semaphore::new(limit));
     let work = TaskTracker::new();
@@ -92,7 +99,6 @@ async fn run(member: Arc<Member>, mut pull: Pull, health: Health, stop: Cancella
             delivery = pull.next(free) => delivery,
             () = stop.cancelled() => break,
         };
-        health.0.store(pull.is_alive(), Ordering::Relaxed);
         let Some(delivery) = delivery else { break };
         let member = member.clone();
         work.spawn(async move {
@@ -114,9 +120,11 @@ impl Member {
         let parent = delivery.message.trace();
         let tracer = self.bus.tracer();
         // A prompt first delivery is a child of its publisher; a later one may come long after that trace ended, so it
-        // begins a new trace and only points back.
+        // begins a new trace and only points back. Where nothing is recorded, the context is handed on as it came.
+        let age = SystemTime::now().duration_since(delivery.stored).unwrap_or_default();
+        let child = (attempt == 1 && age < PROMPT) || !tracer.is_on();
         let mut span = tracer
-            .span(|| format!("process {}", self.spec.event), SpanKind::Consumer, parent.filter(|_| attempt == 1))
+            .span(|| format!("process {}", self.spec.event), SpanKind::Consumer, parent.filter(|_| child))
             .with("messaging.system", || "nats".into())
             .with("messaging.consumer.group.name", || self.spec.group.name.clone())
             .with("messaging.message.delivery_attempt", || attempt.to_string());
@@ -126,7 +134,7 @@ impl Member {
         let ctx =
             Ctx::new(&self.bus, &self.service, delivery.message.clone(), Deadline::NONE, span.context(), attempt);
         let limit = self.spec.group.retry.attempts_limit();
-        let outcome = if attempt > limit {
+        let outcome = if attempt > limit.saturating_add(SILENT_DELIVERIES) {
             // Earlier attempts ended without a word: the process died in the middle of them, each time.
             Err(Failure::Handler(Problem::new(500, "crashed", "every attempt ended with the process")))
         } else {
@@ -136,6 +144,7 @@ impl Member {
             Ok(()) => drop(span),
             Err(Failure::Poison(reason)) => span.fail(reason.clone()),
             Err(Failure::Handler(problem)) => span.fail(problem.to_string()),
+            Err(Failure::Abandoned) => span.fail("the process stopped in the middle of it"),
         }
         if let Err(error) = self.settle(&delivery, outcome).await {
             tracing::warn!(group = self.spec.group.name, %error, "an event could not be settled and will come again");
@@ -155,6 +164,7 @@ impl Member {
                     tracing::error!(group = self.spec.group.name, panic = text, "an event handler panicked");
                     Err(Failure::Handler(Problem::new(500, "panic", "the handler panicked").retriable()))
                 }),
+                () = self.halt.abandon.cancelled() => return Err(Failure::Abandoned),
                 _ = beat.tick() => if let Err(error) = delivery.progress().await {
                     tracing::debug!(%error, "a sign of life could not be sent");
                 },
@@ -169,6 +179,7 @@ impl Member {
                 Problem::new(400, "poison", "the payload is not the event").detail(reason)
             }
             Err(Failure::Handler(problem)) => problem,
+            Err(Failure::Abandoned) => return delivery.nak(Duration::ZERO).await,
         };
         let delay = self.spec.group.retry.delay(delivery.attempt, fastrand::f64()).filter(|_| problem.retry);
         match delay {
@@ -181,18 +192,41 @@ impl Member {
     async fn bury(&self, delivery: &Delivery, problem: &Problem) -> Result<(), Error> {
         let group = &self.spec.group.name;
         let subject = Subject::parse(format!("dlq.{}.{group}", self.service))
-            .map_err(|error| Error::new(crate::Kind::Config, error.to_string()))?;
-        let mut headers = delivery.message.headers();
-        let reason: String = problem.to_string().chars().filter(|c| !c.is_control()).take(500).collect();
-        headers.set("Sinew-Dead-Reason", reason)?;
-        headers.set("Sinew-Dead-Code", problem.code.clone())?;
-        headers.set("Sinew-Dead-Attempts", delivery.attempt.to_string())?;
-        headers.set("Sinew-Dead-Subject", delivery.message.subject())?;
-        headers.set("Sinew-Dead-Sequence", delivery.sequence.to_string())?;
-        headers.set("Nats-Msg-Id", format!("{}-{group}-{}", self.service, delivery.sequence))?;
+            .map_err(|error| Error::new(Kind::Config, error.to_string()))?;
+        let mut headers = self.obituary(delivery, problem)?;
         let payload = delivery.message.payload().clone();
-        self.bus.publish_acked(subject.as_str(), &headers, payload, DEAD_LETTER_TIMEOUT).await?;
+        let mut kept = self.bus.publish_acked(subject.as_str(), &headers, payload, DEAD_LETTER_TIMEOUT).await;
+        if kept.as_ref().is_err_and(|error| error.kind() == Kind::TooLarge) {
+            // There is no room for event and reason in one message; the sequence says where the event still stands.
+            headers.set("Sinew-Dead-Payload", "left in the stream")?;
+            let empty = bytes::Bytes::new();
+            kept = self.bus.publish_acked(subject.as_str(), &headers, empty, DEAD_LETTER_TIMEOUT).await;
+        }
+        kept?;
         tracing::warn!(group, code = problem.code, attempts = delivery.attempt, "an event became a dead letter");
         delivery.term().await
     }
+
+    /// Returns the headers of a dead letter: the event's own, and what became of it.
+    fn obituary(&self, delivery: &Delivery, problem: &Problem) -> Result<Headers, Error> {
+        let mut headers = Headers::new();
+        // Headers of NATS are orders to the server that were carried out when the event was stored.
+        let own = delivery.message.headers();
+        for (name, value) in own.iter().filter(|(name, _)| !is_order(name)) {
+            headers.set(name.to_owned(), value)?;
+        }
+        let reason: String = problem.to_string().chars().filter(|c| !c.is_control()).take(500).collect();
+        headers.set("Sinew-Dead-Reason", reason)?;
+        headers.set("Sinew-Dead-Code", problem.code.chars().filter(|c| !c.is_control()).collect::<String>())?;
+        headers.set("Sinew-Dead-Attempts", delivery.attempt.to_string())?;
+        headers.set("Sinew-Dead-Subject", delivery.message.subject())?;
+        headers.set("Sinew-Dead-Sequence", delivery.sequence.to_string())?;
+        let id = format!("{}/{}/{}", self.service, self.spec.group.name, delivery.sequence);
+        headers.set(header::MESSAGE_ID, id)?;
+        Ok(headers)
+    }
+}
+
+fn is_order(name: &str) -> bool {
+    name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"))
 }

@@ -5,6 +5,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sinew_wire::{ContentType, Headers, ServiceDescriptor, header};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use crate::{
 pub(super) struct Discovery {
     bus: Bus,
     id: String,
+    started: Timestamp,
     descriptor: ServiceDescriptor,
     operations: Vec<Arc<Operation>>,
     subscriptions: [Subscription; 3],
@@ -37,7 +39,7 @@ impl Discovery {
             bus.subscribe(&format!("$SRV.*.{name}"), None).await?,
             bus.subscribe(&format!("$SRV.*.{name}.{id}"), None).await?,
         ];
-        Ok(Self { bus: bus.clone(), id, descriptor, operations, subscriptions })
+        Ok(Self { bus: bus.clone(), id, started: Timestamp::now(), descriptor, operations, subscriptions })
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -110,7 +112,7 @@ impl Discovery {
                 "queue_group": self.descriptor.name,
                 "num_requests": requests,
                 "num_errors": stats.errors.load(Ordering::Relaxed),
-                "last_error": "",
+                "last_error": stats.last_error(),
                 "processing_time": nanos,
                 "average_processing_time": nanos.checked_div(requests).unwrap_or(0),
                 "data": {
@@ -121,6 +123,7 @@ impl Discovery {
         };
         let endpoints: Vec<Value> = self.operations.iter().map(endpoint).collect();
         let mut body = self.head("stats");
+        body["started"] = self.started.to_string().into();
         body["endpoints"] = endpoints.into();
         body
     }

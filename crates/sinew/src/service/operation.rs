@@ -3,14 +3,14 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use futures::FutureExt;
-use sinew_wire::{ContentType, Problem, header};
+use sinew_wire::{ContentType, Headers, Problem, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
@@ -19,6 +19,7 @@ use super::{Answer, BoxError, Invocation, OperationService};
 use crate::{
     Bus, Ctx, Deadline,
     bus::{Message, Subscription},
+    error::DEADLINE_EXCEEDED,
     telemetry::SpanKind,
 };
 
@@ -47,6 +48,20 @@ pub(super) struct Stats {
     pub(super) nanos: AtomicU64,
     pub(super) panics: AtomicU64,
     pub(super) shed: AtomicU64,
+    /// Written on failures only, and never held across an await.
+    last_error: Mutex<String>,
+}
+
+impl Stats {
+    /// Returns the text of the last failure; empty where there was none.
+    pub(super) fn last_error(&self) -> String {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn failed(&self, problem: &Problem) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = problem.to_string();
+    }
 }
 
 /// Takes requests until `stop`; then reads what the server had already sent, so that nothing accepted is dropped.
@@ -117,7 +132,7 @@ async fn work(
         .with("rpc.system", || "sinew".into())
         .with("messaging.destination.name", || message.subject().to_owned());
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
-    let answer = run(operation, message.clone(), ctx, deadline).await;
+    let answer = fit(shop, operation, &message, run(operation, message.clone(), ctx, deadline).await);
     operation.stats.nanos.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     match &answer.problem {
         Some(problem) => span.fail(problem.to_string()),
@@ -149,16 +164,22 @@ async fn run(operation: &Operation, message: Message, ctx: Ctx, deadline: Deadli
     }
 }
 
-async fn reply(shop: &Shop, operation: &Operation, message: &Message, mut answer: Answer) {
-    if answer.problem.is_some() {
-        operation.stats.errors.fetch_add(1, Ordering::Relaxed);
+/// Puts a problem in the place of an answer the bus would not take.
+fn fit(shop: &Shop, operation: &Operation, message: &Message, answer: Answer) -> Answer {
+    let bytes = wire_len(&answer.headers) + answer.payload.len();
+    if bytes <= shop.bus.max_payload() {
+        return answer;
+    }
+    tracing::error!(operation = %operation.name, bytes, "a reply is too large for the bus");
+    let problem = Problem::new(502, "reply-too-large", "the reply is larger than the bus takes");
+    Answer::problem(problem, wanted(message))
+}
+
+async fn reply(shop: &Shop, operation: &Operation, message: &Message, answer: Answer) {
+    if let Some(problem) = &answer.problem {
+        operation.stats.failed(problem);
     }
     let Some(to) = message.reply_to() else { return };
-    if answer.payload.len() > shop.bus.max_payload() {
-        tracing::error!(operation = %operation.name, bytes = answer.payload.len(), "a reply is too large for the bus");
-        let problem = Problem::new(502, "reply-too-large", "the reply is larger than the bus takes");
-        answer = Answer::problem(problem, wanted(message));
-    }
     if let Err(error) = shop.bus.publish(to, &answer.headers, answer.payload).await {
         tracing::warn!(operation = %operation.name, %error, "a reply could not be sent");
     }
@@ -173,19 +194,27 @@ fn wanted(message: &Message) -> ContentType {
     crate::routes::codecs(message).map_or(ContentType::Json, |(_, to)| to)
 }
 
+/// The version line, `name: value` lines and an empty one, each ended by two bytes.
+fn wire_len(headers: &Headers) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 14
+}
+
 fn late(message: &Message) -> Answer {
-    let problem = Problem::new(504, "deadline-exceeded", "the caller's deadline passed before the work was done");
+    let problem = Problem::new(504, DEADLINE_EXCEEDED, "the caller's deadline passed before the work was done");
     Answer::problem(problem, wanted(message))
 }
 
 fn layer_problem(operation: &str, error: BoxError) -> Problem {
-    match error.downcast::<Problem>() {
-        Ok(problem) => *problem,
-        Err(error) => {
-            tracing::warn!(operation, %error, "a layer refused a request");
-            Problem::new(503, "refused-by-layer", "the service cannot take the request now").retriable()
-        }
+    let error = match error.downcast::<Problem>() {
+        Ok(problem) => return *problem,
+        Err(error) => error,
+    };
+    tracing::warn!(operation, %error, "a layer refused a request");
+    if error.is::<tower::timeout::error::Elapsed>() {
+        // The handler was at work when it was given up: whoever reads "try again" must not think nothing was done.
+        return Problem::new(504, DEADLINE_EXCEEDED, "the service did not finish the work in its own time");
     }
+    Problem::new(503, "refused-by-layer", "the service cannot take the request now").retriable()
 }
 
 pub(crate) fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Bus, Error,
     catalogue::Catalogue,
-    group::Health,
+    group::{Halt, Health},
     routes::Endpoint,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 pub struct Running {
     name: String,
     bus: Bus,
-    stop: CancellationToken,
+    halt: Halt,
     /// Readers of subscriptions and groups.
     readers: TaskTracker,
     /// Requests in work.
@@ -38,7 +38,9 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let descriptor = service.describe();
-    let (stop, readers, work) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+    let (halt, readers, work) = (Halt::default(), TaskTracker::new(), TaskTracker::new());
+    // A service that does not start whole does not go on in part.
+    let failed = halt.stop.clone().drop_guard();
     let shop = Arc::new(Shop {
         bus: bus.clone(),
         service: service.name.as_str().into(),
@@ -53,22 +55,23 @@ where
         let name = route.descriptor.name.as_str().into();
         let operation = Arc::new(Operation { name, inner, stats: Stats::default() });
         let subscription = bus.subscribe(&route.descriptor.subject, Some(&service.name)).await?;
-        readers.spawn(operation::serve(shop.clone(), operation.clone(), subscription, stop.clone()));
+        readers.spawn(operation::serve(shop.clone(), operation.clone(), subscription, halt.stop.clone()));
         operations.push(operation);
     }
     let discovery = Discovery::open(&bus, descriptor.clone(), operations).await?;
-    readers.spawn(discovery.run(stop.clone()));
+    readers.spawn(discovery.run(halt.stop.clone()));
     let mut groups = Vec::new();
     if !service.groups.is_empty() {
         crate::publish::ensure_streams(&bus).await?;
     }
     for group in &service.groups {
-        groups.push(group.start(&bus, &shop.service, service.state.clone(), &readers, &stop).await?);
+        groups.push(group.start(&bus, &shop.service, service.state.clone(), &readers, &halt).await?);
     }
     bus.barrier().await?;
     announce(&bus, &descriptor).await;
     tracing::info!(service = descriptor.name, version = descriptor.version, "serving");
-    Ok(Running { name: service.name, bus, stop, readers, work, groups, drain: service.drain })
+    failed.disarm();
+    Ok(Running { name: service.name, bus, halt, readers, work, groups, drain: service.drain })
 }
 
 impl Running {
@@ -78,8 +81,11 @@ impl Running {
     }
 
     /// Stops taking requests and events, finishes what is in work, sends what is queued; bounded in time.
+    ///
+    /// An event that is still in work when the time is over is handed back, to be begun anew by another member. A
+    /// request is left to its handler, and its caller to its deadline.
     pub async fn drain(self) {
-        self.stop.cancel();
+        self.halt.stop.cancel();
         self.readers.close();
         self.work.close();
         let finish = async {
@@ -89,7 +95,8 @@ impl Running {
         };
         if tokio::time::timeout(self.drain, finish).await.is_err() {
             let left = self.work.len();
-            tracing::warn!(service = self.name, left, "draining took too long: requests in work are abandoned");
+            tracing::warn!(service = self.name, left, "draining took too long: what is in work is abandoned");
+            self.halt.abandon.cancel();
         }
         if let Err(error) = self.bus.barrier().await {
             tracing::warn!(service = self.name, %error, "the last replies may not have left");

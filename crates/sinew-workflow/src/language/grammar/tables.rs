@@ -1,7 +1,9 @@
 //! The tables of the language: Open Workflow 1.0.3, and what Sinew adds to it.
 
 use super::{Field, Keyword, Shape};
-use Shape::{Any, Boolean, Duration, Either, Integer, List, Map, Named, Object, OneOf, Open, Pattern, Task, Text, Word};
+use Shape::{
+    Any, Boolean, Duration, Either, Integer, List, Map, Named, Object, OneOf, Open, Pattern, Task, Text, Word,
+};
 
 /// The workflow itself.
 pub(super) const ROOT: &[Field] = &[
@@ -37,7 +39,10 @@ pub(crate) const TASKS: &[Keyword] = &[
     Keyword { name: "call", fields: &[need("call", &Text), may("with", &Any)] },
     Keyword { name: "do", fields: &[need("do", LIST_OF_TASKS)] },
     Keyword { name: "emit", fields: &[need("emit", &Object(EMIT))] },
-    Keyword { name: "for", fields: &[need("for", &Object(FOR)), may("while", &Text), need("do", LIST_OF_TASKS)] },
+    Keyword {
+        name: "for",
+        fields: &[need("for", &Object(FOR)), may("while", &Text), need("do", LIST_OF_TASKS)],
+    },
     Keyword { name: "fork", fields: &[need("fork", &Object(FORK))] },
     Keyword { name: "listen", fields: &[need("listen", &Object(LISTEN)), may("foreach", &Object(FOREACH))] },
     Keyword { name: "raise", fields: &[need("raise", &Object(RAISE))] },
@@ -61,6 +66,9 @@ pub(super) const CALLS: &[(&str, &Shape, bool)] = &[
     ("human", &Open(&[]), false),
     ("saga.compensate", &Object(&[]), false),
 ];
+
+/// The arguments of operations and functions: the specification has objects, we also take one expression for all.
+pub(super) const ARGUMENTS: &Shape = &Either(&[&Map(&Any), &Text]);
 
 /// The units of a duration.
 pub(super) const UNITS: &[Field] = &[
@@ -90,8 +98,21 @@ const RETRY_POLICY: &Shape = &Object(&[
     may("when", &Text),
     may("exceptWhen", &Text),
     may("delay", &Duration),
-    may("backoff", &OneOf(&[may("constant", &Open(BACKOFF)), may("exponential", &Open(BACKOFF)), may("linear", &Open(BACKOFF))])),
-    may("limit", &Object(&[may("attempt", &Object(&[may("count", &Integer), may("duration", &Duration)])), may("duration", &Duration)])),
+    may(
+        "backoff",
+        &OneOf(&[
+            may("constant", &Open(BACKOFF)),
+            may("exponential", &Open(BACKOFF)),
+            may("linear", &Open(BACKOFF)),
+        ]),
+    ),
+    may(
+        "limit",
+        &Object(&[
+            may("attempt", &Object(&[may("count", &Integer), may("duration", &Duration)])),
+            may("duration", &Duration),
+        ]),
+    ),
     may("jitter", &Object(&[need("from", &Duration), need("to", &Duration)])),
 ]);
 const ERROR: &Shape = &Object(&[
@@ -101,7 +122,8 @@ const ERROR: &Shape = &Object(&[
     may("title", &Text),
     may("detail", &Text),
 ]);
-const ENDPOINT: &Shape = &Either(&[&Text, &Object(&[need("uri", &Text), may("authentication", AUTHENTICATION)])]);
+const ENDPOINT: &Shape =
+    &Either(&[&Text, &Object(&[need("uri", &Text), may("authentication", AUTHENTICATION)])]);
 const RESOURCE: &Shape = &Object(&[may("name", &Text), need("endpoint", ENDPOINT)]);
 const TEXTS: &Shape = &List(&Text);
 const TEXT_MAP: &Shape = &Either(&[&Map(&Text), &Text]);
@@ -121,7 +143,15 @@ const OAUTH2: &Shape = &Object(&[
     may("use", &Text),
     may("authority", &Text),
     may("grant", &Text),
-    may("client", &Object(&[may("id", &Text), may("secret", &Text), may("assertion", &Text), may("authentication", &Text)])),
+    may(
+        "client",
+        &Object(&[
+            may("id", &Text),
+            may("secret", &Text),
+            may("assertion", &Text),
+            may("authentication", &Text),
+        ]),
+    ),
     may("request", &Object(&[may("encoding", &Text)])),
     may("endpoints", &Object(&[may("token", &Text), may("revocation", &Text), may("introspection", &Text)])),
     may("issuers", TEXTS),
@@ -139,13 +169,21 @@ const EVENTS: &Shape = &Object(&[
     may("until", &Either(&[&Text, &Boolean, LAST_EVENTS])),
 ]);
 /// Listening can last until other events arrive, and no further.
-const LAST_EVENTS: &Shape = &Object(&[may("all", &List(FILTER)), may("any", &List(FILTER)), may("one", FILTER), may("until", &Boolean)]);
-const FILTER: &Shape = &Object(&[need("with", OBJECT), may("correlate", &Map(&Object(&[need("from", &Text), may("expect", &Text)])))]);
+const LAST_EVENTS: &Shape = &Object(&[
+    may("all", &List(FILTER)),
+    may("any", &List(FILTER)),
+    may("one", FILTER),
+    may("until", &Boolean),
+]);
+const FILTER: &Shape = &Object(&[
+    need("with", OBJECT),
+    may("correlate", &Map(&Object(&[need("from", &Text), may("expect", &Text)]))),
+]);
 
 const DOCUMENT: &[Field] = &[
     need("dsl", &Pattern(is_version, "a version such as '1.0.3'")),
-    need("namespace", &Pattern(is_label, "up to 63 letters, digits and inner dashes")),
-    need("name", &Pattern(is_label, "up to 63 letters, digits and inner dashes")),
+    need("namespace", &Pattern(is_label, "a name of up to 63 letters, digits and inner dashes")),
+    need("name", &Pattern(is_label, "a name of up to 63 letters, digits and inner dashes")),
     need("version", &Pattern(is_version, "a semantic version such as '1.0.0'")),
     may("title", &Text),
     may("summary", &Text),
@@ -163,7 +201,25 @@ const USE: &[Field] = &[
     may("catalogs", &Map(&Object(&[need("endpoint", ENDPOINT)]))),
 ];
 const EXTENSION: &[Field] = &[
-    need("extend", &Word(&["call", "composite", "emit", "for", "fork", "do", "listen", "raise", "run", "set", "switch", "try", "wait", "all"])),
+    need(
+        "extend",
+        &Word(&[
+            "call",
+            "composite",
+            "emit",
+            "for",
+            "fork",
+            "do",
+            "listen",
+            "raise",
+            "run",
+            "set",
+            "switch",
+            "try",
+            "wait",
+            "all",
+        ]),
+    ),
     may("when", &Text),
     may("before", LIST_OF_TASKS),
     may("after", LIST_OF_TASKS),
@@ -183,14 +239,21 @@ const SAGA: &[Field] = &[
     may("timeout", TIMEOUT),
     may("onStuck", &Word(&["park", "continue"])),
 ];
-const PORTABLE: &[Field] = &[may("compensate", COMPENSATE), may("pivot", &Boolean), may("idempotencyKey", &Text)];
-const BACKOFF: &[Field] = &[may("max", &Duration), may("factor", &Either(&[&Integer, &Any])), may("increment", &Duration)];
+const PORTABLE: &[Field] =
+    &[may("compensate", COMPENSATE), may("pivot", &Boolean), may("idempotencyKey", &Text)];
+const BACKOFF: &[Field] =
+    &[may("max", &Duration), may("factor", &Either(&[&Integer, &Any])), may("increment", &Duration)];
 const EMIT: &[Field] = &[need("event", &Open(&[need("with", &Open(&[need("type", &Text)]))]))];
 const FOR: &[Field] = &[may("each", &Text), need("in", &Either(&[&Text, &List(&Any)])), may("at", &Text)];
 const FORK: &[Field] = &[need("branches", LIST_OF_TASKS), may("compete", &Boolean)];
 const LISTEN: &[Field] = &[need("to", EVENTS), may("read", &Word(&["data", "envelope", "raw"]))];
-const FOREACH: &[Field] =
-    &[may("item", &Text), may("at", &Text), may("do", LIST_OF_TASKS), may("output", OUTPUT), may("export", OUTPUT)];
+const FOREACH: &[Field] = &[
+    may("item", &Text),
+    may("at", &Text),
+    may("do", LIST_OF_TASKS),
+    may("output", OUTPUT),
+    may("export", OUTPUT),
+];
 const RAISE: &[Field] = &[need("error", &Either(&[&Text, ERROR]))];
 const CASE: &[Field] = &[may("when", &Text), need("then", &Text)];
 const CATCH: &[Field] = &[
@@ -202,8 +265,13 @@ const CATCH: &[Field] = &[
     may("do", LIST_OF_TASKS),
     may("then", &Text),
 ];
-const ERROR_FILTER: &[Field] =
-    &[may("type", &Text), may("status", &Integer), may("instance", &Text), may("title", &Text), may("detail", &Text)];
+const ERROR_FILTER: &[Field] = &[
+    may("type", &Text),
+    may("status", &Integer),
+    may("instance", &Text),
+    may("title", &Text),
+    may("detail", &Text),
+];
 const RUN: &[Field] = &[
     may("await", &Boolean),
     may("return", &Word(&["stdout", "stderr", "code", "all", "none"])),
@@ -221,7 +289,10 @@ const CONTAINER: &[Field] = &[
     may("environment", OBJECT),
     may("stdin", &Text),
     may("arguments", TEXTS),
-    may("lifetime", &Object(&[need("cleanup", &Word(&["always", "never", "eventually"])), may("after", &Duration)])),
+    may(
+        "lifetime",
+        &Object(&[need("cleanup", &Word(&["always", "never", "eventually"])), may("after", &Duration)]),
+    ),
     may("pullPolicy", &Word(&["ifNotPresent", "always", "never"])),
 ];
 const SCRIPT: &[Field] = &[
@@ -232,8 +303,10 @@ const SCRIPT: &[Field] = &[
     may("arguments", TEXTS),
     may("environment", OBJECT),
 ];
-const SHELL: &[Field] = &[need("command", &Text), may("stdin", &Text), may("arguments", TEXTS), may("environment", OBJECT)];
-const WORKFLOW: &[Field] = &[need("namespace", &Text), need("name", &Text), need("version", &Text), may("input", &Any)];
+const SHELL: &[Field] =
+    &[need("command", &Text), may("stdin", &Text), may("arguments", TEXTS), may("environment", OBJECT)];
+const WORKFLOW: &[Field] =
+    &[need("namespace", &Text), need("name", &Text), need("version", &Text), may("input", &Any)];
 const HTTP: &[Field] = &[
     need("method", &Text),
     need("endpoint", ENDPOINT),
@@ -253,7 +326,15 @@ const OPENAPI: &[Field] = &[
 ];
 const GRPC: &[Field] = &[
     need("proto", RESOURCE),
-    need("service", &Object(&[need("name", &Text), need("host", &Text), may("port", &Integer), may("authentication", AUTHENTICATION)])),
+    need(
+        "service",
+        &Object(&[
+            need("name", &Text),
+            need("host", &Text),
+            may("port", &Integer),
+            may("authentication", AUTHENTICATION),
+        ]),
+    ),
     need("method", &Text),
     may("arguments", OBJECT),
 ];
@@ -264,18 +345,29 @@ const ASYNCAPI: &[Field] = &[
     may("server", &Object(&[need("name", &Text), may("variables", OBJECT)])),
     may("protocol", &Text),
     may("message", &Object(&[may("payload", OBJECT), may("headers", OBJECT)])),
-    may("subscription", &Object(&[may("filter", &Text), need("consume", &Object(CONSUME)), may("foreach", &Object(FOREACH))])),
+    may(
+        "subscription",
+        &Object(&[may("filter", &Text), need("consume", &Object(CONSUME)), may("foreach", &Object(FOREACH))]),
+    ),
     may("authentication", AUTHENTICATION),
 ];
-const CONSUME: &[Field] = &[may("for", &Duration), may("amount", &Integer), may("while", &Text), may("until", &Text)];
-const A2A: &[Field] =
-    &[may("agentCard", RESOURCE), may("server", ENDPOINT), need("method", &Text), may("parameters", &Either(&[OBJECT, &Text]))];
+const CONSUME: &[Field] =
+    &[may("for", &Duration), may("amount", &Integer), may("while", &Text), may("until", &Text)];
+const A2A: &[Field] = &[
+    may("agentCard", RESOURCE),
+    may("server", ENDPOINT),
+    need("method", &Text),
+    may("parameters", &Either(&[OBJECT, &Text])),
+];
 const MCP: &[Field] = &[
     may("protocolVersion", &Text),
     need("method", &Text),
     may("parameters", &Either(&[OBJECT, &Text])),
     may("timeout", &Duration),
-    need("transport", &Object(&[may("http", &Object(MCP_HTTP)), may("stdio", &Object(MCP_STDIO)), may("options", OBJECT)])),
+    need(
+        "transport",
+        &Object(&[may("http", &Object(MCP_HTTP)), may("stdio", &Object(MCP_STDIO)), may("options", OBJECT)]),
+    ),
     may("client", &Object(&[need("name", &Text), need("version", &Text)])),
 ];
 const MCP_HTTP: &[Field] = &[need("endpoint", ENDPOINT), may("headers", OBJECT)];
@@ -292,12 +384,19 @@ const NATS: &[Field] = &[
 
 fn is_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    (1..=63).contains(&text.len()) && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+    (1..=63).contains(&text.len())
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 fn is_version(text: &str) -> bool {
     let (core, rest) = text.split_at(text.find(['-', '+']).unwrap_or(text.len()));
-    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
+    let number = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
+    };
     core.split('.').count() == 3
         && core.split('.').all(number)
         && rest != "-"

@@ -13,8 +13,19 @@ use crate::Timestamp;
 
 /// What would let an expression see or change the world, or stop the process.
 const STRIPPED: &[&str] = &[
-    "halt", "halt_error", "env", "input", "inputs", "input_line_number", "stderr", "stderr_empty", "debug", "debug_empty",
-    "localtime", "strflocaltime", "now",
+    "halt",
+    "halt_error",
+    "env",
+    "input",
+    "inputs",
+    "input_line_number",
+    "stderr",
+    "stderr_empty",
+    "debug",
+    "debug_empty",
+    "localtime",
+    "strflocaltime",
+    "now",
 ];
 
 /// `range/3` is native in jaq; ours counts what it yields.
@@ -33,7 +44,11 @@ static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
     let loops = own(LOOPS);
     // In place, because later definitions of the library use these loops.
     let bounded = |def: Def<&'static str>| {
-        loops.iter().find(|own| own.name == def.name && own.args.len() == def.args.len()).cloned().unwrap_or(def)
+        loops
+            .iter()
+            .find(|own| own.name == def.name && own.args.len() == def.args.len())
+            .cloned()
+            .unwrap_or(def)
     };
     let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     let kept = standard.filter(|def| !STRIPPED.contains(&def.name)).map(bounded);
@@ -69,8 +84,12 @@ pub(super) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
 pub(super) fn functions() -> impl Iterator<Item = Fun<Engine>> {
     let standard = jaq_core::funs::<Engine>().chain(jaq_std::funs()).chain(jaq_json::funs());
     let kept = standard.filter(|(name, ..)| !STRIPPED.contains(name));
-    let renamed = kept.map(|(name, arity, run)| (if name == "range" { "unbounded_range" } else { name }, arity, run));
-    renamed.chain([("counted", v(0), counted()), ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data())))))])
+    let renamed =
+        kept.map(|(name, arity, run)| (if name == "range" { "unbounded_range" } else { name }, arity, run));
+    renamed.chain([
+        ("counted", v(0), counted()),
+        ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data()))))),
+    ])
 }
 
 /// The identity, as long as the budget lasts. It also works in paths and updates, as the loops do.

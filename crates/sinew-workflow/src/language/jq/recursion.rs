@@ -10,7 +10,9 @@ type Names<'s> = Vec<(&'s str, usize)>;
 pub(super) fn refuse(source: &str) -> Result<(), String> {
     let Some(term) = jaq_core::load::parse(source, |parser| parser.term()) else { return Ok(()) };
     match find(&term, &mut Vec::new()) {
-        Some(name) => Err(format!("`{name}` calls itself; use `recurse`, `until`, `reduce` or `limit` instead")),
+        Some(name) => {
+            Err(format!("`{name}` calls itself; use `recurse`, `until`, `reduce` or `limit` instead"))
+        }
         None => Ok(()),
     }
 }
@@ -24,9 +26,9 @@ fn find<'s>(term: &Term<&'s str>, open: &mut Names<'s>) -> Option<&'s str> {
             _ => None,
         }),
         Term::Arr(inner) => inner.as_deref().and_then(|inner| find(inner, open)),
-        Term::Obj(entries) => entries
-            .iter()
-            .find_map(|(key, value)| find(key, open).or_else(|| value.as_ref().and_then(|value| find(value, open)))),
+        Term::Obj(entries) => entries.iter().find_map(|(key, value)| {
+            find(key, open).or_else(|| value.as_ref().and_then(|value| find(value, open)))
+        }),
         Term::Neg(inner) | Term::Label(_, inner) => find(inner, open),
         Term::BinOp(left, operator, right) => {
             let bound = match operator {
@@ -35,13 +37,19 @@ fn find<'s>(term: &Term<&'s str>, open: &mut Names<'s>) -> Option<&'s str> {
             };
             find(left, open).or(bound).or_else(|| find(right, open))
         }
-        Term::Fold(_, source, pattern, rest) => find(source, open).or_else(|| in_pattern(pattern, open)).or_else(|| any(rest, open)),
-        Term::TryCatch(body, handler) => find(body, open).or_else(|| handler.as_deref().and_then(|term| find(term, open))),
+        Term::Fold(_, source, pattern, rest) => {
+            find(source, open).or_else(|| in_pattern(pattern, open)).or_else(|| any(rest, open))
+        }
+        Term::TryCatch(body, handler) => {
+            find(body, open).or_else(|| handler.as_deref().and_then(|term| find(term, open)))
+        }
         Term::IfThenElse(cases, otherwise) => cases
             .iter()
             .find_map(|(condition, then)| find(condition, open).or_else(|| find(then, open)))
             .or_else(|| otherwise.as_deref().and_then(|term| find(term, open))),
-        Term::Def(definitions, rest) => definitions.iter().find_map(|def| in_definition(def, open)).or_else(|| find(rest, open)),
+        Term::Def(definitions, rest) => {
+            definitions.iter().find_map(|def| in_definition(def, open)).or_else(|| find(rest, open))
+        }
         Term::Call(name, arguments) if open.contains(&(name, arguments.len())) => Some(name),
         Term::Call(_, arguments) => any(arguments, open),
         Term::Path(base, path) => find(base, open).or_else(|| in_path(path, open)),

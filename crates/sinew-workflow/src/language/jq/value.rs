@@ -5,6 +5,8 @@ use serde_json::{Number, Value};
 
 /// How many values and bytes of text an expression may produce.
 const MAX_OUTPUT: usize = 8 << 20;
+/// How deep a value may nest. Deeper ones could not be read back from JSON either.
+const MAX_DEPTH: usize = 120;
 /// The largest float up to which every whole number is exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -15,27 +17,34 @@ pub(crate) fn to_jq(value: &Value) -> Val {
         Value::Number(number) => Val::Num(number_to_jq(number)),
         Value::String(text) => Val::from(text.clone()),
         Value::Array(items) => items.iter().map(to_jq).collect(),
-        Value::Object(entries) => {
-            Val::obj(entries.iter().map(|(key, value)| (Val::from(key.clone()), to_jq(value))).collect::<Map>())
-        }
+        Value::Object(entries) => Val::obj(
+            entries.iter().map(|(key, value)| (Val::from(key.clone()), to_jq(value))).collect::<Map>(),
+        ),
     }
 }
 
 pub(super) fn from_jq(value: &Val) -> Result<Value, String> {
     let mut left = MAX_OUTPUT;
-    convert(value, &mut left)
+    convert(value, &mut left, MAX_DEPTH)
 }
 
-fn convert(value: &Val, left: &mut usize) -> Result<Value, String> {
+fn convert(value: &Val, left: &mut usize, depth: usize) -> Result<Value, String> {
     spend(left, 1)?;
+    let deeper =
+        depth.checked_sub(1).ok_or_else(|| format!("its output nests deeper than {MAX_DEPTH} levels"))?;
     Ok(match value {
         Val::Null => Value::Null,
         Val::Bool(value) => Value::Bool(*value),
         Val::Num(number) => number_from_jq(number),
         Val::TStr(bytes) | Val::BStr(bytes) => Value::String(text(bytes, left)?),
-        Val::Arr(items) => Value::Array(items.iter().map(|item| convert(item, left)).collect::<Result<_, _>>()?),
+        Val::Arr(items) => {
+            Value::Array(items.iter().map(|item| convert(item, left, deeper)).collect::<Result<_, _>>()?)
+        }
         Val::Obj(entries) => Value::Object(
-            entries.iter().map(|(key, value)| Ok((key_text(key, left)?, convert(value, left)?))).collect::<Result<_, String>>()?,
+            entries
+                .iter()
+                .map(|(key, value)| Ok((key_text(key, left)?, convert(value, left, deeper)?)))
+                .collect::<Result<_, String>>()?,
         ),
     })
 }
@@ -53,7 +62,9 @@ fn text(bytes: &[u8], left: &mut usize) -> Result<String, String> {
 }
 
 fn spend(left: &mut usize, amount: usize) -> Result<(), String> {
-    *left = left.checked_sub(amount).ok_or_else(|| format!("its output is larger than {MAX_OUTPUT} values and bytes"))?;
+    *left = left
+        .checked_sub(amount)
+        .ok_or_else(|| format!("its output is larger than {MAX_OUTPUT} values and bytes"))?;
     Ok(())
 }
 
@@ -74,7 +85,10 @@ fn number_from_jq(number: &Num) -> Value {
         Num::Float(float) => from_float(*float),
         Num::BigInt(_) | Num::Dec(_) => {
             let text = number.to_string();
-            text.parse::<u64>().map(Value::from).or_else(|_| text.parse().map(from_float)).unwrap_or(Value::Null)
+            text.parse::<u64>()
+                .map(Value::from)
+                .or_else(|_| text.parse().map(from_float))
+                .unwrap_or(Value::Null)
         }
     }
 }

@@ -23,8 +23,13 @@ impl<'a> Lower<'a> {
             "saga.compensate" => Kind::Compensate,
             _ if FOREIGN.contains(&function) => self.foreign_call(node, name, function, pointer),
             // A function of a catalogue, or at a URL.
-            _ if function.contains(['@', ':', '/']) => self.foreign_call(node, name, "catalogued functions", pointer),
-            _ => match function.split_once('.').filter(|(service, operation)| is_name(service) && is_name(operation)) {
+            _ if function.contains(['@', ':', '/']) => {
+                self.foreign_call(node, name, "catalogued functions", pointer)
+            }
+            _ => match function
+                .split_once('.')
+                .filter(|(service, operation)| is_name(service) && is_name(operation))
+            {
                 Some((service, operation)) => {
                     let body = with.map(|with| self.template(with));
                     self.operation(service, operation, |call| call.body = body)
@@ -34,7 +39,14 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn function(&mut self, node: &'a Node, name: &'a Node, function: &str, body: &'a Node, pointer: &str) -> Kind {
+    fn function(
+        &mut self,
+        node: &'a Node,
+        name: &'a Node,
+        function: &str,
+        body: &'a Node,
+        pointer: &str,
+    ) -> Kind {
         if self.calling.iter().any(|open| open == function) {
             let finding = self.report.error(code::UNKNOWN_NAME, name, format!("`{function}` calls itself"));
             finding.fix("functions cannot be recursive");
@@ -49,7 +61,7 @@ impl<'a> Lower<'a> {
         self.calling.pop();
         self.scope = scope;
         // The call's own word on compensation replaces the function's.
-        if saga_key(node, "compensate").is_some() || self.undoing {
+        if saga_key(node, "compensate").is_some() {
             self.forget_compensation(id);
         }
         Kind::Function { arguments, body: id }
@@ -69,13 +81,16 @@ impl<'a> Lower<'a> {
         let service = self.constant_name(with.get("service"));
         let operation = self.constant_name(with.get("endpoint"));
         let (Some(service), Some(operation)) = (service, operation) else { return Kind::Foreign };
-        self.operation(service, operation, |call| *call = Call { target: call.target.clone(), subject, body, headers, timeout, command })
+        self.operation(service, operation, |call| {
+            *call = Call { target: call.target.clone(), subject, body, headers, timeout, command }
+        })
     }
 
     fn operation(&mut self, service: &str, operation: &str, fill: impl FnOnce(&mut Call)) -> Kind {
         self.operations.insert((service.to_owned(), operation.to_owned()));
         let target = Target { service: service.to_owned(), operation: operation.to_owned(), subject: None };
-        let mut call = Call { target, subject: None, body: None, headers: None, timeout: None, command: false };
+        let mut call =
+            Call { target, subject: None, body: None, headers: None, timeout: None, command: false };
         fill(&mut call);
         Kind::Call(Box::new(call))
     }
@@ -86,7 +101,11 @@ impl<'a> Lower<'a> {
         if is_name(name) {
             return Some(name);
         }
-        let finding = self.report.error(code::INVALID_VALUE, node, format!("`{name}` is not the name of a service or operation"));
+        let finding = self.report.error(
+            code::INVALID_VALUE,
+            node,
+            format!("`{name}` is not the name of a service or operation"),
+        );
         finding.fix("write letters, digits, `-` and `_`; expressions are not possible here");
         None
     }
@@ -107,9 +126,11 @@ impl<'a> Lower<'a> {
 
     fn unknown(&mut self, name: &Node, function: &str) -> Kind {
         let functions = self.root.get("use").and_then(|reusable| reusable.get("functions"));
-        let declared = functions.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.text.as_str());
+        let declared =
+            functions.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.text.as_str());
         let known: Vec<&str> = declared.chain(FOREIGN.iter().copied()).chain(["nats"]).collect();
-        let finding = self.report.error(code::UNKNOWN_NAME, name, format!("there is no function `{function}`"));
+        let finding =
+            self.report.error(code::UNKNOWN_NAME, name, format!("there is no function `{function}`"));
         if looks_like(function, known.iter().copied()) {
             finding.suggest(function, known);
         } else {

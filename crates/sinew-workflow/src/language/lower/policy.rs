@@ -20,7 +20,8 @@ impl<'a> Lower<'a> {
         let jitter = node.get("jitter");
         let backoff = node.get("backoff").and_then(|backoff| backoff.entries().first());
         let mut length = |node: Option<&Node>| node.and_then(|node| self.length(node));
-        let jitter = length(jitter.and_then(|jitter| jitter.get("from"))).zip(length(jitter.and_then(|jitter| jitter.get("to"))));
+        let jitter = length(jitter.and_then(|jitter| jitter.get("from")))
+            .zip(length(jitter.and_then(|jitter| jitter.get("to"))));
         let delay = length(node.get("delay")).unwrap_or(Length::Fixed(0));
         let max = length(backoff.and_then(|(_, options)| options.get("max")));
         let increment = length(backoff.and_then(|(_, options)| options.get("increment")));
@@ -48,12 +49,15 @@ impl<'a> Lower<'a> {
         let Some(node) = node else { return policy };
         if let Some(on) = node.get("on") {
             let has = |word: &str| on.items().iter().any(|item| item.text() == Some(word));
-            (policy.on_fault, policy.on_timeout, policy.on_cancel) = (has("fault"), has("timeout"), has("cancel"));
+            (policy.on_fault, policy.on_timeout, policy.on_cancel) =
+                (has("fault"), has("timeout"), has("cancel"));
         }
         policy.parallel = node.get("order").and_then(Node::text) == Some("parallel");
         policy.park = node.get("onStuck").and_then(Node::text) != Some("continue");
         policy.timeout = self.timeout(node.get("timeout"));
-        if let Some(retry) = node.get("retry").and_then(|retry| self.with_variables(&["error"], |lower| lower.retry(retry))) {
+        if let Some(retry) =
+            node.get("retry").and_then(|retry| self.with_variables(&["error"], |lower| lower.retry(retry)))
+        {
             let bound = if retry.count.is_none() { Retry::of_compensations().duration } else { None };
             policy.retry = Retry { duration: retry.duration.clone().or(bound), ..retry };
         }

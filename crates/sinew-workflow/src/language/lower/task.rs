@@ -13,7 +13,8 @@ impl<'a> Lower<'a> {
     /// Plans a task at a pointer; `siblings` are the names its `then` may lead to.
     pub(super) fn task(&mut self, name: &str, node: &'a Node, pointer: String, siblings: &[&str]) -> Id {
         if self.plan.tasks.len() >= MAX_TASKS {
-            let finding = self.report.error(code::LIMIT, node, format!("the workflow has more than {MAX_TASKS} tasks"));
+            let finding =
+                self.report.error(code::LIMIT, node, format!("the workflow has more than {MAX_TASKS} tasks"));
             finding.fix("split it into several workflows");
             return Id(0);
         }
@@ -40,7 +41,9 @@ impl<'a> Lower<'a> {
     }
 
     pub(super) fn then(&mut self, node: Option<&Node>, siblings: &[&str]) -> Then {
-        let Some((node, target)) = node.and_then(|node| Some((node, node.text()?))) else { return Then::Continue };
+        let Some((node, target)) = node.and_then(|node| Some((node, node.text()?))) else {
+            return Then::Continue;
+        };
         match target {
             "continue" => Then::Continue,
             "exit" => Then::Exit,
@@ -83,22 +86,29 @@ impl<'a> Lower<'a> {
     fn compensation(&mut self, name: &str, node: &'a Node, pointer: &str) -> Option<Id> {
         let value = saga_key(node, "compensate")?;
         if value.bool() == Some(true) {
-            let finding = self.report.error(code::SAGA, value, "`compensate` is a task, or false to inherit none");
+            let finding =
+                self.report.error(code::SAGA, value, "`compensate` is a task, or false to inherit none");
             finding.fix("write the task that undoes this one");
         }
         if !matches!(value.tree, Tree::Map(_)) {
             return None;
         }
-        if self.undoing {
-            let finding = self.report.error(code::SAGA, value, "a compensation cannot be compensated itself");
-            finding.fix("remove it; a compensation that fails is retried");
+        if let Some(calling) = self.undoing {
+            // A function may bring a compensation along, which does not matter when it is called to undo.
+            if calling == self.calling.len() {
+                let finding =
+                    self.report.error(code::SAGA, value, "a compensation cannot be compensated itself");
+                finding.fix("remove it; a compensation that fails is retried");
+            }
             return None;
         }
         let scope = std::mem::take(&mut self.scope);
         self.scope = super::VARIABLES.iter().map(|&name| name.to_owned()).collect();
-        self.undoing = true;
-        let id = self.with_variables(&["error", "saga"], |lower| lower.task(name, value, format!("{pointer}/compensate"), &[]));
-        self.undoing = false;
+        self.undoing = Some(self.calling.len());
+        let id = self.with_variables(&["error", "saga"], |lower| {
+            lower.task(name, value, format!("{pointer}/compensate"), &[])
+        });
+        self.undoing = None;
         self.scope = scope;
         Some(id)
     }
@@ -106,10 +116,10 @@ impl<'a> Lower<'a> {
     fn pivot(&mut self, node: &'a Node) -> bool {
         let Some(value) = saga_key(node, "pivot") else { return false };
         let pivot = value.bool().unwrap_or(false);
-        if pivot && self.undoing {
+        if pivot && self.undoing == Some(self.calling.len()) {
             self.report.error(code::SAGA, value, "a compensation cannot be a pivot").fix("remove it");
         }
-        pivot
+        pivot && self.undoing.is_none()
     }
 }
 

@@ -83,7 +83,7 @@ impl Fold<'_> {
         let root = self.take(TaskId::WORKFLOW)?;
         self.note_timer(ended.timer);
         self.state.status = Some(ended.status);
-        self.state.fault.clone_from(&ended.fault);
+        self.state.fault = ended.fault.as_deref().cloned();
         if ended.status == Status::Completed {
             self.state.output = Some(ended.output.or(&root.data));
             if self.state.is_saga {
@@ -93,7 +93,7 @@ impl Fold<'_> {
         match (ended.trigger, &ended.fault) {
             (Some(trigger), Some(fault)) if !self.state.records.is_empty() => {
                 let (fault, timer, started_at) = (fault.clone(), ended.timer, self.at);
-                self.state.recovery = Some(Recovery { trigger, fault, started_at, timer });
+                self.state.recovery = Some(Recovery { trigger, fault: *fault, started_at, timer });
                 self.state.saga = Saga::Compensating;
                 self.plan_undos();
             }
@@ -111,7 +111,14 @@ impl Fold<'_> {
             if let Some(step) = self.state.step_mut(task) {
                 let status = UndoStatus::Pending;
                 let attempts = Vec::new();
-                step.undo = Some(Undo { status, started_at: None, ended_at: None, attempts, fault: None, decided: None });
+                step.undo = Some(Undo {
+                    status,
+                    started_at: None,
+                    ended_at: None,
+                    attempts,
+                    fault: None,
+                    decided: None,
+                });
             }
         }
     }
@@ -133,7 +140,8 @@ impl Fold<'_> {
     }
 
     fn forget_inside(&mut self, task: TaskId) {
-        let inside: Vec<TaskId> = self.state.records.keys().copied().filter(|record| self.is_inside(*record, task)).collect();
+        let inside: Vec<TaskId> =
+            self.state.records.keys().copied().filter(|record| self.is_inside(*record, task)).collect();
         inside.iter().for_each(|record| drop(self.state.records.remove(record)));
     }
 
@@ -151,7 +159,9 @@ impl Fold<'_> {
     /// Finds the open task inside a task that started last. Those inside always started after it.
     fn last_inside(&self, task: TaskId) -> Option<TaskId> {
         let parent = |task: TaskId| self.state.frames.get(&task).and_then(|frame| frame.parent);
-        let inside = |inner: TaskId| std::iter::successors(parent(inner), |task| parent(*task)).any(|ancestor| ancestor == task);
+        let inside = |inner: TaskId| {
+            std::iter::successors(parent(inner), |task| parent(*task)).any(|ancestor| ancestor == task)
+        };
         self.state.frames.keys().rev().copied().find(|inner| inside(*inner))
     }
 

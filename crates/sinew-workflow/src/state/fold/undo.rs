@@ -36,7 +36,9 @@ impl Fold<'_> {
         self.note_timer(failed.timer);
         let frame = self.frame(failed.task)?;
         frame.timer = failed.timer;
-        let of = frame.undoes.ok_or(Error::Illegal { entry: "undo-failed", reason: "the task runs no compensation" })?;
+        let of = frame
+            .undoes
+            .ok_or(Error::Illegal { entry: "undo-failed", reason: "the task runs no compensation" })?;
         let outcome = match (frame.touched, frame.refused) {
             (true, _) => AttemptOutcome::Unknown,
             (false, true) => AttemptOutcome::Refused,
@@ -68,12 +70,14 @@ impl Fold<'_> {
         }
         undo.decided = Some(decision.clone());
         self.state.saga = Saga::Compensating;
-        let open = self.state.frames.iter().find(|(_, frame)| frame.undoes == Some(of)).map(|(task, _)| *task);
+        let open =
+            self.state.frames.iter().find(|(_, frame)| frame.undoes == Some(of)).map(|(task, _)| *task);
         match action {
             Decided::Retry => {
                 let task = open.ok_or(self.illegal("the compensation is not open"))?;
                 let frame = self.frame(task)?;
                 (frame.started_at, frame.spent) = (at, frame.attempts);
+                self.undo(of)?.status = UndoStatus::Pending;
                 return Ok(());
             }
             Decided::Skip => self.settle(of, UndoStatus::Skipped)?,
@@ -116,7 +120,8 @@ impl Fold<'_> {
     }
 
     fn undo_frame(&self, started: &UndoStarted) -> Result<Frame, Error> {
-        let record = self.state.records.get(&started.of).ok_or(self.illegal("the task has nothing to undo"))?;
+        let record =
+            self.state.records.get(&started.of).ok_or(self.illegal("the task has nothing to undo"))?;
         let step = self.state.step(started.of).ok_or(self.illegal("the task never started"))?;
         Ok(Frame {
             undo: Some(started.task),
@@ -152,7 +157,12 @@ impl Fold<'_> {
         Ok(())
     }
 
-    fn end_undo_attempt(&mut self, of: TaskId, outcome: AttemptOutcome, fault: Option<&Fault>) -> Result<(), Error> {
+    fn end_undo_attempt(
+        &mut self,
+        of: TaskId,
+        outcome: AttemptOutcome,
+        fault: Option<&Fault>,
+    ) -> Result<(), Error> {
         let at = self.at;
         let undo = self.undo(of)?;
         undo.fault = fault.cloned();

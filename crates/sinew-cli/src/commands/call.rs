@@ -1,0 +1,81 @@
+//! `sinew call`: sends one request to an operation and prints the reply.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sinew::{
+    Bus, Kind,
+    bus::Message,
+    telemetry::SpanKind,
+    wire::{ContentType, Headers, header},
+};
+
+use crate::{
+    catalogue, document,
+    error::Error,
+    operation::{OperationName, duration},
+    session::Session,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sinew call greeter.hello '{\"name\":\"Ada\"}'")]
+pub(crate) struct Args {
+    /// The operation, as <service>.<operation>
+    operation: OperationName,
+    /// The request: JSON, @FILE or - for standard input
+    #[arg(default_value = "{}", value_name = "JSON")]
+    request: String,
+    /// How long to wait for the reply, such as 500ms, 2s or 1m
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+    /// Idempotency key: the same key means the same effect
+    #[arg(long)]
+    key: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<(), Error> {
+    let request = document::read(&args.request)?;
+    let reply = session.on_bus(async |bus| call(bus, &args, &request).await).await?;
+    session.output.value(&reply);
+    Ok(())
+}
+
+async fn call(bus: &Bus, args: &Args, request: &Value) -> Result<Value, Error> {
+    let name = || format!("{}/{}", args.operation.service, args.operation.operation);
+    let span = bus.tracer().span(name, SpanKind::Client, None);
+    let headers = headers(args, span.context().map(|trace| trace.to_string())).map_err(sinew::Error::from)?;
+    let payload = sinew::wire::encode(ContentType::Json, request).map_err(sinew::Error::from)?;
+    let subject = args.operation.subject();
+    match bus.request(subject.as_str(), &headers, payload, args.timeout).await {
+        Ok(message) => read(&message),
+        Err(error) => {
+            span.fail(error.to_string());
+            match error.kind() {
+                Kind::NoResponders => Err(catalogue::explain_absence(bus, &args.operation).await),
+                _ => Err(error.into()),
+            }
+        }
+    }
+}
+
+fn headers(args: &Args, traceparent: Option<String>) -> Result<Headers, sinew::wire::InvalidHeader> {
+    let mut headers = Headers::new();
+    headers.set(header::CONTENT_TYPE, ContentType::Json.as_str())?;
+    headers.set(header::ACCEPT, ContentType::Json.as_str())?;
+    headers.set(header::TIMEOUT, args.timeout.as_millis().to_string())?;
+    if let Some(key) = &args.key {
+        headers.set(header::IDEMPOTENCY_KEY, key.as_str())?;
+    }
+    if let Some(traceparent) = traceparent {
+        headers.set(header::TRACEPARENT, traceparent)?;
+    }
+    Ok(headers)
+}
+
+fn read(message: &Message) -> Result<Value, Error> {
+    if let Some(problem) = sinew::problem_of(message) {
+        return Err(problem.into());
+    }
+    let reply = message.content_type().and_then(|codec| sinew::wire::decode(codec, message.payload()));
+    Ok(reply.map_err(sinew::Error::from)?)
+}

@@ -1,0 +1,111 @@
+//! What the bus says about itself, and which contracts nobody serves.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use sinew::{Bus, wire::Headers};
+
+use crate::{
+    catalogue,
+    error::Error,
+    output::{Output, Style, columns},
+};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What was found on the bus.
+#[derive(Serialize)]
+pub(super) struct Found {
+    server: String,
+    max_payload: usize,
+    /// JetStream's use and limits; `None` when it does not answer.
+    jetstream: Option<JetStream>,
+    /// Whether each write reaches the disk before it is acknowledged. A server tells that to its operators only.
+    sync: &'static str,
+    /// Services in the catalogue that nobody serves.
+    absent: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct JetStream {
+    streams: u64,
+    consumers: u64,
+    storage: u64,
+    /// Bytes; `None` where the account has no limit of its own.
+    max_storage: Option<u64>,
+    memory: u64,
+}
+
+pub(super) async fn look(bus: &Bus) -> Result<Found, Error> {
+    let contracts = catalogue::contracts(bus).await?;
+    let present = catalogue::present(bus, &contracts).await;
+    let absent = contracts.iter().zip(present).filter(|(_, info)| info.is_none());
+    Ok(Found {
+        server: bus.server_version(),
+        max_payload: bus.max_payload(),
+        jetstream: jetstream(bus).await,
+        sync: "unknown",
+        absent: absent.map(|(contract, _)| contract.name.clone()).collect(),
+    })
+}
+
+async fn jetstream(bus: &Bus) -> Option<JetStream> {
+    let answer = bus.request("$JS.API.INFO", &Headers::new(), Bytes::new(), PATIENCE).await.ok()?;
+    let info: Value = serde_json::from_slice(answer.payload()).ok()?;
+    let number = |pointer: &str| info.pointer(pointer).and_then(Value::as_u64);
+    Some(JetStream {
+        streams: number("/streams")?,
+        consumers: number("/consumers")?,
+        storage: number("/storage")?,
+        max_storage: number("/limits/max_storage"),
+        memory: number("/memory")?,
+    })
+}
+
+impl Found {
+    pub(super) fn to_text(&self, output: &Output) -> String {
+        let jetstream = match &self.jetstream {
+            Some(js) => format!(
+                "{} streams, {} consumers, {} stored{}",
+                js.streams,
+                js.consumers,
+                size(js.storage),
+                js.max_storage.map_or_else(String::new, |limit| format!(" of {}", size(limit))),
+            ),
+            None => output.paint(Style::Bad, "does not answer: start the server with `-js`"),
+        };
+        let absent = match self.absent.as_slice() {
+            [] => output.paint(Style::Good, "none"),
+            names => output.paint(Style::Doubtful, &names.join(", ")),
+        };
+        let row = |name: &str, value: String| vec![name.to_owned(), value];
+        columns(&[
+            row("server", format!("nats-server {}", self.server)),
+            row("largest message", size(self.max_payload as u64)),
+            row("jetstream", jetstream),
+            row("sync", "unknown to clients; see `sync_interval` in the server's configuration".to_owned()),
+            row("served by nobody", absent),
+        ])
+    }
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (0..UNITS.len() - 1).find(|&unit| bytes >> (10 * (unit + 1)) == 0).unwrap_or(UNITS.len() - 1);
+    format!("{} {}", bytes >> (10 * unit), UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(
+            [0, 1023, 1024, 1 << 20, u64::MAX].map(size),
+            ["0 B", "1023 B", "1 KiB", "1 MiB", "16777215 TiB"]
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! Applies the workflows of a directory whenever one changes. A broken document is reported, and the last good one stays.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use sinew::{Ctx, workflow::ApplyWorkflow};
+
+use crate::{diagnostics::Checked, output::Output};
+
+/// How often the directory is looked at: asking for times works on every file system, and costs next to nothing.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// A directory under watch.
+pub(super) struct Watch {
+    dir: PathBuf,
+    ctx: Ctx,
+    output: Output,
+    seen: HashMap<PathBuf, Stamp>,
+    /// Whether the directory could be read last time; a missing one is reported once.
+    readable: bool,
+}
+
+/// Tells one state of a file from the next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+impl Watch {
+    pub(super) fn new(dir: PathBuf, ctx: Ctx, output: Output) -> Self {
+        Self { dir, ctx, output, seen: HashMap::new(), readable: true }
+    }
+
+    /// Watches without end.
+    pub(super) async fn run(&mut self) {
+        let mut period = tokio::time::interval(PERIOD);
+        loop {
+            period.tick().await;
+            for path in self.changed() {
+                self.apply(&path).await;
+            }
+        }
+    }
+
+    /// Returns the documents that are new or were saved since the last look, in order of their names.
+    fn changed(&mut self) -> Vec<PathBuf> {
+        let listed =
+            std::fs::read_dir(&self.dir).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
+        let mut files: Vec<PathBuf> = match listed {
+            Ok(files) => files,
+            Err(error) => {
+                if std::mem::take(&mut self.readable) {
+                    self.output.note(&format!("cannot read {}: {error}", self.dir.display()));
+                }
+                return Vec::new();
+            }
+        };
+        self.readable = true;
+        files.sort();
+        files.retain(|path| is_document(path));
+        files.retain(|path| match stamp(path) {
+            Some(stamp) => self.seen.insert(path.clone(), stamp) != Some(stamp),
+            None => false,
+        });
+        files
+    }
+
+    async fn apply(&mut self, path: &Path) {
+        let file = path.display().to_string();
+        let Ok(source) = std::fs::read_to_string(path) else { return };
+        let checked = Checked::new(source.clone(), file.clone());
+        if !checked.is_valid() || !checked.not_runnable.is_empty() {
+            self.output.note(&format!(
+                "{}\n  not applied; what was applied before stays",
+                checked.to_text(&self.output)
+            ));
+            return;
+        }
+        match self.ctx.call(ApplyWorkflow { source, file: file.clone() }).await {
+            Ok(applied) if applied.changed => {
+                self.output.note(&format!("applied {}@{} from {file}", applied.name, applied.version));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.output.note(&format!("{file} could not be applied: {error}"));
+                // Looked at again next time: the reason may be gone by then.
+                self.seen.remove(path);
+            }
+        }
+    }
+}
+
+fn is_document(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Stamp { modified: metadata.modified().ok(), length: metadata.len() })
+}

@@ -1,0 +1,108 @@
+//! Workflow documents: checked here, stored by the workflow service.
+
+use std::path::PathBuf;
+
+use sinew::{
+    Ctx,
+    workflow::{AppliedWorkflow, ApplyWorkflow, ListDefinitions},
+};
+
+use crate::{
+    commands::workflow::instances::refused,
+    diagnostics::{Checked, counted},
+    error::{Error, Kind, code},
+    output::columns,
+    session::Session,
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Files {
+    /// Documents, as YAML or JSON
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+pub(super) fn validate(args: &Files, session: &Session) -> Result<(), Error> {
+    let checked = read(args)?;
+    let listed: Vec<_> = checked.iter().map(Checked::to_json).collect();
+    session.output.show(&listed, |_| {
+        checked.iter().map(|one| one.to_text(&session.output)).collect::<Vec<_>>().join("\n\n")
+    });
+    refuse_invalid(&checked)
+}
+
+pub(super) async fn apply(args: &Files, session: &Session) -> Result<(), Error> {
+    let checked = read(args)?;
+    let unusable = |one: &&Checked| !one.is_valid() || !one.not_runnable.is_empty();
+    for one in checked.iter().filter(unusable) {
+        session.output.note(&one.to_text(&session.output));
+    }
+    refuse_invalid(&checked)?;
+    refuse_unrunnable(&checked)?;
+    let applied = session
+        .on_bus(async |bus| {
+            let ctx = Ctx::detached(bus, "sinew-cli");
+            let mut applied = Vec::new();
+            for Checked { source, file, .. } in &checked {
+                let request = ApplyWorkflow { source: source.clone(), file: file.clone() };
+                applied.push(ctx.call(request).await.map_err(|error| refused(error.to_problem()))?);
+            }
+            Ok(applied)
+        })
+        .await?;
+    session.output.show(&applied, |applied| {
+        let line = |one: &AppliedWorkflow| {
+            let verb = if one.changed { "applied" } else { "unchanged" };
+            format!("{verb}  {}/{}@{}", one.namespace, one.name, one.version)
+        };
+        applied.iter().map(line).collect::<Vec<_>>().join("\n")
+    });
+    Ok(())
+}
+
+pub(super) async fn list(session: &Session) -> Result<(), Error> {
+    let listed = session
+        .on_bus(async |bus| {
+            let ctx = Ctx::detached(bus, "sinew-cli");
+            ctx.call(ListDefinitions {}).await.map_err(|error| refused(error.to_problem()))
+        })
+        .await?;
+    session.output.show(&listed, |listed| {
+        if listed.is_empty() {
+            return "no workflow yet: store one with `sinew workflow apply FILE`".to_owned();
+        }
+        let row = |one: &AppliedWorkflow| vec![one.namespace.clone(), one.name.clone(), one.version.clone()];
+        columns(&listed.iter().map(row).collect::<Vec<_>>())
+    });
+    Ok(())
+}
+
+fn read(args: &Files) -> Result<Vec<Checked>, Error> {
+    let read = |path: &PathBuf| {
+        let source = std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))?;
+        Ok(Checked::new(source, path.display().to_string()))
+    };
+    args.files.iter().map(read).collect()
+}
+
+fn refuse_invalid(checked: &[Checked]) -> Result<(), Error> {
+    let invalid: Vec<&Checked> = checked.iter().filter(|one| !one.is_valid()).collect();
+    if invalid.is_empty() {
+        return Ok(());
+    }
+    let errors: usize = invalid.iter().map(|one| one.errors()).sum();
+    let of = counted(checked.len(), "document");
+    let message = format!("{} of {of} invalid, {}", invalid.len(), counted(errors, "error"));
+    let findings = invalid.iter().flat_map(|one| &one.findings);
+    let findings = serde_json::to_value(findings.collect::<Vec<_>>()).unwrap_or_default();
+    let error = Error::new(Kind::Document, code::DOCUMENT, message).with("diagnostics", findings);
+    Err(error.hint("each finding has a code: `sinew explain SNW-2003`"))
+}
+
+fn refuse_unrunnable(checked: &[Checked]) -> Result<(), Error> {
+    let Some(one) = checked.iter().find(|one| !one.not_runnable.is_empty()) else { return Ok(()) };
+    let message = format!("{} is valid, but this version cannot run all of it", one.file);
+    let findings = serde_json::to_value(&one.not_runnable).unwrap_or_default();
+    let error = Error::new(Kind::Document, sinew_workflow::code::NOT_RUNNABLE, message);
+    Err(error.hint("do it another way for now; the findings name one").with("diagnostics", findings))
+}

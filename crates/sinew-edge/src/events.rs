@@ -1,0 +1,228 @@
+//! `POST /events/{domain}/{event}`: a client's event becomes a stored message, attributes and all.
+//!
+//! Source: CloudEvents 1.0, HTTP protocol binding, section 3.1: binary mode, attributes in percent-encoded `ce-` fields.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use sinew::{
+    Ctx, Error, Kind,
+    bus::PubAck,
+    wire::{
+        CloudEvent, ContentType, Headers, OperationName, ServiceName, Subject, encode, header, transcode,
+    },
+};
+
+use crate::{
+    Edge, Response, accept, body,
+    exchange::Asked,
+    problem::{self, Refusal},
+    reply, request,
+};
+
+/// Longest id a client may choose, in bytes.
+const MAX_ID: usize = 256;
+const SOURCE: &str = "/edge";
+/// Attributes with a field of their own in [`CloudEvent`], or with another home in a message.
+const CORE: [&str; 8] =
+    ["id", "type", "source", "specversion", "time", "subject", "datacontenttype", "data_base64"];
+
+/// What an event is called and where it goes: `<domain>.<event>`.
+#[derive(Debug, PartialEq, Eq)]
+struct Name {
+    name: String,
+    subject: Subject,
+}
+
+/// The attributes of one event.
+#[derive(Debug)]
+struct Attributes {
+    id: String,
+    /// Whether the client chose the id, so that it may safely send the event again.
+    chosen: bool,
+    headers: Headers,
+}
+
+/// The answer: where the event is stored.
+#[derive(Debug, Serialize)]
+struct Stored<'a> {
+    id: &'a str,
+    stream: &'a str,
+    sequence: u64,
+    /// Whether it had been stored before under the same id.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+/// Publishes one event and answers when it is stored.
+///
+/// # Errors
+/// 400 for a name or attribute that cannot be used, otherwise as the bus reports.
+pub(crate) async fn publish(edge: &Edge, asked: Asked<'_>, body: Incoming) -> Result<Response, Refusal> {
+    let headers = &asked.head.headers;
+    let wanted = accept::negotiate(headers)?;
+    let name = Name::read(&asked.values)?;
+    let attributes = Attributes::read(headers, &name.name)?;
+    let body = body::read(headers, body, edge.config.max_body_bytes, asked.deadline).await?;
+    let data = transcode(body.codec, ContentType::MessagePack, &body.bytes).map_err(request::unreadable)?;
+    let ack = store(edge, &asked, &name, &attributes, data).await;
+    let ack = ack.map_err(|error| Refusal::from(problem::of_bus(&error, attributes.chosen)))?;
+    let Attributes { id, .. } = &attributes;
+    let stored = Stored { id, stream: &ack.stream, sequence: ack.sequence, duplicate: ack.duplicate };
+    let bytes = encode(wanted, &stored).map_err(|_| Refusal::internal())?;
+    Ok(reply::response(StatusCode::ACCEPTED, None, wanted, bytes))
+}
+
+async fn store(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    name: &Name,
+    attributes: &Attributes,
+    data: Bytes,
+) -> Result<PubAck, Error> {
+    if !edge.bus.is_connected() {
+        // Publishing would wait for the connection; a client behind a load balancer is better off at another edge.
+        return Err(Error::new(Kind::Disconnected, "the connection to nats is down"));
+    }
+    let ctx = Ctx::traced(&edge.bus, "edge", Some(asked.trace));
+    let (subject, headers) = (name.subject.as_str(), attributes.headers.clone());
+    let publishing = sinew::publish_raw(&ctx, subject, &name.name, &attributes.id, headers, data);
+    let left = asked.deadline.within(edge.config.request_timeout());
+    let late = |_| Err(Error::new(Kind::TimedOut, "the event is not known to be stored"));
+    tokio::time::timeout(left, publishing).await.unwrap_or_else(late)
+}
+
+impl Name {
+    /// Reads the two segments of the path; each has the alphabet of a name.
+    fn read(path: &[&str]) -> Result<Self, Refusal> {
+        let [domain, event] = path else { return Err(Refusal::internal()) };
+        let wrong = |error: sinew::wire::InvalidName| Refusal::malformed(format!("in the path, {error}"));
+        let domain: ServiceName = domain.parse().map_err(wrong)?;
+        let event: OperationName = event.parse().map_err(wrong)?;
+        let name = format!("{domain}.{event}");
+        let subject = Subject::event(&name).map_err(|error| Refusal::malformed(error.to_string()))?;
+        Ok(Self { name, subject })
+    }
+}
+
+impl Attributes {
+    fn read(from: &HeaderMap, name: &str) -> Result<Self, Refusal> {
+        if attribute(from, "ce-specversion")?.is_some_and(|version| version != "1.0") {
+            return Err(Refusal::malformed("ce-specversion has to be 1.0"));
+        }
+        let key = request::idempotency_key(from)?.map(str::to_owned);
+        let chosen = attribute(from, "ce-id")?.or(key);
+        let event = CloudEvent {
+            id: chosen.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
+            kind: attribute(from, "ce-type")?.unwrap_or_else(|| format!("{name}.v1")),
+            source: attribute(from, "ce-source")?.unwrap_or_else(|| SOURCE.to_owned()),
+            time: attribute(from, "ce-time")?,
+            subject: attribute(from, "ce-subject")?,
+        };
+        if event.id.len() > MAX_ID {
+            return Err(Refusal::malformed(format!("an event's id has at most {MAX_ID} bytes")));
+        }
+        let mut headers = Headers::new();
+        let unusable = |error: sinew::wire::InvalidHeader| Refusal::malformed(error.to_string());
+        extensions(from, &mut headers)?;
+        event.write(&mut headers).map_err(unusable)?;
+        headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str()).map_err(unusable)?;
+        // The trace itself is written by whoever publishes, as the parent of what consumers do.
+        request::propagate(from, None, &mut headers);
+        Ok(Self { id: event.id, chosen: chosen.is_some(), headers })
+    }
+}
+
+/// Hands extension attributes on as they are: both bindings encode them alike.
+fn extensions(from: &HeaderMap, to: &mut Headers) -> Result<(), Refusal> {
+    for (name, value) in from {
+        let Some(extension) = name.as_str().strip_prefix("ce-").filter(|name| !CORE.contains(name)) else {
+            continue;
+        };
+        let plain = extension.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        let text = value.to_str().ok().filter(|_| plain && !extension.is_empty());
+        let text = text.ok_or_else(|| Refusal::malformed(format!("{name} is no cloudevents attribute")))?;
+        to.set(name.as_str().to_owned(), text).map_err(|error| Refusal::malformed(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Reads one attribute, decoded.
+fn attribute(from: &HeaderMap, name: &'static str) -> Result<Option<String>, Refusal> {
+    let mut values = from.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().and_then(|text| percent_decode_str(text).decode_utf8().ok());
+    let usable = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+    match text.filter(|text| usable(text)) {
+        Some(text) if values.next().is_none() => Ok(Some(text.into_owned())),
+        _ => Err(Refusal::malformed(format!("send one {name}, percent-encoded utf-8, not empty"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[(&'static str, &str)]) -> Result<Attributes, u16> {
+        let parse = |(name, value): &(&'static str, &str)| {
+            (http::HeaderName::from_static(name), value.parse().unwrap())
+        };
+        let headers = headers.iter().map(parse).collect();
+        Attributes::read(&headers, "orders.placed").map_err(|refusal| refusal.problem().status)
+    }
+
+    #[test]
+    fn an_event_without_attributes_gets_them() {
+        let attributes = read(&[]).unwrap();
+        let event = CloudEvent::read(&attributes.headers).unwrap();
+        assert_eq!((event.kind.as_str(), event.source.as_str()), ("orders.placed.v1", "/edge"));
+        assert!(!attributes.chosen);
+        assert_eq!(event.id, attributes.id);
+        assert_ne!(event.id, read(&[]).unwrap().id);
+    }
+
+    #[test]
+    fn attributes_of_the_client_are_kept() {
+        let attributes = read(&[
+            ("ce-specversion", "1.0"),
+            ("ce-id", "caf%C3%A9"),
+            ("ce-type", "shop.order"),
+            ("ce-source", "/till/7"),
+            ("ce-time", "2026-01-01T00:00:00Z"),
+            ("ce-subject", "o-1"),
+            ("ce-tenant", "a%20b"),
+        ]);
+        let attributes = attributes.unwrap();
+        let event = CloudEvent::read(&attributes.headers).unwrap();
+        assert_eq!((event.id.as_str(), attributes.id.as_str(), attributes.chosen), ("café", "café", true));
+        assert_eq!((event.kind.as_str(), event.source.as_str()), ("shop.order", "/till/7"));
+        assert_eq!(event.subject.as_deref(), Some("o-1"));
+        assert_eq!(attributes.headers.get("ce-tenant"), Some("a%20b"));
+        assert_eq!(read(&[("idempotency-key", "k")]).unwrap().id, "k");
+    }
+
+    #[test]
+    fn attributes_that_cannot_be_used_are_refused() {
+        for bad in [
+            ("ce-specversion", "0.3"),
+            ("ce-id", ""),
+            ("ce-id", "a%0Ab"),
+            ("ce-id", "%ff"),
+            ("ce-id", "x".repeat(257).as_str()),
+            ("ce-type", "ä"),
+            ("ce-bad-name", "x"),
+        ] {
+            assert_eq!(read(&[bad]).err(), Some(400), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_cannot_leave_their_place_in_the_subject() {
+        assert_eq!(Name::read(&["orders", "placed"]).unwrap().subject.as_str(), "evt.orders.placed");
+        for path in [["orders", ">"], ["orders.x", "placed"], ["Orders", "placed"], ["o", "a b"], ["", "x"]] {
+            assert!(Name::read(&path).is_err(), "{path:?}");
+        }
+    }
+}

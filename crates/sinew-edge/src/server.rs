@@ -1,0 +1,144 @@
+//! The accept loop: connections with limits, and the way out. Knows HTTP versions and time, not what is asked.
+
+use std::{
+    convert::Infallible,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Config, Edge, exchange};
+
+/// Pauses after a failed accept: being out of file handles passes only when connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How often an HTTP/2 connection is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Streams a client may open and reset before they are answered; more is an attack (CVE-2023-44487).
+const RESET_STREAMS: usize = 64;
+
+type Builder = auto::Builder<TokioExecutor>;
+
+/// Serves connections until `stop`, then finishes what is in flight, bounded in time.
+pub(crate) async fn run(listener: TcpListener, edge: Arc<Edge>, stop: CancellationToken) {
+    let builder = builder(&edge.config);
+    let room = Arc::new(Semaphore::new(edge.config.max_connections));
+    let graceful = GracefulShutdown::new();
+    let (connections, abandon) = (TaskTracker::new(), CancellationToken::new());
+    while let Some((stream, permit)) = next(&listener, &room, &stop).await {
+        let serving = serve(builder.clone(), stream, permit, edge.clone(), graceful.watcher());
+        connections.spawn(abandon.clone().run_until_cancelled_owned(serving));
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(edge.config.drain_timeout(), graceful.shutdown()).await.is_err() {
+        let left = connections.len();
+        tracing::warn!(left, "draining took too long: requests in flight are abandoned");
+    }
+    abandon.cancel();
+    connections.wait().await;
+}
+
+fn builder(config: &Config) -> Builder {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout())
+        .max_headers(config.max_headers)
+        .max_buf_size(config.max_header_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams)
+        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(RESET_STREAMS)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
+    builder
+}
+
+/// Accepts the next connection when there is room for it; `None` at `stop`.
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let accepted = async {
+        // Waiting for room comes first: a client in the system's queue costs nothing here.
+        let permit = room.clone().acquire_owned().await.ok()?;
+        Some((accept(listener).await, permit))
+    };
+    stop.run_until_cancelled(accepted).await.flatten()
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut pause = ACCEPT_PAUSE;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            // Gone before it was accepted: the client's business.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, ?pause, "cannot accept connections: is the limit of open files too low?");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+            }
+        }
+    }
+}
+
+async fn serve(
+    builder: Builder,
+    stream: TcpStream,
+    _permit: OwnedSemaphorePermit,
+    edge: Arc<Edge>,
+    watcher: Watcher,
+) {
+    // Answers are small and written whole: waiting to fill a packet only adds latency.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot switch nagle's algorithm off");
+    }
+    let asked = Arc::new(AtomicBool::new(false));
+    let silence = silence(asked.clone(), edge.config.header_timeout());
+    let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
+        let edge = edge.clone();
+        async move { Ok::<_, Infallible>(exchange::handle(&edge, request).await) }
+    });
+    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+    tokio::select! {
+        served = connection => {
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection ended with an error");
+            }
+        }
+        () = silence => tracing::debug!("a connection was closed because no request came"),
+    }
+}
+
+/// Ends when no request came in time. The HTTP implementation watches over heads only once it knows the version.
+async fn silence(asked: Arc<AtomicBool>, limit: Duration) {
+    tokio::time::sleep(limit).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}

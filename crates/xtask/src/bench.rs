@@ -1,0 +1,65 @@
+//! `cargo xtask bench`: programs that print ratios against a baseline measured in the same run. Never a test: a figure
+//! is a reading, not a verdict.
+
+mod edge;
+mod load;
+mod peer;
+mod saga;
+mod sdk;
+
+use std::{path::Path, process::Command, time::Duration};
+
+use sinew::broker::{self, Broker};
+
+use crate::Outcome;
+
+/// What a benchmark may fail with; read by a person.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+const WHICH: [&str; 3] = ["sdk", "edge", "saga"];
+
+/// Runs the named benchmarks, all of them where none is named. A debug build runs itself again as a release build.
+pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
+    if cfg!(debug_assertions) {
+        return optimised(arguments);
+    }
+    let (seconds, names): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|word| word.parse::<u64>().is_ok());
+    if let Some(unknown) = names.iter().find(|name| !WHICH.contains(name)) {
+        return Err(format!("there is no benchmark {unknown}: use {}", WHICH.join(", ")));
+    }
+    let seconds = Duration::from_secs(seconds.first().and_then(|text| text.parse().ok()).unwrap_or(3));
+    let wanted = |name: &str| names.is_empty() || names.contains(&name);
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let all = async {
+        if wanted("sdk") {
+            sdk::run(seconds).await?;
+        }
+        if wanted("edge") {
+            edge::run(seconds).await?;
+        }
+        if wanted("saga") {
+            saga::run(root, seconds).await?;
+        }
+        Ok::<(), Error>(())
+    };
+    runtime.block_on(all).map_err(|error| error.to_string())
+}
+
+/// Plays the other process of a benchmark.
+pub(crate) fn peer(arguments: &[&str]) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    runtime.block_on(peer::play(arguments)).map_err(|error| error.to_string())
+}
+
+fn optimised(arguments: &[&str]) -> Outcome {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let run = ["run", "--release", "--quiet", "--package", "xtask", "--", "bench"];
+    let status = Command::new(cargo).args(run).args(arguments).status().map_err(|error| error.to_string())?;
+    if status.success() { Ok(()) } else { Err("the benchmark failed".to_owned()) }
+}
+
+async fn server(sync_always: bool) -> Result<Broker, Error> {
+    let found = broker::Config::from_env(|name| std::env::var(name).ok().filter(|_| name != "NATS_URL"));
+    let config = broker::Config { sync_always, ..found };
+    Ok(broker::start(config, |step| println!("  {step}")).await?)
+}

@@ -1,0 +1,79 @@
+//! Closed-loop load: so many workers, each with one request in flight, for so long.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use super::Error;
+
+/// What a load saw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figures {
+    pub(super) per_second: f64,
+    pub(super) p50: Duration,
+    pub(super) p99: Duration,
+}
+
+/// Runs `concurrency` workers for `time`; `make` gives each worker its own state.
+pub(super) async fn run<W, M, F, Fut>(
+    concurrency: usize,
+    time: Duration,
+    make: M,
+    step: F,
+) -> Result<Figures, Error>
+where
+    W: Send + 'static,
+    M: AsyncFn() -> Result<W, Error>,
+    F: Fn(W) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<W, Error>> + Send,
+{
+    let mut workers = Vec::new();
+    for _ in 0..concurrency {
+        workers.push(make().await?);
+    }
+    let begin = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for mut worker in workers {
+        let step = step.clone();
+        tasks.spawn(async move {
+            let mut latencies = Vec::new();
+            while begin.elapsed() < time {
+                let sent = Instant::now();
+                worker = step(worker).await?;
+                latencies.push(sent.elapsed());
+            }
+            Ok::<_, Error>(latencies)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        all.extend(done??);
+    }
+    let elapsed = begin.elapsed().as_secs_f64();
+    all.sort_unstable();
+    let at = |share: f64| all.get(((all.len() as f64 - 1.0) * share) as usize).copied().unwrap_or_default();
+    Ok(Figures { per_second: all.len() as f64 / elapsed, p50: at(0.5), p99: at(0.99) })
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = |time: Duration| time.as_secs_f64() * 1e6;
+        write!(f, "{:>8.0}/s  p50 {:>7.0} µs  p99 {:>7.0} µs", self.per_second, us(self.p50), us(self.p99))
+    }
+}
+
+/// Returns the run with the median throughput.
+pub(super) fn median(mut rounds: Vec<Figures>) -> Figures {
+    rounds.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
+    rounds[rounds.len() / 2]
+}
+
+/// Prints ours, the baseline, and what one is of the other.
+pub(super) fn compare(what: &str, ours: Figures, baseline: Figures) {
+    println!("{what:>24}  ours     {ours}");
+    println!("{:>24}  baseline {baseline}", "");
+    let p50 = ours.p50.as_secs_f64() / baseline.p50.as_secs_f64();
+    let throughput = ours.per_second / baseline.per_second;
+    println!("{:>24}  ratio    {throughput:.3} of its throughput, p50 {p50:.2} x", "");
+}

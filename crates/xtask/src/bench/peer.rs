@@ -1,0 +1,185 @@
+//! The other side of each benchmark, in a process of its own, so that client and server do not share a runtime.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use axum::{Router, extract::State, http::StatusCode, routing::post};
+use bytes::Bytes;
+use futures::StreamExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sinew::{
+    Bus, Config, Problem, Request, Service, contract,
+    wire::{ContentType, transcode},
+};
+
+use super::Error;
+
+/// What every benchmark sends: about 256 bytes packed, 300 as JSON.
+#[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "bench.echo", reply = Sample, idempotent, http = "POST /echo")]
+pub(super) struct Echo {
+    pub(super) sample: Sample,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Sample {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) tags: Vec<String>,
+    pub(super) text: String,
+}
+
+/// One step of the benchmark saga.
+#[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "bench.step", reply = Step, idempotent)]
+pub(super) struct Step {
+    pub(super) payload: String,
+}
+
+contract! {
+    /// Answers with what it was asked.
+    pub(super) Bench = "bench" @ "1.0.0" { echo: Echo, step: Step }
+}
+
+/// A running peer; killed when dropped.
+pub(super) struct Peer {
+    child: Child,
+    /// What it said when it was ready, for example its address.
+    pub(super) said: String,
+}
+
+impl Peer {
+    /// Starts this program again in the given part and waits until it is ready.
+    pub(super) fn start(part: &str, nats: &str) -> Result<Self, Error> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench-peer", part, nats]);
+        Self::spawn(command)
+    }
+
+    /// Starts any program that prints a line when it is ready.
+    pub(super) fn spawn(mut command: Command) -> Result<Self, Error> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().ok_or("the peer has no output")?;
+        let mut said = String::new();
+        BufReader::new(output).read_line(&mut said)?;
+        Ok(Self { child, said: said.trim().to_owned() })
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It holds nothing worth draining.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Sample {
+    pub(super) fn new() -> Self {
+        let tags = ["new", "gift", "fragile"].map(str::to_owned).to_vec();
+        Self { id: 4_711, name: "a sample of middling size".to_owned(), tags, text: "x".repeat(150) }
+    }
+}
+
+/// Plays a part until it is killed.
+pub(super) async fn play(arguments: &[&str]) -> Result<(), Error> {
+    let [part, nats] = arguments else { return Err("usage: bench-peer PART NATS_URL".into()) };
+    let bus = Bus::connect(Config::new(*nats, *part)).await?;
+    let edge = sinew_edge::Config { listen: ([127, 0, 0, 1], 0).into(), ..sinew_edge::Config::default() };
+    match *part {
+        "raw" => raw(nats).await,
+        "service" => {
+            let running = service().start(&bus).await?;
+            ready("");
+            sinew::shutdown::requested().await;
+            running.drain().await;
+            Ok(())
+        }
+        "bridge" => bridge(nats).await,
+        "edge" => {
+            let running = sinew_edge::start(edge, bus).await?;
+            ready(&running.local_addr().to_string());
+            sinew::shutdown::requested().await;
+            running.drain().await;
+            Ok(())
+        }
+        "orchestrator" => {
+            let running = sinew_orchestrator::start(sinew_orchestrator::Config::default(), bus).await?;
+            while !running.is_ready() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            ready("");
+            sinew::shutdown::requested().await;
+            running.drain().await;
+            Ok(())
+        }
+        other => Err(format!("there is no part {other}").into()),
+    }
+}
+
+fn service() -> Service<()> {
+    Service::new("bench", ()).serve(Bench, |s| s.echo(echo).step(step))
+}
+
+async fn echo(request: Echo) -> Result<Sample, Problem> {
+    Ok(request.sample)
+}
+
+async fn step(request: Step) -> Result<Step, Problem> {
+    Ok(request)
+}
+
+fn ready(what: &str) {
+    println!("{what}");
+}
+
+/// Answers bytes with the same bytes and one header, as the service does.
+async fn raw(nats: &str) -> Result<(), Error> {
+    let client = async_nats::connect(nats).await?;
+    let mut requests = client.queue_subscribe("raw.echo", "raw".to_owned()).await?;
+    client.flush().await?;
+    ready("");
+    while let Some(message) = requests.next().await {
+        let Some(reply) = message.reply else { continue };
+        client.publish_with_headers(reply, headers(&[("content-type", "application/msgpack")]), message.payload).await?;
+    }
+    Ok(())
+}
+
+/// What somebody would write by hand to put HTTP before one operation: axum, transcoding, one request.
+async fn bridge(nats: &str) -> Result<(), Error> {
+    let client = async_nats::connect(nats).await?;
+    let app = Router::new().route("/echo", post(forward)).with_state(client);
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    ready(&listener.local_addr()?.to_string());
+    axum::serve(listener, app).await?;
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the baseline is what the library offers by itself")]
+async fn forward(
+    State(client): State<async_nats::Client>,
+    body: Bytes,
+) -> Result<([(&'static str, &'static str); 1], Bytes), StatusCode> {
+    let packed = transcode(ContentType::Json, ContentType::MessagePack, &body);
+    let packed = packed.map_err(|_| StatusCode::BAD_REQUEST)?;
+    let headers = headers(&[("content-type", "application/msgpack"), ("Sinew-Timeout", "30000")]);
+    let reply = client.request_with_headers("svc.bench.echo", headers, packed).await;
+    let reply = reply.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    let text = transcode(ContentType::MessagePack, ContentType::Json, &reply.payload);
+    Ok(([("content-type", "application/json")], text.map_err(|_| StatusCode::BAD_GATEWAY)?))
+}
+
+/// Makes a header map of values known to be safe.
+#[expect(clippy::disallowed_methods, reason = "constant values")]
+pub(super) fn headers(fields: &[(&'static str, &'static str)]) -> async_nats::HeaderMap {
+    let mut map = async_nats::HeaderMap::new();
+    for (name, value) in fields {
+        map.insert(*name, *value);
+    }
+    map
+}

@@ -1,0 +1,127 @@
+//! A small HTTP client, and a socket for what no proper client sends.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::harness::SOON;
+
+/// A client of one edge.
+#[derive(Clone)]
+pub(super) struct Client {
+    address: SocketAddr,
+    inner: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+/// A whole response.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Client {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address, inner: legacy::Client::builder(TokioExecutor::new()).build_http() }
+    }
+
+    /// Speaks HTTP/2 from the first byte.
+    pub(super) fn http2(address: SocketAddr) -> Self {
+        Self { address, inner: legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http() }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], "").await
+    }
+
+    pub(super) async fn post(&self, path: &str, json: &Value) -> Reply {
+        let body = Bytes::from(json.to_string());
+        self.send("POST", path, &[("content-type", "application/json")], body).await
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Reply {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        let response = timeout(SOON, self.inner.request(request)).await.expect("an answer in time").unwrap();
+        Reply::read(response).await
+    }
+}
+
+impl Reply {
+    async fn read(response: Response<hyper::body::Incoming>) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = timeout(SOON, body.collect()).await.expect("a body in time").unwrap().to_bytes();
+        Self { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Reads the JSON body of a success.
+    #[track_caller]
+    pub(super) fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Checks that this is a problem document of this status and code, and returns it.
+    #[track_caller]
+    pub(super) fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem: Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!((self.status, problem["code"].as_str()), (status, Some(code)), "{problem}");
+        assert_eq!(problem["status"], status);
+        assert!(problem["type"].is_string() && problem["title"].is_string(), "{problem}");
+        assert_eq!(self.headers[header::CONTENT_LENGTH], self.body.len().to_string());
+        assert_eq!(self.headers["x-trace-id"].len(), 32);
+        problem
+    }
+}
+
+/// Sends these bytes, and returns what comes back until the edge closes the connection.
+pub(super) async fn raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes.as_ref()).await.unwrap();
+    rest(&mut stream).await
+}
+
+/// Reads until the edge closes the connection.
+pub(super) async fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    timeout(SOON, stream.read_to_end(&mut answer)).await.expect("the connection ends in time").unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// Reads the problem document in a raw answer.
+#[track_caller]
+pub(super) fn problem_in(answer: &str) -> (u16, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
+    assert!(head.contains("content-type: application/problem+json"), "{answer}");
+    let problem: Value = serde_json::from_str(body).unwrap();
+    let status = problem["status"].as_u64().unwrap();
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    (u16::try_from(status).unwrap(), problem["code"].as_str().unwrap().to_owned())
+}

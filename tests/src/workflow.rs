@@ -1,0 +1,8 @@
+//! The orchestrator on a real server: what a saga does, what bad requests get, what survives which kill.
+
+mod faults;
+mod lab;
+mod requests;
+mod sagas;
+
+pub(crate) use lab::Lab;

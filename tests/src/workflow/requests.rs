@@ -1,0 +1,89 @@
+//! What bad and repeated requests get.
+
+use serde_json::json;
+use sinew::workflow::{ApplyWorkflow, ListDefinitions, StartWorkflow};
+
+use super::lab::{Lab, THREE};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starting_twice_is_answered_as_once_and_another_input_is_refused() {
+    let lab = Lab::start().await;
+    lab.apply(THREE).await;
+    let first = lab.run("three", "d-1", json!({ "n": 1 })).await.unwrap();
+    let second = lab.run("three", "d-1", json!({ "n": 1 })).await.unwrap();
+    assert_eq!(first, second);
+    let other = lab.run("three", "d-1", json!({ "n": 2 })).await.unwrap_err();
+    assert_eq!((other.status, other.code.as_str()), (409, "duplicate-start"));
+    assert_eq!(lab.ledger.effects("d-1").len(), 3);
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_at_the_same_moment_run_once() {
+    let lab = Lab::start().await;
+    lab.apply(THREE).await;
+    let starts = (0..16).map(|_| lab.run("three", "d-2", json!({})));
+    for outcome in futures::future::join_all(starts).await {
+        assert_eq!(outcome.unwrap().status, "completed");
+    }
+    assert_eq!(lab.ledger.lines().len(), 3);
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_stand_is_said_so() {
+    let lab = Lab::start().await;
+    lab.apply(THREE).await;
+    let unknown = lab.run("thre", "u-1", json!({})).await.unwrap_err();
+    assert_eq!((unknown.status, unknown.code.as_str()), (404, "unknown-workflow"));
+    assert!(unknown.detail.unwrap().contains("three"));
+    let missing = lab.get("three", "nobody").await.unwrap_err().to_problem();
+    assert_eq!((missing.status, missing.code.as_str()), (404, "unknown-instance"));
+    let id = lab.run("three", "a.b", json!({})).await.unwrap_err();
+    assert_eq!((id.status, id.code.as_str()), (400, "invalid-start"));
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_definition_is_refused_with_every_error_in_its_place() {
+    let lab = Lab::start().await;
+    let source = "document: { dsl: '1.0.3', namespace: t, name: bad, version: '1.0.0' }\ndo:\n  - a: { cal: lab.act }\n  - b: { call: lab.act, then: nowhere }\n";
+    let request = ApplyWorkflow { source: source.to_owned(), file: "bad.yaml".to_owned() };
+    let problem = lab.ctx.call(request).await.unwrap_err().to_problem();
+    assert_eq!((problem.status, problem.code.as_str()), (422, "invalid-definition"));
+    let diagnostics = problem.extensions["diagnostics"].as_array().unwrap().clone();
+    assert!(diagnostics.iter().any(|text| text.as_str().unwrap().contains("bad.yaml:3")), "{diagnostics:?}");
+    assert!(diagnostics.iter().any(|text| text.as_str().unwrap().contains("bad.yaml:4")), "{diagnostics:?}");
+    assert!(lab.ctx.call(ListDefinitions {}).await.unwrap().is_empty());
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oversize_input_is_refused_and_nothing_is_begun() {
+    let lab = Lab::start().await;
+    lab.apply(THREE).await;
+    let big = json!({ "text": "x".repeat(700_000) });
+    let problem = lab.run("three", "o-1", big).await.unwrap_err();
+    assert_eq!((problem.status, problem.code.as_str()), (400, "invalid-start"));
+    assert!(lab.get("three", "o-1").await.is_err());
+    assert!(lab.ledger.lines().is_empty());
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_run_beside_each_other_and_the_newest_is_the_default() {
+    let lab = Lab::start().await;
+    let version = |version: &str, value: u32| {
+        format!(
+            "document: {{ dsl: '1.0.3', namespace: test, name: answer, version: '{version}' }}\ndo:\n  - say: {{ set: {{ answer: {value} }} }}\n"
+        )
+    };
+    for (text, value) in [("1.9.0", 1), ("1.10.0", 2)] {
+        lab.apply(&version(text, value)).await;
+    }
+    let newest = lab.run("answer", "v-1", json!({})).await.unwrap();
+    assert_eq!((newest.version.as_str(), newest.output), ("1.10.0", Some(json!({ "answer": 2 }))));
+    let old = StartWorkflow { version: Some("1.9.0".into()), ..StartWorkflow::new("answer", json!({})) };
+    assert_eq!(lab.ctx.call(old).await.unwrap().output, Some(json!({ "answer": 1 })));
+    lab.stop().await;
+}
