@@ -13,7 +13,16 @@ use self::program::{Ran, sinew};
 async fn help_names_every_command_and_each_has_its_own() {
     let help = sinew(&["--help"]).await.succeeded();
     for command in [
-        "dev", "demo", "edge", "orchestrator", "call", "publish", "services", "workflow", "check", "explain",
+        "dev",
+        "demo",
+        "edge",
+        "orchestrator",
+        "call",
+        "publish",
+        "services",
+        "workflow",
+        "check",
+        "explain",
         "completions",
     ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command} is missing in {}", help.stdout);

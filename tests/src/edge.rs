@@ -1,6 +1,6 @@
 //! The edge against a real nats-server, a small service of this file's own, and hand-made HTTP.
 
-mod client;
+pub(crate) mod client;
 mod collector;
 mod events;
 mod input;

@@ -9,8 +9,12 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 mod eventually;
+mod otlp;
+mod raw;
 
 pub(crate) use self::eventually::eventually;
+pub(crate) use self::otlp::{OtlpReceiver, Span};
+pub(crate) use self::raw::RawClient;
 
 /// A fresh nats-server on a port and in a directory of its own; both are gone when the harness is dropped.
 pub(crate) struct Harness {

@@ -11,3 +11,9 @@
 mod harness;
 
 mod broker;
+mod cli;
+mod edge;
+mod sdk;
+mod traces;
+mod ui;
+mod workflow;

@@ -5,4 +5,4 @@ mod lab;
 mod requests;
 mod sagas;
 
-pub(crate) use lab::Lab;
+pub(crate) use faults::Orchestrator;

@@ -1,16 +1,11 @@
 //! Follows the catalogue: a service that starts or changes its contract is served a moment later, without a restart.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use arc_swap::ArcSwap;
 use sinew::{Bus, Catalogue, CatalogueChange, CatalogueWatch, Error, wire::ServiceDescriptor};
 
 use crate::table::Table;
-
-/// The stream behind the catalogue's bucket; it holds one message per contract.
-const STREAM: &str = "KV_SINEW_CATALOGUE";
-/// Longest time to wait for the contracts that stand, before serving with what came.
-const FILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All contracts, as far as they were told.
 pub(crate) struct Follower {
@@ -25,17 +20,11 @@ impl Follower {
     /// When the catalogue cannot be opened or created.
     pub(crate) async fn open(bus: &Bus) -> Result<Self, Error> {
         let catalogue = Catalogue::open(bus).await?;
-        let standing = bus.stream_state(STREAM).await?.messages;
-        let mut follower = Self { watch: catalogue.watch(), services: BTreeMap::new() };
-        let fill = async {
-            for _ in 0..standing {
-                follower.next().await;
-            }
-        };
-        if tokio::time::timeout(FILL_TIMEOUT, fill).await.is_err() {
-            tracing::warn!("the catalogue is slow: serving what it told so far, the rest will follow");
-        }
-        Ok(follower)
+        // Changes from here on come by the watch; a contract that is told twice is the same contract.
+        let watch = catalogue.watch();
+        let standing = catalogue.all().await?;
+        let services = standing.into_iter().map(|service| (service.name.clone(), service)).collect();
+        Ok(Self { watch, services })
     }
 
     /// Returns the table of what is known.

@@ -61,7 +61,9 @@ async fn start_(
     }
     let waits = request.wait.unwrap_or_else(|| !prefers_async(&ctx));
     let patience = ctx.deadline().within(PATIENCE).saturating_sub(WAY_BACK);
-    let trace = ctx.trace().unwrap_or_else(|| new_root(ctx.bus().tracer().is_on()));
+    // The workflow hangs below the caller's span, not below this service's: that one dies unsent with this process.
+    let caller = ctx.header(header::TRACEPARENT).and_then(|text| text.parse().ok());
+    let trace = caller.or(ctx.trace()).unwrap_or_else(|| new_root(ctx.bus().tracer().is_on()));
     let command = Command::Start {
         id: id.clone(),
         digest,

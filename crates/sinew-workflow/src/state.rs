@@ -84,8 +84,10 @@ pub enum Saga {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Frame {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<TaskId>,
     /// The compensation this task is part of: the frame that runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) undo: Option<TaskId>,
     pub(crate) name: Arc<str>,
     pub(crate) pointer: Arc<str>,
@@ -98,18 +100,24 @@ pub(crate) struct Frame {
     /// What the next task inside gets.
     pub(crate) data: Arc<Value>,
     /// Variables the tasks inside see.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) vars: BTreeMap<String, Arc<Value>>,
     pub(crate) part: Part,
     /// How often each task inside was entered in this part.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) visits: BTreeMap<Arc<str>, u32>,
     /// The items of a loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) items: Option<Arc<Value>>,
     /// Which branch of a fork this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) branch: Option<u32>,
     /// The outputs of a fork's branches so far.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) results: BTreeMap<u32, Arc<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<Timer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timer: Option<Timer>,
     pub(crate) attempts: u32,
     pub(crate) work: Work,
@@ -123,6 +131,7 @@ pub(crate) struct Frame {
     pub(crate) compensate: bool,
     pub(crate) pivot: bool,
     /// On the frame that runs a compensation: the step it undoes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) undoes: Option<TaskId>,
     /// On the frame that runs a compensation: attempts that no longer count, since an operator asked again.
     pub(crate) spent: u32,

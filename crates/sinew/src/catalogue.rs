@@ -61,6 +61,15 @@ impl Catalogue {
         value.map(|bytes| Ok(sinew_wire::decode(ContentType::Json, &bytes)?)).transpose()
     }
 
+    /// Reads all contracts; an unreadable one is logged and passed over.
+    ///
+    /// # Errors
+    /// When the bucket cannot be read.
+    pub async fn all(&self) -> Result<Vec<ServiceDescriptor>, Error> {
+        let entries = self.kv.entries().await?;
+        Ok(entries.iter().filter_map(|(service, bytes)| read(service, bytes)).collect())
+    }
+
     /// Watches all contracts.
     pub fn watch(&self) -> CatalogueWatch {
         CatalogueWatch { inner: self.kv.watch() }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use sinew::{Bus, Config, Ctx, Event, Problem, Request, Running, Service, State, contract};
 use tokio::sync::mpsc;
 
-use super::program::sinew;
-use crate::harness::{Harness, SOON};
+use super::program::{self, sinew};
+use crate::harness::{Harness, SOON, eventually};
 
 /// Brews tea.
 #[derive(Request, Serialize, Deserialize, JsonSchema)]
@@ -58,7 +58,9 @@ async fn an_operation_is_called_and_its_refusals_are_errors() {
     let (bus, running, _) = kitchen(&harness).await;
     let call = |request: &'static str| {
         let url = harness.url().to_owned();
-        async move { sinew(&["--json", "--nats-url", &url, "call", "kitchen.brew", request, "--key", "k-1"]).await }
+        async move {
+            sinew(&["--json", "--nats-url", &url, "call", "kitchen.brew", request, "--key", "k-1"]).await
+        }
     };
     let cup = call(r#"{"tea":"earl grey"}"#).await.succeeded().json();
     assert_eq!(cup, serde_json::json!({ "tea": "earl grey", "key": "k-1" }));
@@ -85,7 +87,8 @@ async fn an_unknown_operation_is_answered_with_the_nearest_name() {
 #[tokio::test]
 async fn services_are_listed_with_what_they_serve_and_whether_they_are_there() {
     let harness = Harness::start().await;
-    let services = || async { sinew(&["--json", "--nats-url", harness.url(), "services"]).await.succeeded().json() };
+    let services =
+        || async { sinew(&["--json", "--nats-url", harness.url(), "services"]).await.succeeded().json() };
     assert_eq!(services().await, serde_json::json!([]));
     let (bus, running, _) = kitchen(&harness).await;
     let listed = services().await;
@@ -118,6 +121,22 @@ async fn a_published_event_reaches_its_group() {
 }
 
 #[tokio::test]
+async fn the_example_of_thirty_lines_greets() {
+    let harness = Harness::start().await;
+    let mut hello = program::start_hello(harness.url());
+    let greeting = eventually(SOON, || async {
+        let ran =
+            sinew(&["--json", "--nats-url", harness.url(), "call", "greeter.hello", r#"{"name":"Ada"}"#])
+                .await;
+        (ran.code == 0).then(|| ran.json())
+    });
+    assert_eq!(greeting.await, serde_json::json!({ "text": "hello, Ada" }));
+    program::terminate(&hello);
+    let ended = tokio::time::timeout(SOON, hello.wait()).await.expect("it drains in bounded time");
+    assert_eq!(ended.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
 async fn without_an_orchestrator_workflow_commands_say_so() {
     let harness = Harness::start().await;
     let ran = sinew(&["--json", "--nats-url", harness.url(), "workflow", "get", "a", "b"]).await;
@@ -128,7 +147,8 @@ async fn without_an_orchestrator_workflow_commands_say_so() {
 async fn kitchen(harness: &Harness) -> (Bus, Running, mpsc::UnboundedReceiver<String>) {
     let (seen, told) = mpsc::unbounded_channel();
     let bus = Bus::connect(Config::new(harness.url(), "kitchen")).await.expect("the server is there");
-    let service = Service::new("kitchen", seen).serve(Kitchen, |routes| routes.brew(brew)).on("doors", opened, |g| g);
+    let service =
+        Service::new("kitchen", seen).serve(Kitchen, |routes| routes.brew(brew)).on("doors", opened, |g| g);
     let running = service.start(&bus).await.expect("the service starts");
     (bus, running, told)
 }

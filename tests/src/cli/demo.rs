@@ -1,15 +1,18 @@
 //! Whole systems in one process: the demo, and `sinew dev`.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::program::{self, sinew};
-use crate::harness::{SOON, eventually, server};
+use crate::harness::{OtlpReceiver, SOON, eventually, server};
 
 #[tokio::test]
 async fn the_demo_ends_as_expected() {
-    let binary = server().await;
-    let ran = program::with_server(&binary, &["demo", "--once", "--json"]).await.succeeded();
+    let (binary, collector) = (server().await, OtlpReceiver::start().await);
+    let arguments = ["demo", "--once", "--json", "--otlp-endpoint", collector.endpoint()];
+    let ran = program::with_server(&binary, &arguments).await.succeeded();
     let told = ran.json();
     let orders = told["orders"].as_array().expect("orders are listed");
     let of = |member: &str| orders.iter().map(|order| order[member].clone()).collect::<Vec<Value>>();
@@ -21,7 +24,9 @@ async fn the_demo_ends_as_expected() {
     }
     let steps = |order: usize| {
         let steps = orders[order]["steps"].as_array().expect("steps are listed");
-        let pair = |step: &Value| format!("{} {}", step["name"].as_str().unwrap(), step["outcome"].as_str().unwrap());
+        let pair = |step: &Value| {
+            format!("{} {}", step["name"].as_str().unwrap(), step["outcome"].as_str().unwrap())
+        };
         steps.iter().map(pair).collect::<Vec<_>>()
     };
     assert_eq!(steps(0), ["reserve completed", "charge completed", "ship completed", "confirm completed"]);
@@ -31,6 +36,16 @@ async fn the_demo_ends_as_expected() {
     assert_eq!(steps(3), steps(0));
     assert_eq!(told["broker"]["source"], "configured");
     assert!(told["first_saga_ms"].as_u64().is_some());
+    // Whoever worked on an order is in its trace, under a name of its own: all spans were sent before the program ended.
+    let spans = collector.spans().await;
+    for (order, workers) in [
+        (0, "edge inventory orchestrator orders payments shipping"),
+        (1, "edge inventory orchestrator orders payments"),
+    ] {
+        let own = spans.iter().filter(|span| orders[order]["trace_id"] == span.trace_id.as_str());
+        let names: BTreeSet<&str> = own.map(|span| span.service.as_str()).collect();
+        assert_eq!(names.into_iter().collect::<Vec<_>>().join(" "), workers);
+    }
 }
 
 #[tokio::test]

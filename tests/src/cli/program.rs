@@ -89,31 +89,45 @@ fn read(ran: std::process::Output) -> Ran {
     Ran { code: ran.status.code().unwrap_or(-1), stdout: text(ran.stdout), stderr: text(ran.stderr) }
 }
 
+/// Starts the example `hello` on a bus and leaves it running; it is killed when the child is dropped.
+pub(super) fn start_hello(url: &str) -> Child {
+    let mut command = Command::new(programs().join("hello"));
+    command.env("NATS_URL", url).stdin(Stdio::null()).kill_on_drop(true);
+    command.spawn().expect("the example starts")
+}
+
 /// Describes a run that sees none of this machine's own settings.
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut command = Command::new(programs().join("sinew"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     for variable in ["NATS_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "RUST_LOG", "NO_COLOR"] {
         command.env_remove(variable);
     }
     command
 }
 
-/// Returns the program, built from the sources as they are now.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        // This test lies in target/<profile>/deps, the program two levels up. Cargo does nothing when it is fresh.
+/// Returns the directory of the programs, built from the sources as they are now.
+fn programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        // This test lies in target/<profile>/deps, programs two levels up. Cargo does nothing when they are fresh, and
+        // for the whole workspace it reuses what the tests were built from.
         let test = std::env::current_exe().expect("a test knows where it is");
         let profile = test.ancestors().nth(2).expect("a test lies in the target directory");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = std::process::Command::new(cargo);
-        build.args(["build", "--quiet", "-p", "sinew-cli"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        build.arg("--target-dir").arg(profile.parent().expect("a profile lies in the target directory"));
+        build.args(["build", "--quiet", "--workspace", "--bin", "sinew", "--bin", "hello", "--target-dir"]);
+        build.arg(profile.parent().expect("a profile lies in the target directory"));
         if profile.ends_with("release") {
             build.arg("--release");
         }
-        assert!(build.status().expect("cargo runs").success(), "the program could not be built");
-        profile.join("sinew")
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(build.status().expect("cargo runs").success(), "the programs could not be built");
+        profile.to_owned()
     })
 }

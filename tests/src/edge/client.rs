@@ -20,39 +20,39 @@ use crate::harness::SOON;
 
 /// A client of one edge.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     address: SocketAddr,
     inner: legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
 /// A whole response.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Client {
-    pub(super) fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr) -> Self {
         Self { address, inner: legacy::Client::builder(TokioExecutor::new()).build_http() }
     }
 
     /// Speaks HTTP/2 from the first byte.
-    pub(super) fn http2(address: SocketAddr) -> Self {
+    pub(crate) fn http2(address: SocketAddr) -> Self {
         Self { address, inner: legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http() }
     }
 
-    pub(super) async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], "").await
     }
 
-    pub(super) async fn post(&self, path: &str, json: &Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, json: &Value) -> Reply {
         let body = Bytes::from(json.to_string());
         self.send("POST", path, &[("content-type", "application/json")], body).await
     }
 
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
@@ -76,20 +76,20 @@ impl Reply {
         Self { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
     /// Reads the JSON body of a success.
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
         serde_json::from_slice(&self.body).unwrap()
     }
 
     /// Checks that this is a problem document of this status and code, and returns it.
     #[track_caller]
-    pub(super) fn problem(&self, status: u16, code: &str) -> Value {
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem: Value = serde_json::from_slice(&self.body).unwrap();
         assert_eq!((self.status, problem["code"].as_str()), (status, Some(code)), "{problem}");
@@ -102,14 +102,14 @@ impl Reply {
 }
 
 /// Sends these bytes, and returns what comes back until the edge closes the connection.
-pub(super) async fn raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+pub(crate) async fn raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_ref()).await.unwrap();
     rest(&mut stream).await
 }
 
 /// Reads until the edge closes the connection.
-pub(super) async fn rest(stream: &mut TcpStream) -> String {
+pub(crate) async fn rest(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     timeout(SOON, stream.read_to_end(&mut answer)).await.expect("the connection ends in time").unwrap();
     String::from_utf8(answer).unwrap()
@@ -117,7 +117,7 @@ pub(super) async fn rest(stream: &mut TcpStream) -> String {
 
 /// Reads the problem document in a raw answer.
 #[track_caller]
-pub(super) fn problem_in(answer: &str) -> (u16, String) {
+pub(crate) fn problem_in(answer: &str) -> (u16, String) {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
     assert!(head.contains("content-type: application/problem+json"), "{answer}");
     let problem: Value = serde_json::from_str(body).unwrap();

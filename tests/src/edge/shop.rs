@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 pub(super) struct Shop {
     pub(super) bus: Bus,
     pub(super) gate: Gate,
-    pub(super) running: sinew::Running,
+    _running: sinew::Running,
 }
 
 /// Where a handler waits until a test lets it pass.
@@ -96,8 +96,8 @@ impl Shop {
         let service = Service::new("shop", gate.clone()).serve(ShopContract, |shop| {
             shop.place(place).read(read).fail(fail).guarded(guarded).wait(wait).drop_all(drop_all)
         });
-        let running = service.start(&bus).await.unwrap();
-        Self { bus, gate, running }
+        let _running = service.start(&bus).await.unwrap();
+        Self { bus, gate, _running }
     }
 
     /// Announces a service that no Rust code stands behind: its operations are `svc.raw.<name>`, reached by

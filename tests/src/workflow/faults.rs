@@ -18,14 +18,22 @@ use crate::harness::{Harness, SOON, eventually};
 /// Set for the process that plays the orchestrator.
 const PART: &str = "SINEW_TEST_ORCHESTRATOR";
 
+/// Where that process sends its spans.
+const TRACES: &str = "SINEW_TEST_TRACES";
+
 /// An orchestrator in a process of its own, to be killed.
-struct Orchestrator(Child);
+pub(crate) struct Orchestrator(Child);
 
 impl Orchestrator {
     fn start(nats: &str) -> Self {
+        Self::start_traced(nats, "")
+    }
+
+    /// Starts one that sends its spans to `collector`.
+    pub(crate) fn start_traced(nats: &str, collector: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "workflow::faults::plays_the_orchestrator", "--ignored", "--nocapture"]);
-        command.env(PART, nats).stdout(Stdio::null()).stderr(Stdio::inherit());
+        command.env(PART, nats).env(TRACES, collector).stdout(Stdio::null()).stderr(Stdio::inherit());
         Self(command.spawn().unwrap())
     }
 
@@ -34,7 +42,7 @@ impl Orchestrator {
         assert!(sent.success());
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -51,8 +59,10 @@ impl Drop for Orchestrator {
 #[ignore = "the part of another process in the tests below"]
 async fn plays_the_orchestrator() {
     let Ok(nats) = std::env::var(PART) else { return };
-    let bus = Bus::connect(Config::new(nats, "orchestrator")).await.unwrap();
-    let running = sinew_orchestrator::start(sinew_orchestrator::Config::default(), bus.clone()).await.unwrap();
+    let config = Config::new(nats, "orchestrator").traced_to(std::env::var(TRACES).ok());
+    let bus = Bus::connect(config).await.unwrap();
+    let running =
+        sinew_orchestrator::start(sinew_orchestrator::Config::default(), bus.clone()).await.unwrap();
     sinew::shutdown::requested().await;
     running.drain().await;
     bus.close().await;
@@ -62,8 +72,11 @@ async fn plays_the_orchestrator() {
 fn violations(instance: &WorkflowInstance, ledger: &Ledger) -> Vec<String> {
     let mut found = Vec::new();
     let effects = ledger.effects(&instance.id);
-    let (acts, undos): (Vec<&str>, Vec<&str>) = effects.iter().map(String::as_str).partition(|e| e.starts_with("act"));
-    let steps = |effects: &[&str]| effects.iter().map(|e| e.split(' ').nth(1).unwrap().to_owned()).collect::<Vec<_>>();
+    let (acts, undos): (Vec<&str>, Vec<&str>) =
+        effects.iter().map(String::as_str).partition(|e| e.starts_with("act"));
+    let steps = |effects: &[&str]| {
+        effects.iter().map(|e| e.split(' ').nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+    };
     let (done, mut undone) = (steps(&acts), steps(&undos));
     undone.reverse();
     let in_order = effects.iter().skip_while(|e| e.starts_with("act")).all(|e| e.starts_with("undo"));
@@ -108,7 +121,8 @@ fn the_checker_sees_what_it_is_for() {
 
 async fn applied_by_child(lab: &Lab) {
     eventually(SOON, || async {
-        let request = sinew::workflow::ApplyWorkflow { source: THREE.to_owned(), file: "three.yaml".to_owned() };
+        let request =
+            sinew::workflow::ApplyWorkflow { source: THREE.to_owned(), file: "three.yaml".to_owned() };
         lab.ctx.call(request).within(Duration::from_secs(2)).await.is_ok()
     })
     .await;

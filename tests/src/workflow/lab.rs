@@ -113,7 +113,11 @@ impl Ledger {
     pub(crate) fn effects(&self, instance: &str) -> Vec<String> {
         let mut seen = std::collections::HashSet::new();
         let own = |line: &Line| line.key.starts_with(&format!("{instance}/"));
-        self.lines().into_iter().filter(|line| own(line) && seen.insert(line.key.clone())).map(|l| l.what).collect()
+        self.lines()
+            .into_iter()
+            .filter(|line| own(line) && seen.insert(line.key.clone()))
+            .map(|l| l.what)
+            .collect()
     }
 }
 
@@ -173,7 +177,11 @@ impl Lab {
         self.ctx.call(StartWorkflow::new(name, input).id(id).without_waiting()).await.unwrap()
     }
 
-    pub(crate) async fn get(&self, name: &str, id: &str) -> Result<WorkflowInstance, CallError<WorkflowError>> {
+    pub(crate) async fn get(
+        &self,
+        name: &str,
+        id: &str,
+    ) -> Result<WorkflowInstance, CallError<WorkflowError>> {
         self.ctx.call(GetWorkflow { name: name.to_owned(), id: id.to_owned() }).await
     }
 

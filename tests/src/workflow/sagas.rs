@@ -17,7 +17,8 @@ async fn a_saga_completes_and_is_remembered() {
     assert_eq!(lab.ledger.effects("i-1"), ["act a", "act b", "act c"]);
     let read = lab.closed("three", "i-1").await;
     assert_eq!(read, done);
-    let list = lab.ctx.call(ListWorkflows { name: "three".into(), ..ListWorkflows::default() }).await.unwrap();
+    let list =
+        lab.ctx.call(ListWorkflows { name: "three".into(), ..ListWorkflows::default() }).await.unwrap();
     assert_eq!(list.instances.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["i-1"]);
     assert_eq!(done.trace_id.len(), 32);
     lab.stop().await;
@@ -135,7 +136,12 @@ do:
     };
     lab.ctx.call(operate(Operation::Resolve)).await.unwrap();
     let ended = lab.closed("sticky", "i-7").await;
-    assert_eq!((ended.status.as_str(), ended.saga.as_str()), ("faulted", "compensated"), "{}", timeline(&ended));
+    assert_eq!(
+        (ended.status.as_str(), ended.saga.as_str()),
+        ("faulted", "compensated"),
+        "{}",
+        timeline(&ended)
+    );
     let again = lab.ctx.call(operate(Operation::Retry)).await.unwrap_err().to_problem();
     assert_eq!(again.code, "wrong-state");
     lab.stop().await;

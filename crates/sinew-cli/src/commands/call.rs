@@ -20,7 +20,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sinew call greeter.hello '{\"name\":\"Ada\"}'")]
 pub(crate) struct Args {
-    /// The operation, as <service>.<operation>
+    /// The operation, as SERVICE.OPERATION
+    #[arg(value_name = "SERVICE.OPERATION")]
     operation: OperationName,
     /// The request: JSON, @FILE or - for standard input
     #[arg(default_value = "{}", value_name = "JSON")]

@@ -12,7 +12,8 @@ use crate::{document, error::Error, operation::EventName, session::Session};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sinew publish orders.confirmed '{\"order\":\"o-1\",\"tracking\":\"p-1\"}'")]
 pub(crate) struct Args {
-    /// The event, as <domain>.<event>
+    /// The event, as DOMAIN.EVENT
+    #[arg(value_name = "DOMAIN.EVENT")]
     event: EventName,
     /// The event's data: JSON, @FILE or - for standard input
     #[arg(default_value = "{}", value_name = "JSON")]

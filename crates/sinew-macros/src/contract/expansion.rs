@@ -226,7 +226,7 @@ impl Contract {
         let outer = &self.visibility;
         quote! {
             #[doc(hidden)]
-            #[allow(non_camel_case_types, missing_docs, dead_code, reason = "compiler errors name these types")]
+            #[allow(non_camel_case_types, missing_docs, dead_code, unreachable_pub, reason = "compiler errors name these types")]
             #outer mod #missing {
                 #[diagnostic::on_unimplemented(
                     message = "operation `{Operation}` has a handler already",

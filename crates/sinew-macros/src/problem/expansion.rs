@@ -30,6 +30,18 @@ impl Problem {
             quote!(.or_else(|| ::std::option::Option::Some(#carried)))
         });
         let declared = self.declared.iter().map(Declared::describing);
+        // Whoever reads the contract is told that other codes than the declared ones may come.
+        let any = self.transparent.iter().map(|_| {
+            quote! {
+                ::sinew::__private::ProblemDescriptor {
+                    status: 500,
+                    code: ::std::string::String::from("*"),
+                    title: ::std::string::String::from("any other problem"),
+                    retry: false,
+                }
+            }
+        });
+        let declared = declared.chain(any);
         quote! {
             #[diagnostic::do_not_recommend]
             #[automatically_derived]

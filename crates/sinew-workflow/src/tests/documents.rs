@@ -158,17 +158,18 @@ fn expressions_are_compiled() {
     reports(
         &format!("{HEAD}{source}"),
         expect![[r#"
-        a.yaml:3:14: error[SNW-2012]: the expression does not compile: expected term, found the end @/do/0/a/if
-        a.yaml:3:33: error[SNW-2012]: the expression does not compile: there is no variable `$nope` here @/do/0/a/set/b
-        a.yaml:3:50: error[SNW-2012]: the expression does not compile: the `[` is never closed @/do/0/a/set/c
-        a.yaml:3:65: error[SNW-2012]: the expression does not compile: there is no filter `nothing` @/do/0/a/set/d
-        a.yaml:4:20: error[SNW-2012]: the expression does not compile: `env` is not available: an expression sees its data and nothing else @/do/1/b/set/a
-        a.yaml:4:40: error[SNW-2012]: the expression does not compile: `halt` is not available: an expression sees its data and nothing else @/do/1/b/set/b
-        a.yaml:4:56: error[SNW-2012]: the expression does not compile: `input` is not available: an expression sees its data and nothing else @/do/1/b/set/c
-        a.yaml:4:73: error[SNW-2012]: the expression does not compile: `localtime` is not available: an expression sees its data and nothing else @/do/1/b/set/d
-        a.yaml:4:100: error[SNW-2012]: the expression does not compile: `$ENV` is not available: an expression sees its data and nothing else @/do/1/b/set/e
-        a.yaml:5:15: error[SNW-2012]: the expression does not compile: `f` calls itself; use `recurse`, `until`, `reduce` or `limit` instead @/do/2/c/set
-        a.yaml:6:82: error[SNW-2012]: the expression does not compile: there is no variable `$item` here @/do/3/d/do/0/e/set/no"#]],
+            a.yaml:3:14: error[SNW-2012]: the expression does not compile: expected term, found the end @/do/0/a/if
+            a.yaml:3:33: error[SNW-2012]: the expression does not compile: there is no variable `$nope` here @/do/0/a/set/b
+            a.yaml:3:50: error[SNW-2012]: an expression begins with `${` and never ends; close it with `}` @/do/0/a/set/c
+            a.yaml:3:65: error[SNW-2012]: the expression does not compile: there is no filter `nothing` @/do/0/a/set/d
+            a.yaml:4:20: error[SNW-2012]: the expression does not compile: `env` is not available: an expression sees its data and nothing else @/do/1/b/set/a
+            a.yaml:4:40: error[SNW-2012]: the expression does not compile: `halt` is not available: an expression sees its data and nothing else @/do/1/b/set/b
+            a.yaml:4:56: error[SNW-2012]: the expression does not compile: `input` is not available: an expression sees its data and nothing else @/do/1/b/set/c
+            a.yaml:4:73: error[SNW-2012]: the expression does not compile: `localtime` is not available: an expression sees its data and nothing else @/do/1/b/set/d
+            a.yaml:4:100: error[SNW-2012]: the expression does not compile: `$ENV` is not available: an expression sees its data and nothing else @/do/1/b/set/e
+            a.yaml:5:15: error[SNW-2012]: the expression does not compile: `f` calls itself; use `recurse`, `until`, `reduce` or `limit` instead @/do/2/c/set
+            a.yaml:5:57: error[SNW-2012]: an expression begins with `${` and never ends; close it with `}` @/do/2/c/output/as/open
+            a.yaml:6:82: error[SNW-2012]: the expression does not compile: there is no variable `$item` here @/do/3/d/do/0/e/set/no"#]],
     );
 }
 
@@ -229,7 +230,7 @@ fn hostile_text_is_bounded() {
     reports(
         &format!("{HEAD}{nested}"),
         expect![
-            "a.yaml:2:19: error[SNW-2012]: the expression does not compile: an expression nests at most 64 levels deep @/do/0/a/set"
+            "a.yaml:2:19: error[SNW-2012]: the expression does not compile: an expression nests or chains at most 100 brackets and operators; split it @/do/0/a/set"
         ],
     );
 }

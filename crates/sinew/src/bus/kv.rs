@@ -85,6 +85,26 @@ impl Kv {
         Ok(stored.map(|stored| KvEntry { revision: stored.sequence, value: value(stored) }))
     }
 
+    /// Reads every key that has a value.
+    ///
+    /// # Errors
+    /// [`crate::Kind::TimedOut`] when the server stops answering.
+    pub async fn entries(&self) -> Result<Vec<(String, Bytes)>, Error> {
+        let prefix = self.subject("");
+        let mut reader = self.bus.read_stream(&format!("KV_{}", self.bucket), &format!("{prefix}>"), 1).await?;
+        let mut entries = Vec::new();
+        loop {
+            let batch = reader.batch().await?;
+            if batch.is_empty() {
+                return Ok(entries);
+            }
+            for stored in batch {
+                let key = stored.subject.strip_prefix(&prefix).unwrap_or_default().to_owned();
+                entries.extend(value(stored).map(|value| (key, value)));
+            }
+        }
+    }
+
     /// Writes a key and returns its revision.
     ///
     /// # Errors

@@ -69,7 +69,8 @@ pub(super) async fn start(
     let group = &spec.group;
     let config = PullConfig {
         stream: EVENTS.to_owned(),
-        durable: format!("{service}-{}", group.name),
+        // A sign that no name may hold: `a-b` of `c` is not `a` of `b-c`.
+        durable: format!("{service}+{}", group.name),
         filter: spec.subject.to_owned(),
         ack_wait: group.ack_wait,
         max_deliver: i64::from(group.retry.attempts_limit().saturating_add(DELIVERY_MARGIN)),

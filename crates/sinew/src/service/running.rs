@@ -19,6 +19,9 @@ use crate::{
     routes::Endpoint,
 };
 
+/// How long handing back what is abandoned may take.
+const HAND_BACK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A started service. Call [`Running::drain`] before the process ends.
 #[must_use = "a service that is not drained loses the requests in its hands"]
 pub struct Running {
@@ -97,6 +100,7 @@ impl Running {
             let left = self.work.len();
             tracing::warn!(service = self.name, left, "draining took too long: what is in work is abandoned");
             self.halt.abandon.cancel();
+            let _ = tokio::time::timeout(HAND_BACK, self.readers.wait()).await;
         }
         if let Err(error) = self.bus.barrier().await {
             tracing::warn!(service = self.name, %error, "the last replies may not have left");
