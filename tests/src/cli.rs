@@ -3,7 +3,8 @@
 mod bus;
 mod demo;
 mod documents;
-mod program;
+mod foreign;
+pub(crate) mod program;
 
 use serde_json::Value;
 

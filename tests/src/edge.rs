@@ -1,7 +1,6 @@
 //! The edge against a real nats-server, a small service of this file's own, and hand-made HTTP.
 
 pub(crate) mod client;
-mod collector;
 mod events;
 mod input;
 mod life;

@@ -13,6 +13,7 @@ mod harness;
 mod broker;
 mod cli;
 mod edge;
+mod roles;
 mod sdk;
 mod traces;
 mod ui;

@@ -1,67 +1,46 @@
 //! What is served here, as far as the bus knows: contracts from the catalogue, and who answers just now.
 
-use futures::future::join_all;
-use serde_json::Value;
-use sinew::{
-    Bus, Kind,
-    wire::{ContentType, Headers, ServiceDescriptor},
+use std::collections::BTreeMap;
+
+use sinew::{Bus, Catalogue, Kind, wire::ServiceDescriptor};
+
+use crate::{
+    discovery::{self, Info},
+    error::{Error, code},
+    operation::OperationName,
 };
-use std::time::Duration;
 
-use crate::{error::Error, operation::OperationName};
-
-/// The bucket of contracts as a stream, and the subjects of its keys.
-const STREAM: &str = "KV_SINEW_CATALOGUE";
-const KEYS: &str = "$KV.SINEW_CATALOGUE.>";
-/// How long a service may take to say that it is there.
-const PING: Duration = Duration::from_secs(1);
 /// Names this close, of 1, are worth suggesting.
 const CLOSE: f64 = 0.75;
 
-/// Reads every contract, sorted by service.
-pub(crate) async fn contracts(bus: &Bus) -> Result<Vec<ServiceDescriptor>, Error> {
-    let mut contracts: Vec<ServiceDescriptor> = Vec::new();
-    let mut reader = bus.read_stream(STREAM, KEYS, 1).await?;
-    loop {
-        let batch = match reader.batch().await {
-            // Nothing was ever served here.
-            Err(error) if error.kind() == Kind::NoResponders => return Ok(contracts),
-            batch => batch?,
-        };
-        if batch.is_empty() {
-            contracts.sort_by(|a, b| a.name.cmp(&b.name));
-            return Ok(contracts);
-        }
-        // A removed contract leaves a marker, which is no contract.
-        let read = |bytes: &[u8]| sinew::wire::decode(ContentType::Json, bytes).ok();
-        contracts.extend(batch.iter().filter_map(|stored| read(&stored.payload)));
-    }
+/// A service, known by its contract, by those who answer for it, or by both.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// `None` for a service that announces none: one of another NATS client.
+    pub(crate) contract: Option<ServiceDescriptor>,
+    /// Its running instances; none when nobody serves it.
+    pub(crate) instances: Vec<Info>,
 }
 
-/// Asks each service whether it is there; returns what `$SRV.INFO` answered, `None` for nobody.
-pub(crate) async fn present(bus: &Bus, services: &[ServiceDescriptor]) -> Vec<Option<Value>> {
-    let ask = async |service: &ServiceDescriptor| {
-        let subject = format!("$SRV.INFO.{}", service.name);
-        let answer = bus.request(&subject, &Headers::new(), bytes::Bytes::new(), PING).await.ok()?;
-        serde_json::from_slice(answer.payload()).ok()
-    };
-    join_all(services.iter().map(ask)).await
+/// Lists every service by name.
+pub(crate) async fn services(bus: &Bus) -> Result<BTreeMap<String, Known>, Error> {
+    let (contracts, infos) = tokio::try_join!(contracts(bus), discovery::everybody(bus))?;
+    Ok(merge(contracts, infos))
 }
 
 /// Says why nobody answers `wanted`, with the nearest names that might have been meant.
 pub(crate) async fn explain_absence(bus: &Bus, wanted: &OperationName) -> Error {
-    let contracts = match contracts(bus).await {
-        Ok(contracts) => contracts,
+    let services = match services(bus).await {
+        Ok(services) => services,
         Err(error) => return error,
     };
-    let known: Vec<String> = names(&contracts).collect();
+    let known = operations(&services);
     if known.contains(&wanted.to_string()) {
         let problem = format!("nobody serves {wanted} right now");
         let hint = format!("start the service {}; `sinew services` shows who is there", wanted.service);
         return Error::failed("no-responders", problem).hint(hint);
     }
-    let error =
-        Error::failed(crate::error::code::UNKNOWN_OPERATION, format!("there is no operation {wanted}"));
+    let error = Error::failed(code::UNKNOWN_OPERATION, format!("there is no operation {wanted}"));
     match nearest(&wanted.to_string(), &known).as_slice() {
         [] => error.hint("`sinew services` lists what is served"),
         [one] => error.hint(format!("did you mean {one}?")),
@@ -80,15 +59,49 @@ pub(crate) fn nearest<'n>(wanted: &str, known: &'n [String]) -> Vec<&'n str> {
     close.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
-fn names(contracts: &[ServiceDescriptor]) -> impl Iterator<Item = String> + '_ {
-    contracts.iter().flat_map(|service| {
-        service.operations.iter().map(|operation| format!("{}.{}", service.name, operation.name))
-    })
+/// Reads every contract. A server that keeps no catalogue has none; those who answer are worth seeing all the same.
+async fn contracts(bus: &Bus) -> Result<Vec<ServiceDescriptor>, sinew::Error> {
+    let read = async { Catalogue::open(bus).await?.all().await };
+    match read.await {
+        Err(error) if error.kind() == Kind::JetStream => {
+            tracing::warn!(%error, "there is no catalogue to read");
+            Ok(Vec::new())
+        }
+        read => read,
+    }
+}
+
+fn merge(contracts: Vec<ServiceDescriptor>, infos: Vec<Info>) -> BTreeMap<String, Known> {
+    let mut services: BTreeMap<String, Known> = BTreeMap::new();
+    for contract in contracts {
+        let known = services.entry(contract.name.clone()).or_default();
+        known.contract = Some(contract);
+    }
+    for info in infos {
+        services.entry(info.name.clone()).or_default().instances.push(info);
+    }
+    services
+}
+
+/// Returns `<service>.<operation>` of all that is known.
+fn operations(services: &BTreeMap<String, Known>) -> Vec<String> {
+    let of_one = |(service, known): (&String, &Known)| {
+        let announced = known.contract.iter().flat_map(|contract| &contract.operations);
+        let answered = known.instances.iter().flat_map(|info| &info.endpoints);
+        let names = announced.map(|one| &one.name).chain(answered.map(|one| &one.name));
+        let mut names: Vec<String> = names.map(|name| format!("{service}.{name}")).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    services.iter().flat_map(of_one).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn close_names_are_suggested_and_others_are_not() {
@@ -96,5 +109,30 @@ mod tests {
         assert_eq!(nearest("greeter.helo", &known), ["greeter.hello"]);
         assert_eq!(nearest("order.place", &known).first(), Some(&"orders.place"));
         assert!(nearest("xyz", &known).is_empty());
+    }
+
+    #[test]
+    fn contracts_and_answers_are_put_together_by_name() {
+        let contract = |name: &str| {
+            let operation =
+                json!({ "name": "act", "subject": format!("svc.{name}.act"), "request": {}, "reply": {} });
+            serde_json::from_value(json!({ "name": name, "version": "1.0.0", "operations": [operation] }))
+                .unwrap()
+        };
+        let info = |name: &str, endpoint: &str| {
+            let endpoint = json!({ "name": endpoint, "subject": "anywhere" });
+            serde_json::from_value(json!({ "name": name, "version": "1.0.0", "endpoints": [endpoint] }))
+                .unwrap()
+        };
+        let services = merge(
+            vec![contract("gone"), contract("both")],
+            vec![info("both", "act"), info("foreign", "add"), info("both", "act")],
+        );
+        let told: Vec<_> = services
+            .iter()
+            .map(|(name, known)| (name.as_str(), known.contract.is_some(), known.instances.len()))
+            .collect();
+        assert_eq!(told, [("both", true, 2), ("foreign", false, 1), ("gone", true, 0)]);
+        assert_eq!(operations(&services), ["both.act", "foreign.add", "gone.act"]);
     }
 }

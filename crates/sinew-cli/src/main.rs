@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod demo;
 mod diagnostics;
+mod discovery;
 mod document;
 mod error;
 mod logging;

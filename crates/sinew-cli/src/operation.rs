@@ -2,13 +2,15 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use sinew::wire::{InvalidName, InvalidSubject, OperationName as Name, ServiceName, Subject};
+use sinew::wire::{InvalidSubject, Subject};
 
-/// An operation, typed as `<service>.<operation>`.
+/// An operation, typed as `<service>.<operation>`. It may belong to another NATS client's service, whose names may
+/// have letters that ours may not.
 #[derive(Clone, Debug)]
 pub(crate) struct OperationName {
-    pub(crate) service: ServiceName,
-    pub(crate) operation: Name,
+    pub(crate) service: String,
+    pub(crate) operation: String,
+    subject: Subject,
 }
 
 /// An event, typed as `<domain>.<event>`.
@@ -19,9 +21,9 @@ pub(crate) struct EventName {
 }
 
 impl OperationName {
-    /// Returns where requests go.
-    pub(crate) fn subject(&self) -> Subject {
-        Subject::operation(&self.service, &self.operation)
+    /// Returns where a service of ours takes requests.
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
     }
 }
 
@@ -29,10 +31,14 @@ impl FromStr for OperationName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (service, operation) =
-            text.split_once('.').ok_or("write <service>.<operation>, such as orders.place")?;
-        let said = |error: InvalidName| error.to_string();
-        Ok(Self { service: service.parse().map_err(said)?, operation: operation.parse().map_err(said)? })
+        let parts =
+            text.split_once('.').filter(|(service, operation)| is_name(service) && is_name(operation));
+        let (service, operation) = parts.ok_or_else(|| {
+            "write <service>.<operation>, such as orders.place; `sinew services` lists them".to_owned()
+        })?;
+        let subject =
+            Subject::parse(format!("svc.{text}")).map_err(|error: InvalidSubject| error.to_string())?;
+        Ok(Self { service: service.to_owned(), operation: operation.to_owned(), subject })
     }
 }
 
@@ -52,6 +58,12 @@ impl FromStr for EventName {
         let subject = Subject::event(text).map_err(|error: InvalidSubject| error.to_string())?;
         Ok(Self { name: text.to_owned(), subject })
     }
+}
+
+/// Says whether a text is a name by the rules of NATS service discovery (ADR-32).
+fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 /// Reads a duration: a number with `ms`, `s` or `m` behind it.
@@ -92,7 +104,8 @@ mod tests {
             "orders.place".parse::<OperationName>().map(|name| name.to_string()),
             Ok("orders.place".into())
         );
-        for bad in ["orders", "orders.place.now", "Orders.place", ".", "orders."] {
+        assert!("Tally.addAll".parse::<OperationName>().is_ok(), "other clients' services have such names");
+        for bad in ["orders", "orders.place.now", "orders.*", "or ders.place", ".", "orders."] {
             assert!(bad.parse::<OperationName>().is_err(), "{bad}");
         }
     }

@@ -1,6 +1,6 @@
 //! What leaves the orchestrator: calls, events, history. Knows the bus, not sagas.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -9,24 +9,31 @@ use sinew::{
     bus::Message,
     wire::{CloudEvent, ContentType, Headers, Subject, decode, encode, header},
 };
-use sinew_workflow::{Effect, Fault, Outcome, Target};
+use sinew_workflow::{Effect, Fault, Outcome, State, Target, TaskId};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    definitions::Definitions,
     directory::{Directory, Endpoint},
     history::HistoryRecord,
     owner::Parts,
-    shard::{Handle, Input},
-    spans::Origin,
+    shard::{Compiled, Handle, Input, World},
+    spans::{self, Exported, Origin},
 };
 
 /// Pause before a lost acknowledgement of history or an event is asked for again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Carries effects out and tells the shard what came of them.
-#[derive(Clone)]
+/// The world of a shard: carries effects out in tasks of their own and tells the shard what came of them.
 pub(crate) struct Caller {
+    line: Arc<Line>,
+    definitions: Definitions,
+    tasks: TaskTracker,
+}
+
+/// What those tasks share.
+struct Line {
     bus: Bus,
     directory: Directory,
     handle: Handle,
@@ -47,55 +54,79 @@ struct Outgoing<'a> {
 impl Caller {
     pub(crate) fn new(parts: &Parts, handle: Handle) -> Self {
         let (bus, directory) = (parts.bus.clone(), parts.directory.clone());
-        Self { bus, directory, handle, stop: CancellationToken::new() }
+        let line = Arc::new(Line { bus, directory, handle, stop: CancellationToken::new() });
+        Self { line, definitions: parts.definitions.clone(), tasks: TaskTracker::new() }
     }
+}
 
-    /// Lets go of everything in flight: whoever owns the shard next asks again.
-    pub(crate) fn stop(&self) {
-        self.stop.cancel();
-    }
-
-    /// Carries out one effect of instance `id`.
-    pub(crate) async fn carry_out(self, id: String, origin: Origin, effect: Effect) {
-        let stop = self.stop.clone();
-        let told = async {
-            let (task, attempt, outcome) = match effect {
-                Effect::Call { command: true, task, attempt, .. } => (task, attempt, Outcome::Refused(no_commands())),
-                Effect::Call { task, attempt, key, forward_key, target, body, headers, timeout_ms, .. } => {
-                    let limit = Duration::from_millis(timeout_ms);
-                    let forward_key = forward_key.as_deref();
-                    let (key, body) = (key.as_str(), &*body);
-                    let outgoing =
-                        Outgoing { key, forward_key, target: &target, body, headers: &headers, limit, attempt };
-                    (task, attempt, self.call(&origin, outgoing).await)
+impl World for Caller {
+    fn begin(&self, id: String, origin: Origin, effect: Effect) {
+        let line = self.line.clone();
+        self.tasks.spawn(async move {
+            let told = async {
+                if let Some((task, attempt, outcome)) = line.carry_out(&origin, effect).await {
+                    line.handle.tell(Input::Reply { id, task, attempt, outcome }).await;
                 }
-                Effect::Emit { task, attempt, id: event_id, event } => {
-                    (task, attempt, self.emit(&origin, &event_id, &event).await)
-                }
-                // Timers live in the shard.
-                Effect::Timer { .. } => return,
             };
-            self.handle.tell(Input::Reply { id, task, attempt, outcome }).await;
-        };
-        tokio::select! {
-            () = told => {}
-            () = stop.cancelled() => {}
+            line.stop.run_until_cancelled(told).await;
+        });
+    }
+
+    fn archive(&self, record: Arc<HistoryRecord>) {
+        let line = self.line.clone();
+        self.tasks.spawn(async move {
+            let stored = async {
+                line.store(&record).await;
+                line.handle.tell(Input::Archived { id: record.id().to_owned() }).await;
+            };
+            line.stop.run_until_cancelled(stored).await;
+        });
+    }
+
+    fn draw(&self, state: &State, exported: &mut Exported) {
+        let tracer = self.line.bus.tracer();
+        if tracer.is_on() {
+            spans::export(tracer, state, exported);
+        }
+    }
+
+    async fn definition(&self, digest: &str) -> Result<Option<Compiled>, Error> {
+        self.definitions.compiled(digest).await
+    }
+
+    async fn stop(&self) {
+        self.line.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Line {
+    /// Carries out one effect; `None` for a timer, which the shard keeps itself.
+    async fn carry_out(&self, origin: &Origin, effect: Effect) -> Option<(TaskId, u32, Outcome)> {
+        match effect {
+            Effect::Call { command: true, task, attempt, .. } => {
+                Some((task, attempt, Outcome::Refused(no_commands())))
+            }
+            Effect::Call { task, attempt, key, forward_key, target, body, headers, timeout_ms, .. } => {
+                let limit = Duration::from_millis(timeout_ms);
+                let (key, forward_key) = (key.as_str(), forward_key.as_deref());
+                let (target, headers, body) = (&target, &headers, &*body);
+                let outgoing = Outgoing { key, forward_key, target, body, headers, limit, attempt };
+                Some((task, attempt, self.call(origin, outgoing).await))
+            }
+            Effect::Emit { task, attempt, id, event } => {
+                Some((task, attempt, self.emit(origin, &id, &event).await))
+            }
+            Effect::Timer { .. } => None,
         }
     }
 
     /// Stores the history of an ended instance, however long it takes.
-    pub(crate) async fn archive(self, record: HistoryRecord) {
-        let stop = self.stop.clone();
-        let stored = async {
-            while let Err(error) = record.store(&self.bus).await {
-                tracing::debug!(%error, instance = record.id(), "the history is not stored yet");
-                tokio::time::sleep(AGAIN).await;
-            }
-            self.handle.tell(Input::Archived { id: record.id().to_owned() }).await;
-        };
-        tokio::select! {
-            () = stored => {}
-            () = stop.cancelled() => {}
+    async fn store(&self, record: &HistoryRecord) {
+        while let Err(error) = record.store(&self.bus).await {
+            tracing::debug!(%error, instance = record.id(), "the history is not stored yet");
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
@@ -183,7 +214,8 @@ impl Caller {
                 sinew::publish_raw(&ctx, subject.as_str(), &kind, id, headers, payload).await
             };
             match sent.await {
-                Ok(_) => return Outcome::Completed(event.clone()),
+                // The state has the event already; the log need not hold it twice.
+                Ok(_) => return Outcome::Completed(Value::Null),
                 Err(error) if error.kind().is_retryable() => tokio::time::sleep(AGAIN).await,
                 Err(error) => return Outcome::Refused(fault(500, "the event was refused", "event-refused", &error.to_string())),
             }

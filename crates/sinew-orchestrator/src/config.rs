@@ -21,7 +21,7 @@ pub struct Config {
     pub max_live: usize,
     /// Largest record in the log, in bytes; at most half of the server's message limit.
     pub max_record_bytes: usize,
-    /// Records between two runs of the cleaner, which keeps the log as short as what lives in it.
+    /// Records an instance may stand behind before the cleaner writes its state again, and records forgotten at once.
     pub clean_every: u64,
 }
 
@@ -40,7 +40,8 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn validate(&self) -> Result<(), Error> {
+    /// Checks the settings against each other and against the largest message the server takes.
+    pub(crate) fn validate(&self, max_payload: usize) -> Result<(), Error> {
         let wrong = |text: &str| Err(Error::new(Kind::Config, text));
         if !(1..=1024).contains(&self.shards) {
             return wrong("shards: use 1 to 1024");
@@ -50,6 +51,10 @@ impl Config {
         }
         if self.max_record_bytes < 64 * 1024 {
             return wrong("max_record_bytes: use at least 65536");
+        }
+        if self.max_record_bytes > max_payload / 2 {
+            let most = max_payload / 2;
+            return wrong(&format!("max_record_bytes: use at most {most}, half of the server's max_payload"));
         }
         if self.clean_every == 0 {
             return wrong("clean_every: use at least 1");

@@ -107,21 +107,30 @@ impl Definitions {
         Err(WorkflowError::UnknownWorkflow(unknown(name, version, &known)))
     }
 
-    /// Returns the compiled definition of a digest.
-    pub(crate) async fn compiled(&self, digest: &str) -> Option<Arc<Definition>> {
+    /// Returns the compiled definition of a digest; `None` when it is not stored, or cannot be compiled any more.
+    ///
+    /// # Errors
+    /// When the bucket cannot be read.
+    pub(crate) async fn compiled(&self, digest: &str) -> Result<Option<Arc<Definition>>, sinew::Error> {
         let cached = self.cache().get(digest).cloned();
         if cached.is_some() {
-            return cached;
+            return Ok(cached);
         }
-        let stored = self.kv.get(&format!("source.{digest}")).await;
-        let bytes = stored.inspect_err(|error| tracing::warn!(digest, %error, "a definition cannot be read")).ok()??;
-        let source: Source = decode(ContentType::Json, &bytes.value?).ok()?;
+        let stored = self.kv.get(&format!("source.{digest}")).await?.and_then(|entry| entry.value);
+        let Some(bytes) = stored else { return Ok(None) };
+        let source: Source = decode(ContentType::Json, &bytes)?;
         // What was accepted once stays runnable: a stricter check in a newer release must not strand instances.
-        let parsed = Definition::parse(&source.source, &source.file);
-        let parsed = parsed.inspect_err(|error| tracing::error!(digest, %error, "a stored definition is refused now"));
-        let definition = Arc::new(parsed.ok()?);
-        self.cache().insert(digest.to_owned(), definition.clone());
-        Some(definition)
+        match Definition::parse(&source.source, &source.file) {
+            Ok(definition) => {
+                let definition = Arc::new(definition);
+                self.cache().insert(digest.to_owned(), definition.clone());
+                Ok(Some(definition))
+            }
+            Err(error) => {
+                tracing::error!(digest, %error, "a stored definition is refused now");
+                Ok(None)
+            }
+        }
     }
 
     async fn store(&self, named: &Named, source: Source) -> Result<bool, sinew::Error> {

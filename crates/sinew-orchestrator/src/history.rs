@@ -16,6 +16,8 @@ use crate::{Config, Error, view};
 const STREAM: &str = "WORKFLOW_HISTORY";
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 const VERSION: u8 = 1;
+/// Steps kept of a history that is too large.
+const STEPS: usize = 1_000;
 
 /// The record of an ended instance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,13 +67,37 @@ impl HistoryRecord {
         &self.instance.id
     }
 
+    /// Stores the record. One that no message can hold is stored without what the workflow worked on.
     pub(crate) async fn store(&self, bus: &Bus) -> Result<(), sinew::Error> {
+        match self.publish(bus).await {
+            Err(error) if error.kind() == sinew::Kind::TooLarge => {
+                tracing::warn!(instance = self.id(), "a history is too large: its data are left out");
+                self.without_data().publish(bus).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn publish(&self, bus: &Bus) -> Result<(), sinew::Error> {
         let invalid = |error: sinew::wire::InvalidSubject| sinew::Error::new(sinew::Kind::Config, error.to_string());
         let subject = subject(&self.instance.name, &self.instance.id).map_err(invalid)?;
         let mut headers = Headers::new();
         headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
         let payload = encode(ContentType::MessagePack, self)?;
         bus.publish_acked(subject.as_str(), &headers, payload, STORE_TIMEOUT).await.map(|_| ())
+    }
+
+    /// Keeps how it ended and the first steps: a loop can have made more of them than a message holds.
+    fn without_data(&self) -> Self {
+        let mut short = Self { input: Value::Null, ..self.clone() };
+        short.instance.output = None;
+        short.instance.steps.truncate(STEPS);
+        for step in &mut short.instance.steps {
+            if let Some(fault) = &mut step.error {
+                fault.detail = None;
+            }
+        }
+        short
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sinew::{Bus, Kind, bus::Kv};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 const BUCKET: &str = "WORKFLOW_LEASES";
 
@@ -15,7 +15,8 @@ pub(crate) struct Lease {
     holder: Bytes,
     revision: u64,
     ttl: Duration,
-    renewed: Instant,
+    /// Until when nobody else can take the lease: counted from before the request, while the server counts from after.
+    valid: watch::Sender<Instant>,
 }
 
 impl Lease {
@@ -30,9 +31,9 @@ impl Lease {
         };
         // Unique for each acquisition: replicas share a name, and a woken sleeper must not take another's lease for its own.
         let holder = Bytes::from(format!("{} {}", bus.name(), sinew::new_id()));
-        let renewed = Instant::now();
+        let valid = watch::Sender::new(Instant::now() + ttl);
         match kv.swap(&key, holder.clone(), revision, Some(ttl)).await {
-            Ok(revision) => Ok(Some(Self { kv, key, holder, revision, ttl, renewed })),
+            Ok(revision) => Ok(Some(Self { kv, key, holder, revision, ttl, valid })),
             Err(error) if error.kind() == Kind::Conflict => Ok(None),
             Err(error) => Err(error),
         }
@@ -43,6 +44,11 @@ impl Lease {
         self.revision
     }
 
+    /// Tells until when nobody else can own the shard; follows the renewals.
+    pub(crate) fn valid(&self) -> watch::Receiver<Instant> {
+        self.valid.subscribe()
+    }
+
     /// Renews the lease until it is lost; then returns.
     ///
     /// # Cancel safety
@@ -51,20 +57,32 @@ impl Lease {
         loop {
             tokio::time::sleep(self.ttl / 3).await;
             let began = Instant::now();
-            match self.kv.swap(&self.key, self.holder.clone(), self.revision, Some(self.ttl)).await {
-                Ok(revision) => (self.revision, self.renewed) = (revision, began),
-                Err(error) if error.kind() == Kind::Conflict => match self.still_ours().await {
-                    Some(revision) => (self.revision, self.renewed) = (revision, began),
+            let renewal = self.kv.swap(&self.key, self.holder.clone(), self.revision, Some(self.ttl));
+            let renewed = match tokio::time::timeout(self.ttl / 3, renewal).await {
+                Ok(Ok(revision)) => Some(revision),
+                Ok(Err(error)) if error.kind() == Kind::Conflict => match self.still_ours().await {
+                    // An earlier renewal had arrived; it is not known when, so it prolongs nothing.
+                    Some(revision) => {
+                        self.revision = revision;
+                        None
+                    }
                     None => return,
                 },
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, key = self.key, "the lease could not be renewed");
+                    None
+                }
+                Err(_) => None,
+            };
+            match renewed {
+                Some(revision) => {
+                    self.revision = revision;
+                    self.valid.send_replace(began + self.ttl);
+                }
                 // The bus is away. The fence still holds, so there is no hurry to stop; but past the time to live
                 // somebody else may own the shard, and then working on only wastes effort.
-                Err(error) => {
-                    tracing::debug!(%error, key = self.key, "the lease could not be renewed");
-                    if self.renewed.elapsed() > self.ttl {
-                        return;
-                    }
-                }
+                None if *self.valid.borrow() < Instant::now() => return,
+                None => {}
             }
         }
     }

@@ -37,7 +37,10 @@ mod view;
 use std::sync::Arc;
 
 use sinew::{Bus, Running as Served};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 pub use config::Config;
 pub use error::{Error, Kind};
@@ -50,7 +53,8 @@ use crate::{definitions::Definitions, directory::Directory, router::Router};
 pub struct Running {
     service: Served,
     router: Arc<Router>,
-    stop: CancellationToken,
+    /// Stops the shards, also when this is dropped without draining.
+    stop: DropGuard,
     tasks: TaskTracker,
 }
 
@@ -59,11 +63,13 @@ pub struct Running {
 /// # Errors
 /// [`Kind::Config`] for an unusable setting, [`Kind::Bus`] when the server refuses streams or buckets.
 pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
-    config.validate()?;
+    config.validate(bus.max_payload())?;
     history::ensure_stream(&bus, &config).await?;
     journal::ensure_stream(&bus, &config).await?;
     sinew::ensure_streams(&bus).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    // What is started here does not outlive a failure below.
+    let guard = stop.clone().drop_guard();
     let definitions = Definitions::open(&bus, &tasks, &stop).await?;
     let directory = Directory::open(&bus, &tasks, &stop).await?;
     let router = Arc::new(Router::new(bus.clone(), &config));
@@ -71,8 +77,8 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     for shard in router.shards() {
         tasks.spawn(owner::run(parts.clone(), shard, router.clone(), stop.clone()));
     }
-    let service = service::start(&bus, router.clone(), definitions).await?;
-    Ok(Running { service, router, stop, tasks })
+    let service = service::serve(&bus, router.clone(), definitions).await?;
+    Ok(Running { service, router, stop: guard, tasks })
 }
 
 impl Running {
@@ -86,7 +92,7 @@ impl Running {
     /// Calls in flight are left: their outcome is unknown to us, and the next owner repeats them with the same key.
     pub async fn drain(self) {
         // Shards end first: whoever waits for a result is told that the work goes on, instead of holding the drain up.
-        self.stop.cancel();
+        drop(self.stop);
         self.tasks.close();
         self.tasks.wait().await;
         self.service.drain().await;

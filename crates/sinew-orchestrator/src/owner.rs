@@ -3,16 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use sinew::Bus;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    calls::Caller,
     definitions::Definitions,
     directory::Directory,
     journal::JetStreamJournal,
     lease::Lease,
     router::{Router, ShardId},
-    shard::{self, Shard},
+    shard::{self, Opening, Shard},
 };
 
 /// How often a free lease is looked for.
@@ -30,56 +32,65 @@ pub(crate) struct Parts {
 /// Owns `shard` whenever it can, until `stop`.
 pub(crate) async fn run(parts: Parts, shard: ShardId, router: Arc<Router>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        if let Some(lease) = acquire(&parts, shard).await {
-            own(&parts, shard, &router, lease, &stop).await;
-            continue;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-}
-
-async fn acquire(parts: &Parts, shard: ShardId) -> Option<Lease> {
-    let ttl = Duration::from_secs(parts.config.lease_seconds);
-    match Lease::acquire(&parts.bus, shard.get(), ttl).await {
-        Ok(lease) => lease,
-        Err(error) => {
-            tracing::warn!(%shard, %error, "the lease of a shard cannot be taken yet");
-            None
-        }
-    }
-}
-
-async fn own(parts: &Parts, id: ShardId, router: &Router, mut lease: Lease, stop: &CancellationToken) {
-    let journal = JetStreamJournal::new(&parts.bus, id.get());
-    let (handle, inbox) = shard::channel();
-    let ending = stop.child_token();
-    let epoch = lease.epoch();
-    let running = async {
-        let opened = Shard::open(parts.clone(), journal, epoch, handle.clone(), inbox).await;
-        match opened {
-            Ok(shard) => {
-                tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");
-                let _served = router.serve(id, handle);
-                shard.run(ending.clone()).await;
+        match acquire(&parts, shard).await {
+            Ok(Some(lease)) => {
+                router.elsewhere(shard, false);
+                own(&parts, shard, &router, lease, &stop).await;
+                continue;
             }
+            Ok(None) => router.elsewhere(shard, true),
             Err(error) => {
-                tracing::warn!(shard = %id, %error, "a shard cannot be opened yet");
-                tokio::time::sleep(LOOK).await;
+                router.elsewhere(shard, false);
+                tracing::warn!(%shard, %error, "the lease of a shard cannot be taken yet");
             }
         }
-    };
+        stop.run_until_cancelled(tokio::time::sleep(LOOK)).await;
+    }
+}
+
+async fn acquire(parts: &Parts, shard: ShardId) -> Result<Option<Lease>, sinew::Error> {
+    let ttl = Duration::from_secs(parts.config.lease_seconds);
+    Lease::acquire(&parts.bus, shard.get(), ttl).await
+}
+
+/// Runs the shard until `stop`, or until the lease or the fence is lost.
+async fn own(parts: &Parts, id: ShardId, router: &Router, mut lease: Lease, stop: &CancellationToken) {
+    let (epoch, valid) = (lease.epoch(), lease.valid());
+    let ending = stop.child_token();
+    let running = serve(parts, id, router, (epoch, valid), &ending);
     tokio::pin!(running);
     tokio::select! {
-        () = &mut running => {}
+        () = &mut running => lease.release().await,
         () = lease.keep() => {
             tracing::warn!(shard = %id, epoch, "the lease of a shard was lost");
             ending.cancel();
             running.await;
-            return;
         }
     }
-    lease.release().await;
+}
+
+async fn serve(
+    parts: &Parts,
+    id: ShardId,
+    router: &Router,
+    (epoch, lease): (u64, watch::Receiver<Instant>),
+    ending: &CancellationToken,
+) {
+    let journal = JetStreamJournal::new(&parts.bus, id.get());
+    let (handle, inbox) = shard::channel(parts.definitions.clone());
+    let world = Caller::new(parts, handle.clone());
+    let opening = Opening { config: parts.config.clone(), world, lease, epoch, inbox };
+    match ending.run_until_cancelled(Shard::open(journal, opening)).await {
+        Some(Ok(shard)) => {
+            tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");
+            let served = router.serve(id, handle);
+            shard.run(ending.clone()).await;
+            served.end().await;
+        }
+        Some(Err(error)) => {
+            tracing::warn!(shard = %id, %error, "a shard cannot be opened yet");
+            ending.run_until_cancelled(tokio::time::sleep(LOOK)).await;
+        }
+        None => {}
+    }
 }

@@ -11,15 +11,19 @@ use sinew_workflow::{Entry, State};
 use crate::{Error, Kind};
 
 const VERSION: u8 = 1;
+/// Room a piece of an item leaves for the names around it.
+const PIECE_OVERHEAD: usize = 512;
 
-/// Who wrote a record. Epoch and number together are unique, so that an owner recognises its own append after a lost
-/// acknowledgement.
+/// Who wrote a record. Owner and number together are unique, so that an owner recognises its own append after a lost
+/// acknowledgement; and they are without gaps, so that a reader sees when something was forgotten under its eyes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Header {
     v: u8,
-    /// Rises with every owner.
+    /// Rises with every owner, as long as the leases are not lost; for people.
     pub(crate) epoch: u64,
-    /// Counts the owner's appends.
+    /// Drawn by every owner: unlike the epoch it cannot come again when a server has lost its last writes.
+    owner: u64,
+    /// Counts the owner's appends, from 0.
     pub(crate) number: u64,
 }
 
@@ -40,22 +44,58 @@ pub(crate) struct Item {
     /// It has ended and its history is stored: the log owes it nothing more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) archived: bool,
+    /// A part of an item that is too large for one record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) piece: Option<Piece>,
+}
+
+/// A part of an encoded item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    /// Its place, from 0.
+    pub(crate) index: u32,
+    /// Whether it is the last one.
+    pub(crate) last: bool,
+    /// Its bytes.
+    #[serde(with = "binary")]
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Header {
-    pub(crate) fn new(epoch: u64, number: u64) -> Self {
-        Self { v: VERSION, epoch, number }
+    pub(crate) fn new(epoch: u64, owner: u64, number: u64) -> Self {
+        Self { v: VERSION, epoch, owner, number }
+    }
+
+    /// Says whether this record was appended right behind `before`.
+    pub(crate) fn follows(&self, before: &Self) -> bool {
+        if self.owner == before.owner { self.number == before.number + 1 } else { self.number == 0 }
     }
 }
 
 impl Item {
-    pub(crate) fn entries(id: &str, definition: Option<String>, entries: Vec<Entry>) -> Self {
-        Self { id: id.to_owned(), definition, entries, snapshot: None, archived: false }
+    pub(crate) fn new(id: &str) -> Self {
+        let id = id.to_owned();
+        Self { id, definition: None, entries: Vec::new(), snapshot: None, archived: false, piece: None }
     }
 
     pub(crate) fn encode(&self) -> Result<Bytes, Error> {
         encode(ContentType::MessagePack, self).map_err(|error| foreign(&error.to_string()))
     }
+}
+
+/// Splits an encoded item of instance `id` into items of at most `limit` bytes; one that fits stays as it is.
+pub(crate) fn split(id: &str, item: Bytes, limit: usize) -> Result<Vec<Bytes>, Error> {
+    if item.len() <= limit {
+        return Ok(vec![item]);
+    }
+    let size = limit.saturating_sub(PIECE_OVERHEAD).max(1);
+    let count = item.len().div_ceil(size);
+    let piece = |(index, bytes): (usize, &[u8])| {
+        let (bytes, last) = (bytes.to_vec(), index + 1 == count);
+        let index = u32::try_from(index).map_err(|_| foreign("an item has too many pieces"))?;
+        Item { piece: Some(Piece { index, last, bytes }), ..Item::new(id) }.encode()
+    };
+    item.chunks(size).enumerate().map(piece).collect()
 }
 
 /// Joins a header and encoded items to a record.
@@ -81,6 +121,11 @@ pub(crate) fn read(record: &[u8]) -> Result<(Header, Vec<Item>), Error> {
     Ok((header, items))
 }
 
+/// Reads an item that was put together from its pieces.
+pub(crate) fn read_item(bytes: &[u8]) -> Result<Item, Error> {
+    next(&mut &*bytes)
+}
+
 /// Reads only who wrote a record.
 pub(crate) fn header(record: &[u8]) -> Result<Header, Error> {
     next(&mut &*record)
@@ -95,15 +140,47 @@ fn foreign(reason: &str) -> Error {
     Error::new(Kind::Foreign, format!("a record of the workflow log cannot be read: {reason}"))
 }
 
+/// Bytes as one value; by itself serde writes each of them as a number.
+mod binary {
+    use std::fmt;
+
+    use serde::{Deserializer, Serializer, de::Visitor};
+
+    struct Bytes;
+
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_record_is_read_back_item_by_item() {
-        let mut item = Item::entries("i-1", Some("d".into()), Vec::new());
-        item.archived = true;
-        let record = join(Header::new(3, 4), &[item.encode().unwrap(), item.encode().unwrap()]).unwrap();
+        let item = Item { definition: Some("d".into()), archived: true, ..Item::new("i-1") };
+        let record = join(Header::new(3, 7, 4), &[item.encode().unwrap(), item.encode().unwrap()]).unwrap();
         let (read_header, items) = read(&record).unwrap();
         assert_eq!((read_header.epoch, read_header.number, items.len()), (3, 4, 2));
         assert_eq!(header(&record).unwrap(), read_header);
@@ -111,8 +188,29 @@ mod tests {
     }
 
     #[test]
+    fn a_large_item_is_put_together_from_its_pieces() {
+        let item = Item { definition: Some("d".repeat(5_000)), ..Item::new("i-1") }.encode().unwrap();
+        let pieces = split("i-1", item.clone(), 1_024).unwrap();
+        assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.len() <= 1_024));
+        let record = join(Header::new(1, 1, 0), &pieces).unwrap();
+        let pieces: Vec<Piece> = read(&record).unwrap().1.into_iter().filter_map(|item| item.piece).collect();
+        assert!(pieces.iter().rev().skip(1).all(|piece| !piece.last) && pieces.last().unwrap().last);
+        let whole: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.bytes).collect();
+        assert_eq!(whole, item);
+        assert_eq!(read_item(&whole).unwrap().definition.unwrap().len(), 5_000);
+        assert_eq!(split("i-1", item.clone(), item.len()).unwrap(), [item]);
+    }
+
+    #[test]
+    fn a_gap_between_records_is_seen() {
+        let at = |owner, number| Header::new(1, owner, number);
+        assert!(at(7, 5).follows(&at(7, 4)) && at(8, 0).follows(&at(7, 4)));
+        assert!(!at(7, 6).follows(&at(7, 4)) && !at(8, 1).follows(&at(7, 4)));
+    }
+
+    #[test]
     fn unknown_versions_and_garbage_are_refused() {
-        let newer = join(Header { v: 9, epoch: 1, number: 1 }, &[]).unwrap();
+        let newer = join(Header { v: 9, epoch: 1, owner: 1, number: 1 }, &[]).unwrap();
         assert_eq!(read(&newer).unwrap_err().kind(), Kind::Foreign);
         assert!(read(b"\xc1").is_err());
         assert!(read(b"").is_err());

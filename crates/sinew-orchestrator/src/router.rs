@@ -1,7 +1,7 @@
 //! Finding the owner of an instance: in this process by channel, elsewhere by a subject only the owner listens on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -13,29 +13,43 @@ use sinew::{
     wire::{ContentType, Headers, decode, encode},
     workflow::WorkflowError,
 };
-use tokio::task::AbortHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
     shard::{Answer, Command, Handle},
 };
 
+/// Pause before a subscription is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long the last answers to other processes may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// One of the fixed number of shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ShardId(u16);
 
-/// Knows which shards are owned here. The lock guards a small map and is never held across an await.
+/// Knows which shards are owned here, and which by somebody else.
 pub(crate) struct Router {
     bus: Bus,
     shards: u16,
-    here: Mutex<BTreeMap<ShardId, Handle>>,
+    places: Mutex<Places>,
+}
+
+/// The lock on this guards two small maps and is never held across an await.
+#[derive(Default)]
+struct Places {
+    here: BTreeMap<ShardId, Handle>,
+    elsewhere: BTreeSet<ShardId>,
 }
 
 /// Keeps a shard reachable while it is owned here.
 pub(crate) struct Served<'a> {
     router: &'a Router,
     id: ShardId,
-    remote: AbortHandle,
+    stop: CancellationToken,
+    remote: JoinHandle<()>,
 }
 
 impl ShardId {
@@ -56,7 +70,7 @@ impl fmt::Display for ShardId {
 
 impl Router {
     pub(crate) fn new(bus: Bus, config: &Config) -> Self {
-        Self { bus, shards: config.shards, here: Mutex::default() }
+        Self { bus, shards: config.shards, places: Mutex::default() }
     }
 
     pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
@@ -71,16 +85,24 @@ impl Router {
         ShardId(u16::try_from(hash % u64::from(self.shards)).unwrap_or(0))
     }
 
-    /// Says whether this process owns a shard, or answers for others that do.
+    /// Says whether each shard has an owner, here or elsewhere.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.here().is_empty() || self.shards == 0
+        let places = self.places();
+        self.shards().all(|shard| places.here.contains_key(&shard) || places.elsewhere.contains(&shard))
+    }
+
+    /// Notes whether somebody else owns a shard.
+    pub(crate) fn elsewhere(&self, shard: ShardId, owned: bool) {
+        let mut places = self.places();
+        let _ = if owned { places.elsewhere.insert(shard) } else { places.elsewhere.remove(&shard) };
     }
 
     /// Makes a shard reachable, here and from other processes, until the guard is dropped.
     pub(crate) fn serve(&self, id: ShardId, handle: Handle) -> Served<'_> {
-        let remote = tokio::spawn(listen(self.bus.clone(), id, handle.clone())).abort_handle();
-        self.here().insert(id, handle);
-        Served { router: self, id, remote }
+        let stop = CancellationToken::new();
+        let remote = tokio::spawn(listen(self.bus.clone(), id, handle.clone(), stop.clone()));
+        self.places().here.insert(id, handle);
+        Served { router: self, id, stop, remote }
     }
 
     /// Sends a command to the owner of `shard` and waits for its answer, at most `limit`.
@@ -90,7 +112,7 @@ impl Router {
         command: Command,
         limit: Duration,
     ) -> Result<Answer, WorkflowError> {
-        let local = self.here().get(&shard).cloned();
+        let local = self.places().here.get(&shard).cloned();
         match local {
             Some(handle) => handle.ask(command).await,
             None => self.forward(shard, &command, limit).await,
@@ -112,26 +134,50 @@ impl Router {
         }
     }
 
-    fn here(&self) -> MutexGuard<'_, BTreeMap<ShardId, Handle>> {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Served<'_> {
+    /// Ends once the answers have left that the shard gave as it stopped.
+    pub(crate) async fn end(mut self) {
+        self.stop.cancel();
+        if tokio::time::timeout(LAST_ANSWERS, &mut self.remote).await.is_err() {
+            tracing::warn!(shard = %self.id, "the last answers to other orchestrators may not have left");
+        }
     }
 }
 
 impl Drop for Served<'_> {
     fn drop(&mut self) {
-        self.router.here().remove(&self.id);
+        self.router.places().here.remove(&self.id);
         self.remote.abort();
     }
 }
 
-/// Answers commands from other processes. Each waits in a task of its own, as a start may wait for the saga's end.
-async fn listen(bus: Bus, id: ShardId, handle: Handle) {
-    let Ok(mut commands) = bus.subscribe(&id.subject(), None).await else { return };
-    let mut waiting = tokio::task::JoinSet::new();
-    while let Some(message) = commands.next().await {
-        waiting.spawn(answer(bus.clone(), handle.clone(), message));
-        while waiting.try_join_next().is_some() {}
-    }
+/// Answers commands from other processes until `stop`. Each waits in a task of its own, as a start may wait for the
+/// saga's end.
+async fn listen(bus: Bus, id: ShardId, handle: Handle, stop: CancellationToken) {
+    let mut waiting = JoinSet::new();
+    let listening = async {
+        let mut commands = loop {
+            match bus.subscribe(&id.subject(), None).await {
+                Ok(commands) => break commands,
+                Err(error) => {
+                    tracing::warn!(shard = %id, %error, "other processes cannot reach a shard yet");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
+        while let Some(message) = commands.next().await {
+            waiting.spawn(answer(bus.clone(), handle.clone(), message));
+            while waiting.try_join_next().is_some() {}
+        }
+    };
+    stop.run_until_cancelled(listening).await;
+    // The shard has stopped: each of them is told so, and tells its asker.
+    while waiting.join_next().await.is_some() {}
 }
 
 async fn answer(bus: Bus, handle: Handle, message: Message) {

@@ -15,7 +15,7 @@ use sinew::{
 use crate::{
     Error, definitions::Definitions, history,
     router::Router,
-    shard::{Answer, Command},
+    shard::{Answer, Ask, Command, Start},
     view,
 };
 
@@ -34,9 +34,9 @@ struct Desk {
     definitions: Definitions,
 }
 
-pub(crate) async fn start(bus: &Bus, router: Arc<Router>, definitions: Definitions) -> Result<Running, Error> {
-    let service = Service::new("workflow", Desk { router, definitions }).serve(Workflows, |s| {
-        s.apply(apply).definitions(definitions_).start(start_).get(get).list(list).cancel(cancel).operate(operate)
+pub(crate) async fn serve(bus: &Bus, router: Arc<Router>, stored: Definitions) -> Result<Running, Error> {
+    let service = Service::new("workflow", Desk { router, definitions: stored }).serve(Workflows, |s| {
+        s.apply(apply).definitions(definitions).start(start).get(get).list(list).cancel(cancel).operate(operate)
     });
     Ok(service.start(bus).await?)
 }
@@ -45,11 +45,11 @@ async fn apply(request: ApplyWorkflow, State(desk): State<Desk>) -> Result<Appli
     desk.definitions.apply(request.source, &request.file).await
 }
 
-async fn definitions_(_: ListDefinitions, State(desk): State<Desk>) -> Result<Vec<AppliedWorkflow>, WorkflowError> {
+async fn definitions(_: ListDefinitions, State(desk): State<Desk>) -> Result<Vec<AppliedWorkflow>, WorkflowError> {
     Ok(desk.definitions.list())
 }
 
-async fn start_(
+async fn start(
     request: StartWorkflow,
     State(desk): State<Desk>,
     ctx: Ctx,
@@ -64,7 +64,7 @@ async fn start_(
     // The workflow hangs below the caller's span, not below this service's: that one dies unsent with this process.
     let caller = ctx.header(header::TRACEPARENT).and_then(|text| text.parse().ok());
     let trace = caller.or(ctx.trace()).unwrap_or_else(|| new_root(ctx.bus().tracer().is_on()));
-    let command = Command::Start {
+    let start = Start {
         id: id.clone(),
         digest,
         workflow: request.name.clone(),
@@ -72,22 +72,22 @@ async fn start_(
         trace: Some(trace.to_string()),
         wait_ms: waits.then(|| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
     };
-    let answer = desk.router.send(desk.router.shard_of(&id), command, patience + WAY_BACK / 2).await?;
+    let (shard, limit) = (desk.router.shard_of(&id), patience + WAY_BACK / 2);
+    let answer = desk.router.send(shard, Command::Start(start), limit).await?;
     let instance = desk.found(&ctx, &request.name, &id, answer).await?;
     ended(instance, &ctx)
 }
 
 async fn get(request: GetWorkflow, State(desk): State<Desk>, ctx: Ctx) -> Result<WorkflowInstance, WorkflowError> {
-    desk.ask(&ctx, &request.name, &request.id, Command::Get { id: request.id.clone() }).await
+    desk.ask(&ctx, &request.name, &request.id, Ask::Get { id: request.id.clone() }).await
 }
 
 async fn list(request: ListWorkflows, State(desk): State<Desk>) -> Result<WorkflowList, WorkflowError> {
     let limit = usize::try_from(request.limit.unwrap_or(PAGE).min(1_000)).unwrap_or(0);
     let mut instances = Vec::new();
     for shard in desk.router.shards() {
-        let command =
-            Command::List { name: request.name.clone(), status: request.status.clone(), limit };
-        if let Answer::List(page) = desk.router.send(shard, command, PROMPT).await? {
+        let ask = Ask::List { name: request.name.clone(), status: request.status.clone(), limit };
+        if let Answer::List(page) = desk.router.send(shard, ask.into(), PROMPT).await? {
             instances.extend(page);
         }
     }
@@ -101,8 +101,8 @@ async fn cancel(
     State(desk): State<Desk>,
     ctx: Ctx,
 ) -> Result<WorkflowInstance, WorkflowError> {
-    let command = Command::Cancel { id: request.id.clone(), reason: request.reason };
-    desk.ask(&ctx, &request.name, &request.id, command).await
+    let ask = Ask::Cancel { id: request.id.clone(), reason: request.reason };
+    desk.ask(&ctx, &request.name, &request.id, ask).await
 }
 
 async fn operate(
@@ -110,13 +110,13 @@ async fn operate(
     State(desk): State<Desk>,
     ctx: Ctx,
 ) -> Result<WorkflowInstance, WorkflowError> {
-    let before = desk.ask(&ctx, &request.name, &request.id, Command::Get { id: request.id.clone() }).await?;
+    let before = desk.ask(&ctx, &request.name, &request.id, Ask::Get { id: request.id.clone() }).await?;
     if before.saga != "stuck" {
         let text = format!("the saga of {} is {}, and only a stuck one can be decided about", request.id, before.saga);
         return Err(WorkflowError::WrongState(text));
     }
     let OperateWorkflow { name, id, action, who, why } = request;
-    desk.ask(&ctx, &name, &id, Command::Operate { id: id.clone(), action, who, why }).await
+    desk.ask(&ctx, &name, &id, Ask::Operate { id: id.clone(), action, who, why }).await
 }
 
 impl Desk {
@@ -125,11 +125,11 @@ impl Desk {
         ctx: &Ctx,
         name: &str,
         id: &str,
-        command: Command,
+        ask: Ask,
     ) -> Result<WorkflowInstance, WorkflowError> {
         let unknown = || WorkflowError::UnknownInstance(format!("{name}/{id}"));
         id.parse::<InstanceId>().map_err(|_| unknown())?;
-        let answer = self.router.send(self.router.shard_of(id), command, PROMPT).await?;
+        let answer = self.router.send(self.router.shard_of(id), ask.into(), PROMPT).await?;
         let instance = self.found(ctx, name, id, answer).await?;
         if instance.name == name { Ok(instance) } else { Err(unknown()) }
     }

@@ -1,61 +1,105 @@
 //! A shard: one task, one log, all its instances. Everything that can happen to it is one [`Input`].
 //!
 //! *Invariant*: no effect, reply or answer leaves before the entry that caused it is acknowledged. What is to leave
-//! waits as a [`Release`] beside the item it belongs to.
+//! waits as a [`Release`] beside the item it belongs to, and shows what was so when it was put there.
 
 mod batch;
 mod clean;
+mod clock;
 mod command;
+mod decide;
 mod live;
 mod open;
+mod recent;
+#[cfg(test)]
+mod tests;
+mod timers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use sinew::workflow::WorkflowError;
-use sinew_workflow::{Effect, Input as Event, Outcome, TaskId, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use sinew_workflow::{Effect, Input as Event, Outcome, State, TaskId, Timestamp};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    calls::Caller,
+    Config,
+    history::HistoryRecord,
     journal::{Journal, JournalError},
-    owner::Parts,
     record::{Header, Item, join},
-    view,
+    spans::{Exported, Origin},
 };
 
 use batch::Batch;
-use live::{Live, Recent, Timers};
+use clean::Cleaner;
+use clock::Clock;
+use live::Live;
+use recent::Recent;
+use timers::Timers;
 
-pub(crate) use command::{Answer, Command, Handle, Reply, channel};
+pub(crate) use command::{Answer, Ask, Command, Handle, Reply, Start, channel};
+pub(crate) use open::Opening;
 
-/// Inputs taken before the loop looks at the clock and the log again.
+/// Inputs, and due timers, taken before the loop looks at the log again.
 const TAKE: usize = 256;
-/// Pause before an append is tried again.
+/// Pause before an append is tried again, and the longest it grows to while the log refuses.
 const RETRY: Duration = Duration::from_millis(50);
+const LONG_RETRY: Duration = Duration::from_secs(2);
+/// How long an owner that stops may take for its last appends.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// Everything that can happen to a shard.
 pub(crate) enum Input {
-    /// Somebody asks for something.
-    Command { command: Command, reply: Reply },
+    /// Somebody wants an instance to begin.
+    Start { start: Start, definition: Compiled, reply: Reply },
+    /// Somebody asks for something else.
+    Ask { ask: Ask, reply: Reply },
     /// A call or an event of an instance came to an end.
     Reply { id: String, task: TaskId, attempt: u32, outcome: Outcome },
     /// The history of an ended instance is stored.
     Archived { id: String },
 }
 
+/// What a shard needs around it, other than its log.
+pub(crate) trait World: Send + Sync + 'static {
+    /// Begins a call or an event of an instance; what comes of it returns as an [`Input::Reply`].
+    fn begin(&self, id: String, origin: Origin, effect: Effect);
+
+    /// Stores the history of an ended instance; returns as an [`Input::Archived`].
+    fn archive(&self, record: Arc<HistoryRecord>);
+
+    /// Draws what has ended and was not drawn yet.
+    fn draw(&self, state: &State, exported: &mut Exported);
+
+    /// Loads a definition; `None` when it is not stored or cannot be read any more.
+    ///
+    /// # Errors
+    /// When it is unknown whether it is stored.
+    fn definition(&self, digest: &str) -> impl Future<Output = Result<Option<Compiled>, sinew::Error>> + Send;
+
+    /// Lets go of everything begun: whoever owns the shard next begins it again.
+    fn stop(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A definition, ready to run.
+pub(crate) type Compiled = Arc<sinew_workflow::Definition>;
+
 /// What leaves once the record it waits beside is acknowledged.
-pub(super) enum Release {
-    /// The instance is in the log from this record on.
+enum Release {
+    /// The instance stands in the log from this record on.
     Began { id: String },
+    /// The state of an instance is being written again from this record on.
+    Moving { id: String },
+    /// It is written, and what stood before is not needed any more.
+    Moved { id: String },
     /// Calls, events and timers that became due.
     Effects { id: String, effects: Vec<Effect> },
-    /// Somebody is told how an instance stands.
-    Tell { id: String, reply: Reply },
-    /// An answer that was made when the record was.
-    Answer { reply: Reply, answer: Answer },
+    /// An answer to what was decided up to this record.
+    Answer { reply: Reply, answer: command::Answered },
     /// The instance has ended.
     Closed { id: String },
     /// The instance is owed nothing more.
@@ -65,26 +109,34 @@ pub(super) enum Release {
 type Appending = BoxFuture<'static, Result<u64, JournalError>>;
 
 /// The state of a shard and the way to its log.
-pub(crate) struct Shard<J> {
-    parts: Parts,
+pub(crate) struct Shard<J, W> {
+    config: Config,
     journal: J,
+    world: W,
+    /// Until when nobody else can own the shard.
+    lease: watch::Receiver<Instant>,
     epoch: u64,
+    owner: u64,
     number: u64,
     last: u64,
-    cleaned: u64,
     live: HashMap<String, Live>,
     recent: Recent,
     timers: Timers,
+    cleaner: Cleaner,
     batch: Batch,
     /// What leaves when the append in flight is acknowledged; `None` when there is none.
     flying: Option<Vec<Release>>,
     inbox: mpsc::Receiver<Input>,
-    caller: Caller,
+    clock: Clock,
+    /// Set when it stops: nothing new is begun.
+    ending: bool,
     work: TaskTracker,
-    clock: i64,
+    /// Lets effects out before their entries are acknowledged: the tests prove that they would notice.
+    #[cfg(test)]
+    leaks: bool,
 }
 
-impl<J: Journal> Shard<J> {
+impl<J: Journal, W: World> Shard<J, W> {
     /// Returns how many instances live here.
     pub(crate) fn live(&self) -> usize {
         self.live.len()
@@ -96,91 +148,112 @@ impl<J: Journal> Shard<J> {
         let mut inputs = Vec::with_capacity(TAKE);
         loop {
             if appending.is_none() && !self.batch.is_empty() {
-                appending = self.append();
+                appending = Some(self.append());
             }
             let wake = self.timers.next();
+            let now = self.clock.now();
             tokio::select! {
                 outcome = until(&mut appending) => match outcome {
                     Ok(sequence) => self.acknowledged(sequence),
-                    Err(_) => return self.abandon().await,
+                    Err(error) => return self.abandon(error).await,
                 },
-                _ = self.inbox.recv_many(&mut inputs, TAKE) => {
-                    for input in inputs.drain(..) {
-                        self.take(input).await;
-                    }
-                }
-                () = sleep_until(wake, self.clock) => self.fire(),
+                _ = self.inbox.recv_many(&mut inputs, TAKE) => inputs.drain(..).for_each(|input| self.take(input)),
+                () = sleep_until(wake, now) => self.fire(),
                 () = stop.cancelled() => break,
             }
         }
         self.finish(appending).await;
     }
 
-    async fn take(&mut self, input: Input) {
+    fn take(&mut self, input: Input) {
         match input {
-            Input::Command { command, reply } => self.command(command, reply).await,
+            Input::Start { start, definition, reply } => self.start(start, definition, reply),
+            Input::Ask { ask, reply } => self.ask(ask, reply),
             Input::Reply { id, task, attempt, outcome } => {
-                let at = self.now();
-                self.advance(&id, Event::Reply { task, attempt, outcome, at });
+                let at = self.clock.now();
+                self.advance_alone(&id, Event::Reply { task, attempt, outcome, at });
             }
             Input::Archived { id } => self.archived(id),
         }
     }
 
     /// Gives an instance what happened to it; its entries join the batch.
-    fn advance(&mut self, id: &str, event: Event) {
-        let Some(live) = self.live.get_mut(id) else { return };
+    ///
+    /// # Errors
+    /// When the engine refuses the input; nothing happened then.
+    fn advance(&mut self, id: &str, event: Event) -> Result<(), sinew_workflow::Error> {
+        let Some(live) = self.live.get_mut(id) else { return Ok(()) };
         let Some(definition) = live.definition.clone() else {
             tracing::error!(instance = id, "an instance cannot go on: its definition is missing");
-            return;
+            return Ok(());
         };
-        let was_closed = live.state.is_closed();
-        let entries = match sinew_workflow::run(&definition, &mut live.state, event) {
-            Ok(entries) => entries,
-            Err(error) => {
-                tracing::error!(instance = id, %error, "the engine refused an input");
-                return;
-            }
-        };
-        if entries.is_empty() {
-            return;
+        let limit = self.config.max_record_bytes;
+        let decided = decide::within(limit, &definition, &live.state, id, event)?;
+        if decided.entries.is_empty() {
+            return Ok(());
         }
+        for entry in &decided.entries {
+            sinew_workflow::apply(&mut live.state, entry)?;
+        }
+        let effects = live.state.effects(&decided.entries);
+        let closed = live.state.is_closed();
         let mut releases = Vec::with_capacity(2);
-        let effects = live.state.effects(&entries);
         if !effects.is_empty() {
             releases.push(Release::Effects { id: id.to_owned(), effects });
         }
-        if live.state.is_closed() && !was_closed {
+        if closed {
+            // A closed instance decides nothing more, so this happens once.
             releases.push(Release::Closed { id: id.to_owned() });
         }
-        self.push(Item::entries(id, None, entries), releases);
+        self.push(decided.item, releases);
+        Ok(())
     }
 
-    fn push(&mut self, item: Item, releases: Vec<Release>) {
-        match item.encode() {
-            Ok(bytes) => self.batch.push(bytes, releases),
-            Err(error) => tracing::error!(instance = item.id, %error, "an item of the log cannot be written"),
+    /// As [`Shard::advance`], where nobody waits to hear of a refusal.
+    fn advance_alone(&mut self, id: &str, event: Event) {
+        if let Err(error) = self.advance(id, event) {
+            tracing::error!(instance = id, %error, "the engine refused an input");
         }
     }
 
-    /// Lets `release` go when everything decided so far is acknowledged.
-    fn after_all(&mut self, release: Release) {
+    fn push(&mut self, item: Bytes, releases: Vec<Release>) {
+        #[cfg(test)]
+        let releases = self.leak(releases);
+        self.cleaner.earn(item.len(), self.config.max_record_bytes);
+        self.batch.push(item, releases);
+    }
+
+    /// Lets an answer go when everything decided so far is acknowledged.
+    fn answer(&mut self, reply: Reply, answer: command::Answered) {
+        let release = Release::Answer { reply, answer };
         if !self.batch.is_empty() {
             self.batch.attach(release);
         } else if let Some(flying) = &mut self.flying {
             flying.push(release);
+        } else if self.is_in_doubt() {
+            // Somebody else may own the shard by now. An empty record that gets into the log proves the contrary.
+            self.batch.push(Bytes::new(), vec![release]);
         } else {
             self.release(release, self.last);
         }
     }
 
-    fn append(&mut self) -> Option<Appending> {
-        let (items, releases) = self.batch.take(self.parts.config.max_record_bytes);
+    /// Says whether somebody else may own this shard by now.
+    fn is_in_doubt(&self) -> bool {
+        *self.lease.borrow() <= Instant::now()
+    }
+
+    fn append(&mut self) -> Appending {
+        let (items, releases) = self.batch.take(self.config.max_record_bytes);
         self.number += 1;
-        let record = join(Header::new(self.epoch, self.number), &items);
-        let record = record.inspect_err(|error| tracing::error!(%error, "a record cannot be written")).ok()?;
         self.flying = Some(releases);
-        Some(Box::pin(append_until(self.journal.clone(), self.last, record)))
+        match join(Header::new(self.epoch, self.owner, self.number), &items) {
+            Ok(record) => Box::pin(append_until(self.journal.clone(), self.last, record)),
+            Err(error) => {
+                tracing::error!(%error, "a record cannot be written");
+                Box::pin(std::future::ready(Err(JournalError::Refused)))
+            }
+        }
     }
 
     fn acknowledged(&mut self, sequence: u64) {
@@ -188,109 +261,139 @@ impl<J: Journal> Shard<J> {
         for release in self.flying.take().unwrap_or_default() {
             self.release(release, sequence);
         }
-        self.clean();
+        if !self.ending {
+            self.clean();
+        }
     }
 
     fn release(&mut self, release: Release, sequence: u64) {
         match release {
-            Release::Began { id } => {
+            Release::Began { id } => self.stands(&id, sequence),
+            Release::Moving { id } => {
                 if let Some(live) = self.live.get_mut(&id) {
-                    live.since = sequence;
-                    live.stored = true;
+                    live.moving = sequence;
                 }
             }
-            Release::Effects { id, effects } => self.start(&id, effects),
-            Release::Tell { id, reply } => {
-                let answer = self.live.get(&id).map_or(Answer::Unknown, |live| Answer::of(view::instance(&live.state)));
-                reply.send(Ok(answer));
+            Release::Moved { id } => {
+                self.cleaner.moved();
+                let since = self.live.get(&id).map_or(0, |live| live.moving);
+                self.stands(&id, since);
             }
-            Release::Answer { reply, answer } => reply.send(Ok(answer)),
+            Release::Effects { id, effects } => self.begin(&id, effects),
+            Release::Answer { reply, answer } => reply.send(answer),
             Release::Closed { id } => self.closed(&id),
-            Release::Forgotten { id } => {
-                if let Some(live) = self.live.remove(&id) {
-                    self.recent.push(&live);
-                }
-            }
+            Release::Forgotten { id } => self.forgotten(&id),
+        }
+    }
+
+    fn stands(&mut self, id: &str, since: u64) {
+        if let Some(live) = self.live.get_mut(id) {
+            live.since = since;
+            self.cleaner.keep(since, id);
         }
     }
 
     /// Begins what an instance wants done in the world.
-    fn start(&mut self, id: &str, effects: Vec<Effect>) {
-        let Some(live) = self.live.get_mut(id) else { return };
-        live.export_spans(self.parts.bus.tracer());
+    fn begin(&mut self, id: &str, effects: Vec<Effect>) {
+        let Some(live) = self.live.get_mut(id).filter(|_| !self.ending) else { return };
+        self.world.draw(&live.state, &mut live.spans);
         for effect in effects {
             match effect {
-                Effect::Timer { task, timer, at } => self.timers.set(at, id, task, timer),
-                other => {
-                    let carried = self.caller.clone().carry_out(id.to_owned(), live.origin(), other);
-                    self.work.spawn(carried);
+                Effect::Timer { task, timer, at } => {
+                    self.timers.set(&live.id, &mut live.timers, &live.state, (at, task, timer));
                 }
+                other => self.world.begin(id.to_owned(), live.origin(), other),
             }
         }
     }
 
     fn closed(&mut self, id: &str) {
         let Some(live) = self.live.get_mut(id) else { return };
-        live.export_spans(self.parts.bus.tracer());
-        let instance = view::instance(&live.state);
-        for waiter in live.waiters.drain(..) {
-            waiter.send(Ok(Answer::of(instance.clone())));
+        self.world.draw(&live.state, &mut live.spans);
+        self.timers.clear(&live.id, &mut live.timers);
+        let record = Arc::new(live.history());
+        live.ended = Some(record.clone());
+        for waiter in live.take_waiters() {
+            waiter.send(Ok(Answer::of(record.instance.clone())));
         }
-        let record = live.history(instance);
-        self.work.spawn(self.caller.clone().archive(record));
+        self.world.archive(record);
     }
 
     fn archived(&mut self, id: String) {
-        let item = Item { archived: true, ..Item::entries(&id, None, Vec::new()) };
-        self.push(item, vec![Release::Forgotten { id }]);
-    }
-
-    fn fire(&mut self) {
-        let now = self.now();
-        while let Some((id, task, timer)) = self.timers.due(now) {
-            self.advance(&id, Event::Timer { task, timer, at: now });
+        let Some(live) = self.live.get_mut(&id).filter(|live| !live.leaving) else { return };
+        match (Item { archived: true, ..Item::new(&id) }).encode() {
+            Ok(item) => {
+                live.leaving = true;
+                self.push(item, vec![Release::Forgotten { id }]);
+            }
+            Err(error) => tracing::error!(instance = id, %error, "the end of an instance cannot be written"),
         }
     }
 
-    /// Returns the time, never earlier than before: a clock that is set back must not reorder a log.
-    fn now(&mut self) -> Timestamp {
-        self.clock = self.clock.max(view::now_ms());
-        Timestamp::from_millis(self.clock)
+    fn forgotten(&mut self, id: &str) {
+        let Some(live) = self.live.remove(id) else { return };
+        self.cleaner.release(live.since, id);
+        if let Some(record) = live.ended {
+            self.recent.push(record);
+        }
     }
 
-    /// A fenced owner lets nothing out: whoever waits is told to ask the new owner.
-    async fn abandon(self) {
-        tracing::warn!(epoch = self.epoch, "another owner writes this shard's log: stopping");
-        self.caller.stop();
-        self.work.close();
-        self.work.wait().await;
+    fn fire(&mut self) {
+        let now = self.clock.now();
+        for _ in 0..TAKE {
+            let Some((id, task, timer)) = self.timers.due(now) else { return };
+            self.advance_alone(&id, Event::Timer { task, timer, at: now });
+        }
+    }
+
+    /// An owner that may not append lets nothing out: whoever waits is told to ask the new owner.
+    async fn abandon(self, error: JournalError) {
+        tracing::warn!(epoch = self.epoch, %error, "an owner of a shard stops at once");
+        self.stop().await;
     }
 
     /// Ends in order: the append in flight, what gathered behind it, then the waiters.
     async fn finish(mut self, appending: Option<Appending>) {
-        let mut appending = appending;
-        let flush = async {
-            loop {
-                if appending.is_none() && !self.batch.is_empty() {
-                    appending = self.append();
-                }
-                if appending.is_none() {
-                    return;
-                }
-                match until(&mut appending).await {
-                    Ok(sequence) => self.acknowledged(sequence),
-                    Err(_) => return,
-                }
+        self.ending = true;
+        let flushed = tokio::time::timeout(FLUSH, self.flush(appending)).await;
+        match flushed {
+            Ok(Ok(())) if !self.is_in_doubt() => self.tell_waiters(),
+            // What is not acknowledged may never have happened: whoever waits asks the next owner.
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(epoch = self.epoch, "the last entries of a shard were not stored: the next owner goes on");
             }
-        };
-        if tokio::time::timeout(Duration::from_secs(5), flush).await.is_err() {
-            tracing::warn!("the last entries of a shard could not be appended in time: the next owner repeats them");
         }
-        for live in self.live.values_mut().filter(|live| live.stored) {
-            let instance = view::instance(&live.state);
-            live.waiters.drain(..).for_each(|waiter| waiter.send(Ok(Answer::of(instance.clone()))));
+        self.stop().await;
+    }
+
+    async fn flush(&mut self, mut appending: Option<Appending>) -> Result<(), JournalError> {
+        loop {
+            if appending.is_none() && !self.batch.is_empty() {
+                appending = Some(self.append());
+            }
+            if appending.is_none() {
+                return Ok(());
+            }
+            let sequence = until(&mut appending).await?;
+            self.acknowledged(sequence);
         }
-        self.caller.stop();
+    }
+
+    /// Tells those who wait for an end that the work goes on elsewhere.
+    fn tell_waiters(&mut self) {
+        for live in self.live.values_mut() {
+            let waiters = live.take_waiters();
+            if waiters.is_empty() {
+                continue;
+            }
+            let answer = command::shown(live);
+            waiters.into_iter().for_each(|waiter| waiter.send(Ok(answer.clone())));
+        }
+    }
+
+    async fn stop(self) {
+        self.world.stop().await;
         self.work.close();
         self.work.wait().await;
     }
@@ -299,9 +402,14 @@ impl<J: Journal> Shard<J> {
 /// Appends until it is known whether it succeeded. Repeating is harmless: the fence lets one of the repetitions in, and
 /// the journal recognises it.
 async fn append_until<J: Journal>(journal: J, expected: u64, record: Bytes) -> Result<u64, JournalError> {
+    let mut pause = RETRY;
     loop {
         match journal.append(expected, record.clone()).await {
-            Err(JournalError::Unavailable | JournalError::Refused) => tokio::time::sleep(RETRY).await,
+            Err(JournalError::Unavailable) => tokio::time::sleep(RETRY).await,
+            Err(JournalError::Refused) => {
+                tokio::time::sleep(pause).await;
+                pause = LONG_RETRY.min(pause * 2);
+            }
             decided => return decided,
         }
     }
@@ -319,22 +427,9 @@ async fn until(appending: &mut Option<Appending>) -> Result<u64, JournalError> {
     }
 }
 
-async fn sleep_until(wake: Option<Timestamp>, clock: i64) {
+async fn sleep_until(wake: Option<Timestamp>, now: Timestamp) {
     match wake {
-        Some(at) => {
-            let left = at.as_millis() - clock.max(view::now_ms());
-            tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
-        }
+        Some(at) => tokio::time::sleep(Duration::from_millis(at.since(now))).await,
         None => std::future::pending().await,
     }
 }
-
-/// What a duplicate start is told when its input differs.
-fn duplicate(id: &str) -> WorkflowError {
-    WorkflowError::DuplicateStart(format!("instance {id} was started with another workflow or input: choose another id"))
-}
-
-/// Ends one conversation: dropping it unsent tells the asker that the shard stopped.
-type ReplySender = oneshot::Sender<Result<Answer, WorkflowError>>;
-
-type Compiled = Arc<sinew_workflow::Definition>;

@@ -117,7 +117,7 @@ impl Draw<'_> {
         let ended = self.state.ended_at().unwrap_or(started);
         let name = format!("workflow {}", self.state.workflow().name);
         let span = self.span(name, "", 0, SpanKind::Internal, started, ended);
-        let instance = view::summary(view::instance(self.state));
+        let instance = view::outline(self.state);
         let mut attributes = span.attributes;
         attributes.push(("sinew.workflow.status", instance.status));
         attributes.push(("sinew.workflow.saga", instance.saga));

@@ -93,7 +93,8 @@ impl Bus {
             config,
         });
         shared.hear(replies, 0);
-        let supervisor = connection::supervise(Arc::downgrade(&shared), shared.stop.clone(), reports, generation_tx);
+        let supervisor =
+            connection::supervise(Arc::downgrade(&shared), shared.stop.clone(), reports, generation_tx);
         shared.tasks.spawn(supervisor);
         let bus = Self { shared };
         bus.barrier().await?;
@@ -185,6 +186,38 @@ impl Bus {
         }
     }
 
+    /// Sends a request that several may answer, and collects what comes within `limit`; nobody serving it is an empty
+    /// list.
+    ///
+    /// # Errors
+    /// [`Kind::Disconnected`], [`Kind::TooLarge`]: nothing was sent.
+    ///
+    /// # Cancel safety
+    /// Dropping the future forgets the request and the replies that came.
+    pub async fn gather(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: Bytes,
+        limit: Duration,
+    ) -> Result<Vec<Message>, Error> {
+        let inbox = self.new_inbox();
+        let mut replies = self.subscribe(&inbox, None).await?;
+        self.publish_reply(subject, Some(inbox), headers, payload).await?;
+        let mut gathered = Vec::new();
+        let collect = async {
+            while let Some(message) = replies.next().await {
+                if message.status() == Some(503) {
+                    return;
+                }
+                gathered.push(message);
+            }
+        };
+        // The end of the time is the regular end: nobody knows how many there are.
+        let _ = tokio::time::timeout(limit, collect).await;
+        Ok(gathered)
+    }
+
     /// Publishes without waiting for anybody to take it.
     ///
     /// # Errors
@@ -245,7 +278,10 @@ impl Bus {
     pub async fn close(&self) {
         let connected = self.is_connected();
         if connected && self.barrier().await.is_err() {
-            tracing::warn!(name = self.name(), "closing although the server did not confirm the last messages");
+            tracing::warn!(
+                name = self.name(),
+                "closing although the server did not confirm the last messages"
+            );
         }
         self.shared.stop.cancel();
         self.shared.down.store(true, Ordering::Relaxed);

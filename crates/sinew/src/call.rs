@@ -62,7 +62,10 @@ impl<R: Request> Call<R> {
         let (ctx, mut headers) = (self.ctx, self.headers);
         let limit = ctx.deadline().within(self.within.unwrap_or(DEFAULT_TIMEOUT));
         if limit.is_zero() {
-            return Err(CallError::NotSent(Error::new(Kind::TimedOut, "the caller's deadline has already passed")));
+            return Err(CallError::NotSent(Error::new(
+                Kind::TimedOut,
+                "the caller's deadline has already passed",
+            )));
         }
         let tracer = ctx.bus().tracer();
         let span = tracer.span(|| format!("{}/{}", R::SERVICE, R::OPERATION), SpanKind::Client, ctx.trace());
@@ -115,9 +118,11 @@ pub fn problem_of(message: &Message) -> Option<Problem> {
         return None;
     }
     let codec = message.content_type().unwrap_or_default();
-    let problem = (!message.is_empty()).then(|| sinew_wire::decode::<Problem>(codec, message.payload()).ok()).flatten();
+    let problem =
+        (!message.is_empty()).then(|| sinew_wire::decode::<Problem>(codec, message.payload()).ok()).flatten();
     Some(problem.unwrap_or_else(|| {
-        let status = code.and_then(|code| code.parse().ok()).filter(|code| (400..600).contains(code)).unwrap_or(500);
+        let status =
+            code.and_then(|code| code.parse().ok()).filter(|code| (400..600).contains(code)).unwrap_or(500);
         Problem::new(status, "service-error", text.unwrap_or("the service answered with an error"))
     }))
 }

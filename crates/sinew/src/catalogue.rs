@@ -97,5 +97,6 @@ impl CatalogueWatch {
 
 fn read(service: &str, bytes: &Bytes) -> Option<ServiceDescriptor> {
     let read = sinew_wire::decode(ContentType::Json, bytes);
-    read.inspect_err(|error| tracing::warn!(service, %error, "a contract in the catalogue cannot be read")).ok()
+    read.inspect_err(|error| tracing::warn!(service, %error, "a contract in the catalogue cannot be read"))
+        .ok()
 }

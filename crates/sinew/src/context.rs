@@ -176,6 +176,9 @@ impl Deadline {
 
 impl fmt::Debug for Ctx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ctx").field("service", &self.inner.service).field("trace", &self.inner.trace).finish_non_exhaustive()
+        f.debug_struct("Ctx")
+            .field("service", &self.inner.service)
+            .field("trace", &self.inner.trace)
+            .finish_non_exhaustive()
     }
 }

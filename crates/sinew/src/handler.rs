@@ -30,7 +30,12 @@ pub trait Handler<R: Request, S, M>: Clone + Send + Sync + 'static {
 )]
 pub trait EventHandler<E: Event, S, M>: Clone + Send + Sync + 'static {
     /// Reacts to `event`.
-    fn react(self, event: E, ctx: Ctx, state: S) -> impl Future<Output = Result<(), sinew_wire::Problem>> + Send;
+    fn react(
+        self,
+        event: E,
+        ctx: Ctx,
+        state: S,
+    ) -> impl Future<Output = Result<(), sinew_wire::Problem>> + Send;
 }
 
 /// Who refused: the handler, or an extractor before it ran.

@@ -29,8 +29,8 @@ pub use handler::{EventHandler, Handler};
 pub use publish::{DEAD_LETTERS, EVENTS, Publish, ensure_streams, publish_raw};
 pub use routes::{Complete, Contract, IsServed, Routes, Served};
 pub use service::{Answer, BoxError, Invocation, OperationService, Running, Service};
-pub use sinew_wire as wire;
 pub use sinew_macros::{Event, Problem, Request, contract};
+pub use sinew_wire as wire;
 pub use sinew_wire::{Event, Problem, Request, ServiceError};
 pub use telemetry::Tracer;
 

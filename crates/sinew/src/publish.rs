@@ -93,7 +93,8 @@ pub async fn publish_raw(
     payload: bytes::Bytes,
 ) -> Result<PubAck, Error> {
     let span = ctx.bus().tracer().span(|| format!("send {name}"), SpanKind::Producer, ctx.trace());
-    let span = span.with("messaging.system", || "nats".into()).with("messaging.operation.type", || "send".into());
+    let span =
+        span.with("messaging.system", || "nats".into()).with("messaging.operation.type", || "send".into());
     ctx.inherit(&mut headers, span.context());
     // The stream holds every kind of event: an id is taken to be unique per event and source, as CloudEvents has it.
     headers.set(header::MESSAGE_ID, format!("{}/{name}/{id}", ctx.service()))?;

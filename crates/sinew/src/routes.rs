@@ -3,14 +3,11 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use futures::future::BoxFuture;
-use sinew_wire::{ContentType, Headers, OperationDescriptor, Problem, Request, ServiceDescriptor, ServiceError, header};
-
-use crate::{
-    Ctx, Handler,
-    bus::Message,
-    handler::Refusal,
-    service::Answer,
+use sinew_wire::{
+    ContentType, Headers, OperationDescriptor, Problem, Request, ServiceDescriptor, ServiceError, header,
 };
+
+use crate::{Ctx, Handler, bus::Message, handler::Refusal, service::Answer};
 
 /// A named, versioned set of operations. Made by `contract!`.
 pub trait Contract: Send + 'static {

@@ -212,7 +212,10 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
         let mut groups: Vec<String> = self.groups.iter().map(|group| group.describe().name).collect();
         groups.sort_unstable();
         if let Some(twice) = groups.windows(2).find(|pair| pair[0] == pair[1]) {
-            return wrong(format!("consumer group {} is used twice: give every reaction a group of its own", twice[0]));
+            return wrong(format!(
+                "consumer group {} is used twice: give every reaction a group of its own",
+                twice[0]
+            ));
         }
         let groups = self.groups.iter().find_map(|group| group.validate().err());
         groups.map_or(Ok(()), Err)

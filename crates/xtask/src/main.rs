@@ -59,5 +59,6 @@ fn run(arguments: &[&str]) -> Outcome {
 fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let root = package.as_deref().and_then(|package| package.ancestors().nth(2));
-    root.map_or_else(|| PathBuf::from("."), PathBuf::from)
+    let root = root.map_or_else(|| PathBuf::from("."), PathBuf::from);
+    root.canonicalize().unwrap_or(root)
 }

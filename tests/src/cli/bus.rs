@@ -93,12 +93,18 @@ async fn services_are_listed_with_what_they_serve_and_whether_they_are_there() {
     let (bus, running, _) = kitchen(&harness).await;
     let listed = services().await;
     assert_eq!((listed[0]["name"].as_str(), listed[0]["serving"].as_bool()), (Some("kitchen"), Some(true)));
+    assert_eq!((listed[0]["instances"].as_u64(), listed[0]["catalogued"].as_bool()), (Some(1), Some(true)));
     assert_eq!(listed[0]["operations"][0]["http"]["path"], "/cups");
     assert_eq!(listed[0]["groups"][0]["event"]["name"], "kitchen.opened");
     let text = sinew(&["--nats-url", harness.url(), "services"]).await.succeeded().stdout;
     assert!(text.contains("kitchen.brew") && text.contains("Brews tea."), "{text}");
+    let (second_bus, second, _) = kitchen(&harness).await;
+    assert_eq!(services().await[0]["instances"], 2);
+    stop(second_bus, second).await;
     stop(bus, running).await;
     assert_eq!(services().await[0]["serving"], false);
+    let text = sinew(&["--nats-url", harness.url(), "services"]).await.succeeded().stdout;
+    assert!(text.contains("nobody there, known from the catalogue"), "{text}");
     let report = sinew(&["--json", "--nats-url", harness.url(), "check"]).await.succeeded().json();
     assert_eq!(report["bus"]["absent"], serde_json::json!(["kitchen"]));
     assert!(report["bus"]["jetstream"]["streams"].as_u64().unwrap() >= 1, "{report}");
@@ -123,7 +129,7 @@ async fn a_published_event_reaches_its_group() {
 #[tokio::test]
 async fn the_example_of_thirty_lines_greets() {
     let harness = Harness::start().await;
-    let mut hello = program::start_hello(harness.url());
+    let mut hello = program::start_example("hello", harness.url());
     let greeting = eventually(SOON, || async {
         let ran =
             sinew(&["--json", "--nats-url", harness.url(), "call", "greeter.hello", r#"{"name":"Ada"}"#])
@@ -132,8 +138,7 @@ async fn the_example_of_thirty_lines_greets() {
     });
     assert_eq!(greeting.await, serde_json::json!({ "text": "hello, Ada" }));
     program::terminate(&hello);
-    let ended = tokio::time::timeout(SOON, hello.wait()).await.expect("it drains in bounded time");
-    assert_eq!(ended.unwrap().code(), Some(0));
+    assert_eq!(program::ended(&mut hello).await, Some(0));
 }
 
 #[tokio::test]

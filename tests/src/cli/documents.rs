@@ -42,6 +42,25 @@ async fn an_unknown_setting_is_refused_with_its_position() {
 }
 
 #[tokio::test]
+async fn check_shows_the_values_a_good_file_puts_in_force() {
+    let (_edge_dir, edge) = document("max_headers: 10\n");
+    let (_dir, orchestrator) = document("# two for the cluster\nshards: 2\n");
+    let arguments = ["--json", "--nats-url", "nats://127.0.0.1:1", "check", "--edge", &edge, "--orchestrator", &orchestrator];
+    let ran = sinew(&arguments).await;
+    assert_eq!(ran.code, 4, "the settings are shown although there is no bus: {ran:?}");
+    let report = ran.json();
+    let of = |name: &str| {
+        let rows = report["settings"].as_array().expect("settings are listed");
+        let row = rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name} is missing"));
+        (row["value"].clone(), row["source"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(of("edge.max_headers"), (10.into(), edge.clone()));
+    assert_eq!(of("edge.max_streams"), (128.into(), "default".to_owned()));
+    assert_eq!(of("orchestrator.shards"), (2.into(), orchestrator.clone()));
+    assert_eq!(of("orchestrator.replicas"), (1.into(), "default".to_owned()));
+}
+
+#[tokio::test]
 async fn a_missing_file_is_a_failure() {
     let ran = sinew(&["--json", "workflow", "validate", "no-such-file.yaml"]).await;
     assert_eq!((ran.code, ran.error_code()), (1, "SNW-5003".into()), "{ran:?}");

@@ -9,34 +9,39 @@ use std::{
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use crate::harness::SOON;
+
 /// Tells the program which server to run.
 const SERVER: &str = "SINEW_NATS_SERVER";
 
+/// What is run in processes of its own.
+const PROGRAMS: [&str; 6] = ["sinew", "hello", "orders", "inventory", "payments", "shipping"];
+
 /// How a run of the program ended.
 #[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) code: i32,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     /// Asserts that it succeeded.
     #[track_caller]
-    pub(super) fn succeeded(self) -> Self {
+    pub(crate) fn succeeded(self) -> Self {
         assert_eq!(self.code, 0, "{self:?}");
         self
     }
 
     /// Returns the one JSON value on standard output.
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Returns the error on standard error.
     #[track_caller]
-    pub(super) fn error(&self) -> Value {
+    pub(crate) fn error(&self) -> Value {
         let last = self.stderr.lines().last().unwrap_or_default();
         let value: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         value["error"].clone()
@@ -44,39 +49,64 @@ impl Ran {
 
     /// Returns the code of the error on standard error.
     #[track_caller]
-    pub(super) fn error_code(&self) -> String {
+    pub(crate) fn error_code(&self) -> String {
         self.error()["code"].as_str().expect("an error has a code").to_owned()
     }
 }
 
 /// Runs the program to its end.
-pub(super) async fn sinew(arguments: &[&str]) -> Ran {
-    finish(command(arguments)).await
+pub(crate) async fn sinew(arguments: &[&str]) -> Ran {
+    finish(command("sinew", arguments)).await
 }
 
 /// Runs the program to its end; where it needs a server of its own, it takes this one.
-pub(super) async fn with_server(binary: &Path, arguments: &[&str]) -> Ran {
-    let mut command = command(arguments);
+pub(crate) async fn with_server(binary: &Path, arguments: &[&str]) -> Ran {
+    let mut command = command("sinew", arguments);
     command.env(SERVER, binary);
     finish(command).await
 }
 
 /// Runs the program with nobody reading its standard output.
-pub(super) async fn sinew_unread(arguments: &[&str]) -> Ran {
-    let mut child = command(arguments).spawn().expect("the program starts");
+pub(crate) async fn sinew_unread(arguments: &[&str]) -> Ran {
+    let mut child = command("sinew", arguments).spawn().expect("the program starts");
     drop(child.stdout.take());
     read(child.wait_with_output().await.expect("the program runs"))
 }
 
+/// Starts the program and leaves it running; what it logs goes to the test's own output.
+pub(crate) fn start(arguments: &[&str]) -> Child {
+    command("sinew", arguments).stderr(Stdio::inherit()).spawn().expect("the program starts")
+}
+
+/// Starts a service from the examples on a bus and leaves it running; it is killed when the child is dropped.
+pub(crate) fn start_example(name: &str, url: &str) -> Child {
+    command(name, &[]).env("NATS_URL", url).stderr(Stdio::inherit()).spawn().expect("the example starts")
+}
+
 /// Starts the program with a server for it and leaves it running; it is killed when the child is dropped.
-pub(super) fn start_with_server(binary: &Path, arguments: &[&str]) -> Child {
-    command(arguments).env(SERVER, binary).spawn().expect("the program starts")
+pub(crate) fn start_with_server(binary: &Path, arguments: &[&str]) -> Child {
+    command("sinew", arguments).env(SERVER, binary).spawn().expect("the program starts")
 }
 
 /// Asks a running program to stop, as a supervisor would.
-pub(super) fn terminate(child: &Child) {
+pub(crate) fn terminate(child: &Child) {
+    signal(child, "-TERM");
+}
+
+/// Interrupts a running program, as Ctrl-C would.
+pub(crate) fn interrupt(child: &Child) {
+    signal(child, "-INT");
+}
+
+/// Waits until a program that was told to stop has ended, and returns its exit code.
+pub(crate) async fn ended(child: &mut Child) -> Option<i32> {
+    let status = tokio::time::timeout(SOON, child.wait()).await.expect("it ends in bounded time");
+    status.expect("the program runs").code()
+}
+
+fn signal(child: &Child, name: &str) {
     let pid = child.id().expect("the program runs").to_string();
-    let status = std::process::Command::new("/bin/sh").args(["-c", "kill -TERM \"$0\"", &pid]).status();
+    let status = std::process::Command::new("/bin/sh").args(["-c", "kill \"$0\" \"$1\"", name, &pid]).status();
     assert!(status.expect("a shell runs").success());
 }
 
@@ -89,16 +119,9 @@ fn read(ran: std::process::Output) -> Ran {
     Ran { code: ran.status.code().unwrap_or(-1), stdout: text(ran.stdout), stderr: text(ran.stderr) }
 }
 
-/// Starts the example `hello` on a bus and leaves it running; it is killed when the child is dropped.
-pub(super) fn start_hello(url: &str) -> Child {
-    let mut command = Command::new(programs().join("hello"));
-    command.env("NATS_URL", url).stdin(Stdio::null()).kill_on_drop(true);
-    command.spawn().expect("the example starts")
-}
-
 /// Describes a run that sees none of this machine's own settings.
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(programs().join("sinew"));
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(programs().join(program));
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -113,16 +136,17 @@ fn command(arguments: &[&str]) -> Command {
 
 /// Returns the directory of the programs, built from the sources as they are now.
 fn programs() -> &'static Path {
-    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
         // This test lies in target/<profile>/deps, programs two levels up. Cargo does nothing when they are fresh, and
         // for the whole workspace it reuses what the tests were built from.
         let test = std::env::current_exe().expect("a test knows where it is");
         let profile = test.ancestors().nth(2).expect("a test lies in the target directory");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = std::process::Command::new(cargo);
-        build.args(["build", "--quiet", "--workspace", "--bin", "sinew", "--bin", "hello", "--target-dir"]);
-        build.arg(profile.parent().expect("a profile lies in the target directory"));
+        build.args(["build", "--quiet", "--workspace"]);
+        build.args(PROGRAMS.iter().flat_map(|name| ["--bin", name]));
+        build.arg("--target-dir").arg(profile.parent().expect("a profile lies in the target directory"));
         if profile.ends_with("release") {
             build.arg("--release");
         }

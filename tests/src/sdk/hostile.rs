@@ -1,1 +1,120 @@
-//! To be written.
+//! Bytes no decent client sends: they may cost a connection, never a service, and never another message.
+//!
+//! The client library gives up its connection at most of them, and its whole task at a lone carriage return.
+
+use std::sync::{Arc, Mutex};
+
+use sinew::{DEAD_LETTERS, Retry, State};
+
+use super::*;
+use crate::harness::{RawClient, SOON, eventually};
+
+const BLOCKS: [&[u8]; 5] = [
+    b"NATS/1.0\r\nx-mark: a\rb\r\n\r\n",
+    b"NATS/1.0\r\nx-mark: \xff\xfe\r\n\r\n",
+    b"NATS/1.0\r\nthere is no colon\r\n\r\n",
+    b"NATS/1.0 what\r\n\r\n",
+    b"SPAM/9.9\r\nx-mark: y\r\n\r\n",
+];
+
+#[tokio::test]
+async fn a_service_answers_the_next_good_request() {
+    let stage = Stage::start().await;
+    let desk = stage.serve(repeat).await;
+    let mut raw = RawClient::connect(stage.harness.url()).await;
+    for block in BLOCKS {
+        raw.publish(Echo::SUBJECT, block, br#"{"text":"spam"}"#).await;
+        // A request may still be lost with the connection it is sent on; its caller is told so, and asks again.
+        eventually(SOON, || async { soon(&stage.caller).await }).await;
+        // The service's own requests go out and come back as well.
+        let own = Ctx::detached(&stage.bus, "desk");
+        eventually(SOON, || async { soon(&own).await }).await;
+        eventually(SOON, || std::future::ready(desk.is_ready())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_caller_survives_the_reply() {
+    let stage = Stage::start().await;
+    let mut requests = stage.bus.subscribe(Echo::SUBJECT, None).await.unwrap();
+    stage.bus.barrier().await.unwrap();
+    let mut raw = RawClient::connect(stage.harness.url()).await;
+    for block in BLOCKS {
+        let hostile = async {
+            let request = requests.next().await.unwrap();
+            raw.publish(request.reply_to().unwrap(), block, b"").await;
+        };
+        let call = stage.caller.call(echo("")).within(Duration::from_millis(300));
+        let (outcome, ()) = tokio::join!(call, hostile);
+        assert!(matches!(outcome, Err(CallError::TimedOut)), "{outcome:?}");
+    }
+    drop(requests);
+    let _desk = stage.serve(repeat).await;
+    eventually(SOON, || async { soon(&stage.caller).await }).await;
+}
+
+#[tokio::test]
+async fn p1_a_consumer_goes_on_with_what_came_along_and_what_comes_next() {
+    let stage = Stage::start().await;
+    let book = Book::default();
+    let mail = stage.start_service(mail(&book)).await;
+    let mut raw = RawClient::connect(stage.harness.url()).await;
+    for (number, block) in (0..).zip(BLOCKS) {
+        raw.publish(Noted::SUBJECT, block, b"spam").await;
+        stage.publish(number).await;
+    }
+    for number in 10..40 {
+        stage.publish(number).await;
+    }
+    let good: Vec<u32> = (0..5).chain(10..40).collect();
+    eventually(SOON, || std::future::ready(book.distinct() == good)).await;
+    eventually(SOON, || std::future::ready(mail.is_ready())).await;
+    // None of the others has vanished.
+    let kept =
+        async || stage.caller.bus().stream_state(DEAD_LETTERS).await.is_ok_and(|state| state.messages == 5);
+    eventually(SOON, kept).await;
+}
+
+#[tokio::test]
+async fn p1_what_cannot_be_delivered_becomes_a_dead_letter_all_the_same() {
+    let stage = Stage::start().await;
+    let book = Book::default();
+    let _mail = stage.start_service(mail(&book)).await;
+    let mut raw = RawClient::connect(stage.harness.url()).await;
+    raw.publish(Noted::SUBJECT, BLOCKS[0], br#"{"number":666}"#).await;
+    let letter =
+        async || stage.caller.bus().last_message(DEAD_LETTERS, "dlq.mail.mailer").await.ok().flatten();
+    let letter = eventually(SOON, letter).await;
+    assert_eq!(letter.headers.get("Sinew-Dead-Code"), Some("undeliverable"));
+    assert_eq!(letter.headers.get("Sinew-Dead-Sequence"), Some("1"), "where its bytes still stand");
+    stage.publish(1).await;
+    eventually(SOON, || std::future::ready(book.distinct() == [1])).await;
+}
+
+#[derive(Clone, Default)]
+struct Book(Arc<Mutex<Vec<u32>>>);
+
+impl Book {
+    fn distinct(&self) -> Vec<u32> {
+        let mut numbers = self.0.lock().unwrap().clone();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+}
+
+/// A group that the server soon loses its patience with.
+fn mail(book: &Book) -> Service<Book> {
+    Service::new("mail", book.clone()).on("mailer", write_down, |group| {
+        group.ack_wait(Duration::from_millis(100)).retry(Retry::never()).concurrency(8)
+    })
+}
+
+async fn soon(caller: &Ctx) -> bool {
+    caller.call(echo("good")).within(Duration::from_millis(500)).await.is_ok_and(|reply| reply == "good")
+}
+
+async fn write_down(event: Noted, State(book): State<Book>) -> Result<(), Problem> {
+    book.0.lock().unwrap().push(event.number);
+    Ok(())
+}

@@ -108,8 +108,11 @@ async fn p1_a_status_line_of_the_publishers_own_is_an_event_all_the_same() {
     let log = Log::default();
     let _mail = stage.start_service(mail(&log, write_down, |group| group)).await;
     let mut raw = crate::harness::RawClient::connect(stage.harness.url()).await;
+    let mut copy = stage.bus.subscribe(Noted::SUBJECT, None).await.unwrap();
+    stage.bus.barrier().await.unwrap();
     // To a careless consumer this looks like the server's word that its request has expired.
     raw.publish(Noted::SUBJECT, b"NATS/1.0 408 Request Timeout\r\n\r\n", br#"{"number":7}"#).await;
+    assert_eq!(copy.next().await.unwrap().status(), Some(408));
     eventually(SOON, || std::future::ready(log.taken().iter().any(|entry| entry.number == 7))).await;
 }
 

@@ -1,1 +1,213 @@
-//! To be written.
+//! Traces: one trace from the first call to the last reaction, and nothing of it lost where nobody records.
+
+use std::sync::{Arc, Mutex};
+
+use sinew::{Attempt, Retry, State};
+
+use super::*;
+use crate::harness::{OtlpReceiver, SOON, Span, eventually};
+
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+#[tokio::test]
+async fn calls_within_calls_are_one_trace() {
+    let stage = Traced::start().await;
+    let _desk = stage.serve("desk", desk((), repeat)).await;
+    let _front = stage.serve("front", front(async |_: Ask, ctx: Ctx| ask_desk(&ctx).await)).await;
+    stage.caller.call(Ask {}).await.unwrap();
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 4).await;
+    let chain = [
+        ("caller", "front/ask", "client"),
+        ("front", "front/ask", "server"),
+        ("front", "desk/echo", "client"),
+        ("desk", "desk/echo", "server"),
+    ];
+    let mut parent = String::new();
+    for (service, name, kind) in chain {
+        let span = find(&spans, |span| span.service == service && span.name == name && span.kind == kind);
+        assert_eq!(span.parent_id, parent, "{service} {kind}");
+        assert_eq!(span.trace_id, spans[0].trace_id);
+        assert_eq!(span.attributes["rpc.system"], "sinew");
+        assert!(span.start <= span.end && span.error.is_none());
+        parent = span.span_id.clone();
+    }
+}
+
+#[tokio::test]
+async fn a_refused_call_is_an_error_on_both_sides() {
+    let stage = Traced::start().await;
+    let _desk = stage.serve("desk", desk((), async |_: Echo| Err::<String, _>(DeskError::Busy))).await;
+    let _ = stage.caller.call(echo("")).await;
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 2).await;
+    assert!(
+        spans.iter().all(|span| span.error.as_ref().is_some_and(|error| error.contains("busy"))),
+        "{spans:#?}"
+    );
+}
+
+#[tokio::test]
+async fn an_event_is_a_child_of_its_publisher_and_linked_to_it() {
+    let stage = Traced::start().await;
+    let _mail = stage.serve("mail", mail(async |_: Noted| Ok::<_, Problem>(()))).await;
+    stage.caller.publish(Noted { number: 1 }).await.unwrap();
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 2).await;
+    let sent = find(&spans, |span| span.kind == "producer");
+    let taken = find(&spans, |span| span.kind == "consumer");
+    assert_eq!((sent.name.as_str(), taken.name.as_str()), ("send desk.noted", "process desk.noted"));
+    assert_eq!((&taken.trace_id, &taken.parent_id), (&sent.trace_id, &sent.span_id));
+    assert_eq!(taken.links, [(sent.trace_id.clone(), sent.span_id.clone())]);
+    assert_eq!(taken.attributes["messaging.consumer.group.name"], "mailer");
+}
+
+#[tokio::test]
+async fn a_redelivery_is_a_trace_of_its_own_with_a_link() {
+    let stage = Traced::start().await;
+    let fail_once = async |_: Noted, Attempt(attempt): Attempt| {
+        if attempt == 1 { Err(DeskError::Busy) } else { Ok(()) }
+    };
+    let _mail = stage.serve("mail", mail(fail_once)).await;
+    stage.caller.publish(Noted { number: 1 }).await.unwrap();
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 3).await;
+    let sent = find(&spans, |span| span.kind == "producer");
+    let [first, second] = [1, 2].map(|attempt: u32| {
+        find(&spans, |span| {
+            span.attributes.get("messaging.message.delivery_attempt") == Some(&attempt.to_string())
+        })
+    });
+    assert_eq!(first.trace_id, sent.trace_id);
+    assert!(first.error.is_some() && second.error.is_none());
+    assert_ne!(second.trace_id, sent.trace_id);
+    assert_eq!(second.parent_id, "");
+    assert_eq!(second.links, [(sent.trace_id.clone(), sent.span_id.clone())]);
+}
+
+#[tokio::test]
+async fn an_incoming_trace_is_continued() {
+    let stage = Traced::start().await;
+    let _desk = stage.serve("desk", desk((), repeat)).await;
+    let mut headers = Headers::new();
+    headers.set("traceparent", PARENT).unwrap();
+    let payload = Bytes::from_static(br#"{"text":""}"#);
+    stage.caller.bus().request(Echo::SUBJECT, &headers, payload, PATIENCE).await.unwrap();
+    let [span] = &stage.otlp.wait_for(|spans| !spans.is_empty()).await[..] else { panic!("one span") };
+    assert_eq!((span.trace_id.as_str(), span.parent_id.as_str()), (&PARENT[3..35], &PARENT[36..52]));
+}
+
+#[tokio::test]
+async fn a_trace_its_root_does_not_record_is_not_recorded() {
+    let stage = Traced::start().await;
+    let told = Told::default();
+    let _desk = stage.serve("desk", desk(told.clone(), tell)).await;
+    let unsampled = PARENT.replace("-01", "-00");
+    let mut headers = Headers::new();
+    headers.set("traceparent", unsampled.as_str()).unwrap();
+    let payload = Bytes::from_static(br#"{"text":""}"#);
+    stage.caller.bus().request(Echo::SUBJECT, &headers, payload.clone(), PATIENCE).await.unwrap();
+    stage.caller.call(echo("")).await.unwrap();
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 2).await;
+    assert!(spans.iter().all(|span| span.trace_id != PARENT[3..35]));
+    assert!(told.0.lock().unwrap()[0].contains(&PARENT[3..35]), "but its context goes on");
+}
+
+#[tokio::test]
+async fn without_a_collector_the_context_is_handed_on_unchanged() {
+    let stage = Stage::start().await;
+    let told = Told::default();
+    let _desk = stage.start_service(desk(told.clone(), tell).on("mailer", tell_too, |group| group)).await;
+    let both = async |_: Ask, ctx: Ctx| {
+        ctx.publish(Noted { number: 1 }).await.map_err(|error| error.to_problem())?;
+        ask_desk(&ctx).await
+    };
+    let _front = stage.start_service(front(both)).await;
+    let mut headers = Headers::new();
+    headers.set("TraceParent", PARENT).unwrap();
+    headers.set("tracestate", "vendor=1,other=2").unwrap();
+    headers.set("baggage", "tenant=acme;ttl=3").unwrap();
+    stage.caller.bus().request(Ask::SUBJECT, &headers, "{}".into(), PATIENCE).await.unwrap();
+    eventually(SOON, || std::future::ready(told.0.lock().unwrap().len() == 2)).await;
+    let whole = format!("{PARENT} vendor=1,other=2 tenant=acme;ttl=3");
+    assert_eq!(*told.0.lock().unwrap(), [whole.clone(), whole]);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_down_is_no_reason_to_wait() {
+    let harness = Harness::start().await;
+    let traced = Config::new(harness.url(), "desk").traced_to(Some("http://127.0.0.1:1".to_owned()));
+    let bus = Bus::connect(traced).await.unwrap();
+    let _desk = desk((), repeat).start(&bus).await.unwrap();
+    let caller = Ctx::detached(&bus, "caller");
+    for _ in 0..100 {
+        caller.call(echo("")).within(PATIENCE).await.unwrap();
+    }
+    tokio::time::timeout(SOON, bus.close()).await.expect("closing ends");
+}
+
+/// A stage whose every connection records.
+struct Traced {
+    harness: Harness,
+    otlp: OtlpReceiver,
+    caller: Ctx,
+}
+
+impl Traced {
+    async fn start() -> Self {
+        let (harness, otlp) = tokio::join!(Harness::start(), OtlpReceiver::start());
+        let caller = Ctx::detached(&record(&harness, &otlp, "caller").await, "caller");
+        Self { harness, otlp, caller }
+    }
+
+    async fn serve<S: Clone + Send + Sync + 'static>(&self, name: &str, service: Service<S>) -> Running {
+        let bus = record(&self.harness, &self.otlp, name).await;
+        service.start(&bus).await.expect("start the service")
+    }
+}
+
+/// Passes a question on to the desk.
+#[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "front.ask", reply = String)]
+struct Ask {}
+
+contract! { Front = "front" @ "1.0.0" { ask: Ask } }
+
+/// What handlers have seen of the headers that make a trace.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    fn note(&self, ctx: &Ctx) {
+        let header = |name| ctx.header(name).unwrap_or("-").to_owned();
+        self.0.lock().unwrap().push(["traceparent", "tracestate", "baggage"].map(header).join(" "));
+    }
+}
+
+async fn record(harness: &Harness, otlp: &OtlpReceiver, name: &str) -> Bus {
+    let config = Config::new(harness.url(), name).traced_to(Some(otlp.endpoint().to_owned()));
+    Bus::connect(config).await.expect("connect")
+}
+
+fn front<M: 'static>(handler: impl Handler<Ask, (), M>) -> Service<()> {
+    Service::new("front", ()).serve(Front, |front| front.ask(handler))
+}
+
+fn mail<M: Send + Sync + 'static>(handler: impl sinew::EventHandler<Noted, (), M>) -> Service<()> {
+    let at_once = Retry::exponential(Duration::from_millis(1), Duration::from_millis(1));
+    Service::new("mail", ()).on("mailer", handler, |group| group.retry(at_once))
+}
+
+fn find(spans: &[Span], is: impl Fn(&Span) -> bool) -> &Span {
+    spans.iter().find(|span| is(span)).unwrap_or_else(|| panic!("a span is missing in {spans:#?}"))
+}
+
+async fn ask_desk(ctx: &Ctx) -> Result<String, Problem> {
+    ctx.call(echo("from the front")).await.map_err(|error| error.to_problem())
+}
+
+async fn tell(request: Echo, ctx: Ctx, State(told): State<Told>) -> Result<String, DeskError> {
+    told.note(&ctx);
+    Ok(request.text)
+}
+
+async fn tell_too(_: Noted, ctx: Ctx, State(told): State<Told>) -> Result<(), Problem> {
+    told.note(&ctx);
+    Ok(())
+}

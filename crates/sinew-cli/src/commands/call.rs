@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 use sinew::{
     Bus, Kind,
@@ -11,7 +12,7 @@ use sinew::{
 };
 
 use crate::{
-    catalogue, document,
+    catalogue, discovery, document,
     error::Error,
     operation::{OperationName, duration},
     session::Session,
@@ -46,8 +47,7 @@ async fn call(bus: &Bus, args: &Args, request: &Value) -> Result<Value, Error> {
     let span = bus.tracer().span(name, SpanKind::Client, None);
     let headers = headers(args, span.context().map(|trace| trace.to_string())).map_err(sinew::Error::from)?;
     let payload = sinew::wire::encode(ContentType::Json, request).map_err(sinew::Error::from)?;
-    let subject = args.operation.subject();
-    match bus.request(subject.as_str(), &headers, payload, args.timeout).await {
+    match send(bus, args, &headers, payload).await {
         Ok(message) => read(&message),
         Err(error) => {
             span.fail(error.to_string());
@@ -56,6 +56,23 @@ async fn call(bus: &Bus, args: &Args, request: &Value) -> Result<Value, Error> {
                 _ => Err(error.into()),
             }
         }
+    }
+}
+
+/// Sends it to where services of ours listen; when nobody is there, to where the service itself says that it does.
+async fn send(bus: &Bus, args: &Args, headers: &Headers, payload: Bytes) -> Result<Message, sinew::Error> {
+    let subject = args.operation.subject();
+    let sent = bus.request(subject.as_str(), headers, payload.clone(), args.timeout).await;
+    match sent {
+        // It reached nobody, so sending it again is safe.
+        Err(error) if error.kind() == Kind::NoResponders => match discovery::find(bus, &args.operation).await
+        {
+            Some(other) if other != *subject => {
+                bus.request(other.as_str(), headers, payload, args.timeout).await
+            }
+            _ => Err(error),
+        },
+        sent => sent,
     }
 }
 
@@ -77,6 +94,12 @@ fn read(message: &Message) -> Result<Value, Error> {
     if let Some(problem) = sinew::problem_of(message) {
         return Err(problem.into());
     }
+    if message.is_empty() {
+        return Ok(Value::Null);
+    }
     let reply = message.content_type().and_then(|codec| sinew::wire::decode(codec, message.payload()));
-    Ok(reply.map_err(sinew::Error::from)?)
+    reply.map_err(|error| {
+        Error::from(sinew::Error::from(error))
+            .hint("the service was reached, but answered neither in JSON nor in MessagePack")
+    })
 }

@@ -1,91 +1,150 @@
-//! `sinew services`: what is served, by whom, and whether anybody is there just now.
+//! `sinew services`: what is served, by how many, and what nobody serves just now.
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::Value;
 use sinew::wire::{OperationDescriptor, ServiceDescriptor};
 
 use crate::{
-    catalogue,
+    catalogue::{self, Known},
+    diagnostics::counted,
+    discovery::{Endpoint, Info},
     error::Error,
     output::{Output, Style, columns},
     session::Session,
 };
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Lists the contracts in the catalogue and every NATS service that answers discovery, in \
+                        whatever language.\n\nExamples:\n  sinew services\n  sinew services orders\n  sinew --json \
+                        services orders    # with the schemas"
+)]
 pub(crate) struct Args {
     /// Only services whose name contains this
     #[arg(value_name = "NAME")]
     filter: Option<String>,
 }
 
-/// A contract, and whether it is served.
+/// A service, and whether it is there.
 #[derive(Serialize)]
 struct Listed {
     serving: bool,
+    /// How many instances answer.
+    instances: usize,
+    /// The versions that answer.
+    running_versions: BTreeSet<String>,
+    /// Whether its contract is in the catalogue; otherwise all of it is what it says of itself.
+    catalogued: bool,
     #[serde(flatten)]
     contract: ServiceDescriptor,
-    /// The version that answered, where it differs from the catalogue's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    running_version: Option<String>,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<(), Error> {
-    let wanted = |contract: &ServiceDescriptor| {
-        args.filter.as_ref().is_none_or(|filter| contract.name.contains(filter.as_str()))
-    };
-    let listed = session
-        .on_bus(async |bus| {
-            let mut contracts = catalogue::contracts(bus).await?;
-            contracts.retain(wanted);
-            let present = catalogue::present(bus, &contracts).await;
-            Ok(contracts
-                .into_iter()
-                .zip(present)
-                .map(|(contract, info)| merge(contract, info))
-                .collect::<Vec<_>>())
-        })
-        .await?;
-    session.output.show(&listed, |listed| text(listed, &session.output));
+    let services = session.on_bus(async |bus| catalogue::services(bus).await).await?;
+    let wanted = |name: &str| args.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let listed: Vec<Listed> =
+        services.into_iter().filter(|(name, _)| wanted(name)).map(|(_, known)| Listed::new(known)).collect();
+    session.output.show(&listed, |listed| text(listed, args.filter.as_deref(), &session.output));
     Ok(())
 }
 
-fn merge(contract: ServiceDescriptor, info: Option<Value>) -> Listed {
-    let version = info.as_ref().and_then(|info| info["version"].as_str());
-    let running_version = version.filter(|version| *version != contract.version).map(str::to_owned);
-    Listed { serving: info.is_some(), contract, running_version }
+impl Listed {
+    fn new(Known { contract, instances }: Known) -> Self {
+        Self {
+            serving: !instances.is_empty(),
+            instances: instances.len(),
+            running_versions: instances.iter().map(|info| info.version.clone()).collect(),
+            catalogued: contract.is_some(),
+            contract: contract.unwrap_or_else(|| introduced(&instances)),
+        }
+    }
 }
 
-fn text(listed: &[Listed], output: &Output) -> String {
-    if listed.is_empty() {
-        return "no service was ever seen here: start one, for example with `cargo run -p hello`".to_owned();
+/// Writes down what a service without a contract says of itself; schemas are not part of that.
+fn introduced(instances: &[Info]) -> ServiceDescriptor {
+    // Instances of several versions may serve different things: each is listed once.
+    let mut operations: Vec<OperationDescriptor> = Vec::new();
+    for endpoint in instances.iter().flat_map(|info| &info.endpoints) {
+        if operations.iter().all(|known| known.name != endpoint.name) {
+            operations.push(operation(endpoint));
+        }
     }
-    listed.iter().map(|one| block(one, output)).collect::<Vec<_>>().join("\n\n")
+    let first = instances.first();
+    ServiceDescriptor {
+        name: first.map(|info| info.name.clone()).unwrap_or_default(),
+        version: first.map(|info| info.version.clone()).unwrap_or_default(),
+        description: first.and_then(|info| info.description.clone()).unwrap_or_default(),
+        operations,
+        groups: Vec::new(),
+    }
+}
+
+fn operation(endpoint: &Endpoint) -> OperationDescriptor {
+    OperationDescriptor {
+        name: endpoint.name.clone(),
+        subject: endpoint.subject.clone(),
+        description: String::new(),
+        idempotent: false,
+        http: None,
+        request: Value::Null,
+        reply: Value::Null,
+        errors: Vec::new(),
+    }
+}
+
+fn text(listed: &[Listed], filter: Option<&str>, output: &Output) -> String {
+    match (listed, filter) {
+        ([], None) => {
+            "no service was ever seen here: start one, for example with `cargo run -p hello`".to_owned()
+        }
+        ([], Some(filter)) => {
+            format!("no service has {filter} in its name: `sinew services` lists all of them")
+        }
+        _ => listed.iter().map(|one| block(one, output)).collect::<Vec<_>>().join("\n\n"),
+    }
 }
 
 fn block(listed: &Listed, output: &Output) -> String {
     let contract = &listed.contract;
-    let state = if listed.serving {
-        output.paint(Style::Good, "serving")
-    } else {
-        output.paint(Style::Bad, "nobody there")
-    };
-    let mut text = format!("{} {}  {state}", output.paint(Style::Strong, &contract.name), contract.version);
-    if let Some(version) = &listed.running_version {
-        text.push_str(&format!("  (answers as {version})"));
+    let mut text = format!(
+        "{} {}  {}",
+        output.paint(Style::Strong, &contract.name),
+        contract.version,
+        state(listed, output)
+    );
+    let row = |one: &OperationDescriptor| row(&contract.name, one, listed.catalogued);
+    let rows: Vec<Vec<String>> = contract.operations.iter().map(row).collect();
+    if !rows.is_empty() {
+        text.push_str(&format!("\n{}", columns(&rows)));
     }
-    let rows: Vec<Vec<String>> = contract.operations.iter().map(|one| row(&contract.name, one)).collect();
-    text.push_str(&format!("\n{}", columns(&rows)));
     for group in &contract.groups {
-        text.push_str(&format!(
-            "\n  on {}  group {}, {} attempts",
-            group.event.name, group.name, group.attempts
-        ));
+        let attempts = counted(usize::try_from(group.attempts).unwrap_or(usize::MAX), "attempt");
+        text.push_str(&format!("\n  on {}  group {}, {attempts}", group.event.name, group.name));
     }
     text
 }
 
-fn row(service: &str, operation: &OperationDescriptor) -> Vec<String> {
-    let http =
-        operation.http.as_ref().map_or_else(String::new, |http| format!("{} {}", http.method, http.path));
-    vec![format!("  {service}.{}", operation.name), http, operation.description.clone()]
+fn state(listed: &Listed, output: &Output) -> String {
+    if !listed.serving {
+        return format!("{}, known from the catalogue", output.paint(Style::Bad, "nobody there"));
+    }
+    let mut text =
+        format!("{}, {}", output.paint(Style::Good, "serving"), counted(listed.instances, "instance"));
+    let versions: Vec<&str> = listed.running_versions.iter().map(String::as_str).collect();
+    if versions != [listed.contract.version.as_str()] {
+        text.push_str(&format!(" as {}", versions.join(", ")));
+    }
+    if !listed.catalogued {
+        text.push_str(", not in the catalogue");
+    }
+    text
+}
+
+/// A contract says how HTTP reaches an operation; without one it is known where it listens, and no more.
+fn row(service: &str, operation: &OperationDescriptor, catalogued: bool) -> Vec<String> {
+    let http = operation.http.as_ref().map(|http| format!("{} {}", http.method, http.path));
+    let place = if catalogued { http.unwrap_or_default() } else { format!("on {}", operation.subject) };
+    vec![format!("  {service}.{}", operation.name), place, operation.description.clone()]
 }

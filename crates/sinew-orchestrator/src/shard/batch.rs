@@ -33,7 +33,7 @@ impl Batch {
             bytes <= limit
         });
         let count = fits.count().max(1).min(self.items.len());
-        let (mut items, mut releases) = (Vec::with_capacity(count), Vec::new());
+        let (mut items, mut releases) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (item, mut own) in self.items.drain(..count) {
             items.push(item);
             releases.append(&mut own);

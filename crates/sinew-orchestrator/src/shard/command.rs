@@ -1,15 +1,15 @@
 //! What others ask of a shard, and how they are answered.
 
-use std::time::Duration;
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinew::workflow::{Operation, WorkflowError, WorkflowInstance};
-use sinew_workflow::{Input as Event, Operate, State};
+use sinew_workflow::{Input as Event, Operate, State, Status};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Input, Release, ReplySender, Shard, duplicate, live::Live};
-use crate::{journal::Journal, record::Item, view};
+use super::{Compiled, Input, Release, Shard, World, live::Live};
+use crate::{definitions::Definitions, journal::Journal, record::Item, view};
 
 /// Inputs that may wait for the shard before starters are turned away.
 const INBOX: usize = 8_192;
@@ -17,15 +17,26 @@ const INBOX: usize = 8_192;
 /// What can be asked of a shard, from this process or another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Command {
-    /// Start an instance; with `wait_ms` the answer comes at its end or after so long.
-    Start {
-        id: String,
-        digest: String,
-        workflow: String,
-        input: Value,
-        trace: Option<String>,
-        wait_ms: Option<u64>,
-    },
+    /// Start an instance.
+    Start(Start),
+    /// Anything else.
+    Ask(Ask),
+}
+
+/// Start an instance; with `wait_ms` the answer comes at its end or after so long.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) id: String,
+    pub(crate) digest: String,
+    pub(crate) workflow: String,
+    pub(crate) input: Value,
+    pub(crate) trace: Option<String>,
+    pub(crate) wait_ms: Option<u64>,
+}
+
+/// What is asked about instances that stand already.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
     /// Tell how an instance stands.
     Get { id: String },
     /// List instances.
@@ -47,19 +58,37 @@ pub(crate) enum Answer {
     List(Vec<WorkflowInstance>),
 }
 
+/// An answer, or why there is none.
+pub(crate) type Answered = Result<Answer, WorkflowError>;
+
 /// The asker's end of a conversation. Dropped unsent, it tells that the shard stopped.
-pub(crate) struct Reply(ReplySender);
+pub(crate) struct Reply(oneshot::Sender<Answered>);
 
 /// The way to a shard of this process.
 #[derive(Clone)]
 pub(crate) struct Handle {
     inputs: mpsc::Sender<Input>,
+    definitions: Definitions,
 }
 
 /// Makes the way to a shard.
-pub(crate) fn channel() -> (Handle, mpsc::Receiver<Input>) {
+pub(crate) fn channel(definitions: Definitions) -> (Handle, mpsc::Receiver<Input>) {
     let (inputs, inbox) = mpsc::channel(INBOX);
-    (Handle { inputs }, inbox)
+    (Handle { inputs, definitions }, inbox)
+}
+
+/// Shows an instance as it stands.
+pub(super) fn shown(live: &Live) -> Answer {
+    match &live.ended {
+        Some(record) => Answer::of(record.instance.clone()),
+        None => Answer::of(view::instance(&live.state)),
+    }
+}
+
+impl From<Ask> for Command {
+    fn from(ask: Ask) -> Self {
+        Self::Ask(ask)
+    }
 }
 
 impl Answer {
@@ -69,24 +98,28 @@ impl Answer {
 }
 
 impl Reply {
-    pub(super) fn send(self, answer: Result<Answer, WorkflowError>) {
+    /// Makes both ends of a conversation.
+    pub(crate) fn pair() -> (Self, oneshot::Receiver<Answered>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    pub(super) fn send(self, answer: Answered) {
         // The asker may have stopped waiting; the answer is then nobody's.
         let _ = self.0.send(answer);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.0.is_closed()
     }
 }
 
 impl Handle {
     /// Asks the shard. A start that waits too long is answered with how the instance stands.
-    pub(crate) async fn ask(&self, command: Command) -> Result<Answer, WorkflowError> {
-        let wait = match &command {
-            Command::Start { id, wait_ms: Some(wait), .. } => Some((id.clone(), Duration::from_millis(*wait))),
-            _ => None,
-        };
-        let answer = self.send(command)?;
-        let Some((id, wait)) = wait else { return answer.await.unwrap_or(Err(WorkflowError::ShardUnavailable)) };
-        match tokio::time::timeout(wait, answer).await {
-            Ok(answer) => answer.unwrap_or(Err(WorkflowError::ShardUnavailable)),
-            Err(_) => self.send(Command::Get { id })?.await.unwrap_or(Err(WorkflowError::ShardUnavailable)),
+    pub(crate) async fn ask(&self, command: Command) -> Answered {
+        match command {
+            Command::Start(start) => self.start(start).await,
+            Command::Ask(ask) => self.exchange(|reply| Input::Ask { ask, reply }).await,
         }
     }
 
@@ -96,144 +129,178 @@ impl Handle {
         let _ = self.inputs.send(input).await;
     }
 
-    fn send(
-        &self,
-        command: Command,
-    ) -> Result<oneshot::Receiver<Result<Answer, WorkflowError>>, WorkflowError> {
-        let (sender, receiver) = oneshot::channel();
-        let input = Input::Command { command, reply: Reply(sender) };
-        match self.inputs.try_send(input) {
-            Ok(()) => Ok(receiver),
+    async fn start(&self, start: Start) -> Answered {
+        // Loaded here and not in the shard, whose other instances must not wait for a bucket.
+        let definition = self.definitions.compiled(&start.digest).await.map_err(|error| {
+            tracing::warn!(digest = start.digest, %error, "a definition cannot be read");
+            WorkflowError::Other(error.to_problem())
+        })?;
+        let Some(definition) = definition else {
+            return Err(WorkflowError::UnknownWorkflow(format!("definition {} is not stored", start.digest)));
+        };
+        let (id, wait) = (start.id.clone(), start.wait_ms.map(Duration::from_millis));
+        let answer = self.exchange(|reply| Input::Start { start, definition, reply });
+        let Some(wait) = wait else { return answer.await };
+        match tokio::time::timeout(wait, answer).await {
+            Ok(answer) => answer,
+            Err(_) => self.exchange(|reply| Input::Ask { ask: Ask::Get { id }, reply }).await,
+        }
+    }
+
+    async fn exchange(&self, input: impl FnOnce(Reply) -> Input) -> Answered {
+        let (reply, answer) = Reply::pair();
+        match self.inputs.try_send(input(reply)) {
+            Ok(()) => answer.await.unwrap_or(Err(WorkflowError::ShardUnavailable)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(WorkflowError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(WorkflowError::ShardUnavailable),
         }
     }
 }
 
-impl<J: Journal> Shard<J> {
-    pub(super) async fn command(&mut self, command: Command, reply: Reply) {
-        match command {
-            Command::Start { id, digest, workflow, input, trace, wait_ms } => {
-                let waits = wait_ms.is_some();
-                if let Some(reply) = self.repeated(&id, &workflow, &input, waits, reply) {
-                    self.begin(id, &digest, input, trace, waits, reply).await;
+impl<J: Journal, W: World> Shard<J, W> {
+    pub(super) fn start(&mut self, start: Start, definition: Compiled, reply: Reply) {
+        let Some(reply) = self.repeated(&start, reply) else { return };
+        if self.live.len() >= self.config.max_live {
+            return self.answer(reply, Err(WorkflowError::Overloaded));
+        }
+        match self.started(&start, &definition) {
+            Ok((state, item, effects)) => self.accept(start, definition, reply, (state, item, effects)),
+            Err(refusal) => self.answer(reply, Err(refusal)),
+        }
+    }
+
+    pub(super) fn ask(&mut self, ask: Ask, reply: Reply) {
+        match ask {
+            Ask::Get { id } => self.tell(&id, reply),
+            Ask::List { name, status, limit } => {
+                let page = self.list(&name, status.as_deref(), limit);
+                self.answer(reply, Ok(Answer::List(page)));
+            }
+            Ask::Cancel { id, reason } => {
+                let at = self.clock.now();
+                self.advance_alone(&id, Event::Cancel { reason, at });
+                self.tell(&id, reply);
+            }
+            Ask::Operate { id, action, who, why } => {
+                let (action, at) = (operate(action), self.clock.now());
+                match self.advance(&id, Event::Operator { action, who, why, at }) {
+                    Ok(()) => self.tell(&id, reply),
+                    Err(refusal) => self.answer(reply, Err(WorkflowError::WrongState(refusal.to_string()))),
                 }
-            }
-            Command::Get { id } => self.tell(&id, reply),
-            Command::List { name, status, limit } => {
-                let answer = Answer::List(self.list(&name, status.as_deref(), limit));
-                self.after_all(Release::Answer { reply, answer });
-            }
-            Command::Cancel { id, reason } => {
-                let at = self.now();
-                self.advance(&id, Event::Cancel { reason, at });
-                self.tell(&id, reply);
-            }
-            Command::Operate { id, action, who, why } => {
-                let at = self.now();
-                let action = match action {
-                    Operation::Retry => Operate::Retry,
-                    Operation::Skip => Operate::Skip,
-                    Operation::Resolve => Operate::Resolve(Value::Null),
-                    Operation::Abandon => Operate::Abandon,
-                };
-                self.advance(&id, Event::Operator { action, who, why, at });
-                self.tell(&id, reply);
             }
         }
     }
 
     fn tell(&mut self, id: &str, reply: Reply) {
-        if let Some((instance, _)) = self.recent.get(id).filter(|_| !self.live.contains_key(id)) {
-            let answer = Answer::of(instance.clone());
-            return self.after_all(Release::Answer { reply, answer });
-        }
-        self.after_all(Release::Tell { id: id.to_owned(), reply });
+        let ended = || self.recent.get(id)?.record.as_ref();
+        let answer = match self.live.get(id) {
+            Some(live) => shown(live),
+            None => ended().map_or(Answer::Unknown, |record| Answer::of(record.instance.clone())),
+        };
+        self.answer(reply, Ok(answer));
     }
 
     /// Answers a start whose id is known here; gives the reply back when it is not.
-    fn repeated(
-        &mut self,
-        id: &str,
-        workflow: &str,
-        input: &Value,
-        waits: bool,
-        reply: Reply,
-    ) -> Option<Reply> {
-        if let Some(live) = self.live.get_mut(id) {
-            if !live.is_same(workflow, input) {
-                reply.send(Err(duplicate(id)));
-            } else if waits && !live.state.is_closed() {
-                live.waiters.push(reply);
-            } else {
-                self.tell(id, reply);
-            }
-            return None;
-        }
-        let Some((ended, digest)) = self.recent.get(id) else { return Some(reply) };
-        if ended.name == workflow && *digest == view::digest_of(input) {
-            self.tell(id, reply);
-        } else {
-            reply.send(Err(duplicate(id)));
+    fn repeated(&mut self, start: &Start, reply: Reply) -> Option<Reply> {
+        let live = self.live.get_mut(&start.id);
+        let same = match (&live, self.recent.get(&start.id)) {
+            (Some(live), _) => live.is_same(&start.workflow, &start.input),
+            (None, Some(ended)) => ended.is_same(&start.workflow, &start.input),
+            (None, None) => return Some(reply),
+        };
+        match live {
+            _ if !same => self.answer(reply, Err(duplicate(&start.id))),
+            Some(live) if start.wait_ms.is_some() && !live.state.is_closed() => live.wait(reply),
+            _ => self.tell(&start.id, reply),
         }
         None
     }
 
-    async fn begin(
+    /// Decides how an instance begins.
+    fn started(
         &mut self,
-        id: String,
-        digest: &str,
-        input: Value,
-        trace: Option<String>,
-        waits: bool,
-        reply: Reply,
-    ) {
-        if self.live.len() >= self.parts.config.max_live {
-            return reply.send(Err(WorkflowError::Overloaded));
-        }
-        let Some(definition) = self.parts.definitions.compiled(digest).await else {
-            return reply.send(Err(WorkflowError::UnknownWorkflow(format!("definition {digest} is not stored"))));
-        };
-        let (mut state, at) = (State::default(), self.now());
-        let event = Event::Start { id: id.clone(), input, at, trace };
-        let entries = match sinew_workflow::run(&definition, &mut state, event) {
-            Ok(entries) => entries,
-            Err(error) => return reply.send(Err(WorkflowError::InvalidStart(error.to_string()))),
-        };
+        start: &Start,
+        definition: &Compiled,
+    ) -> Result<(State, bytes::Bytes, Vec<sinew_workflow::Effect>), WorkflowError> {
+        let Start { id, input, trace, digest, .. } = start;
+        let (mut state, at) = (State::default(), self.clock.now());
+        let event = Event::Start { id: id.clone(), input: input.clone(), at, trace: trace.clone() };
+        let entries = sinew_workflow::run(definition, &mut state, event)
+            .map_err(|error| WorkflowError::InvalidStart(error.to_string()))?;
         let effects = state.effects(&entries);
-        let item = Item::entries(&id, Some(digest.to_owned()), entries);
-        let Ok(bytes) = item.encode() else {
-            return reply.send(Err(WorkflowError::InvalidStart("the input cannot be stored".into())));
-        };
-        let limit = self.parts.config.max_record_bytes;
-        if bytes.len() > limit {
-            let text = format!("the input takes {} bytes in the log, at most {limit} are allowed", bytes.len());
-            return reply.send(Err(WorkflowError::InvalidStart(text)));
+        let item = Item { definition: Some(digest.clone()), entries, ..Item::new(id) }
+            .encode()
+            .map_err(|_| WorkflowError::InvalidStart("the input cannot be stored: nest it less deeply".into()))?;
+        let limit = self.config.max_record_bytes;
+        if item.len() > limit {
+            let text = format!("the input takes {} bytes in the log, at most {limit} are allowed", item.len());
+            return Err(WorkflowError::InvalidStart(text));
         }
-        let closed = state.is_closed();
-        let mut live = Live::new(state, Some(definition), digest.into());
+        Ok((state, item, effects))
+    }
+
+    fn accept(
+        &mut self,
+        start: Start,
+        definition: Compiled,
+        reply: Reply,
+        (state, item, effects): (State, bytes::Bytes, Vec<sinew_workflow::Effect>),
+    ) {
+        let Start { id, digest, wait_ms, .. } = start;
+        let mut live = Live::new(&id, state, Some(definition), Arc::from(digest));
         let mut releases = vec![Release::Began { id: id.clone() }, Release::Effects { id: id.clone(), effects }];
-        if waits {
-            live.waiters.push(reply);
+        if wait_ms.is_some() {
+            live.wait(reply);
         } else {
-            releases.push(Release::Tell { id: id.clone(), reply });
+            releases.push(Release::Answer { reply, answer: Ok(shown(&live)) });
         }
-        if closed {
+        if live.state.is_closed() {
             releases.push(Release::Closed { id: id.clone() });
         }
         self.live.insert(id, live);
-        self.batch.push(bytes, releases);
+        self.push(item, releases);
     }
 
+    /// Lists what is asked for, the newest first; only what is listed is drawn.
     fn list(&self, name: &str, status: Option<&str>, limit: usize) -> Vec<WorkflowInstance> {
-        let living = self.live.values().map(|live| view::summary(view::instance(&live.state)));
-        let ended = self.recent.iter().cloned().map(view::summary);
-        let wanted = |instance: &WorkflowInstance| {
-            (name.is_empty() || instance.name == name) && status.is_none_or(|status| instance.status == status)
+        let status = match status.map(view::status) {
+            None => None,
+            Some(Some(status)) => Some(status),
+            Some(None) => return Vec::new(),
         };
-        let mut found: Vec<_> = living.chain(ended).filter(wanted).collect();
-        found.sort_by_key(|instance| std::cmp::Reverse(instance.started_ms));
+        let mut living: Vec<&State> =
+            self.live.values().map(|live| &live.state).filter(|state| is_wanted(state, name, status)).collect();
+        let newest = |state: &&State| Reverse(state.started_at());
+        if living.len() > limit && limit > 0 {
+            living.select_nth_unstable_by_key(limit - 1, newest);
+        }
+        living.truncate(limit);
+        let word = status.map(|status| status.to_string());
+        let ended = self.recent.shown().filter(|ended| {
+            (name.is_empty() || ended.name == name) && word.as_ref().is_none_or(|word| ended.status == *word)
+        });
+        let mut found: Vec<_> = living.into_iter().map(view::outline).collect();
+        found.extend(ended.cloned().map(view::summary));
+        found.sort_by_key(|instance| Reverse(instance.started_ms));
         found.truncate(limit);
         found
     }
+}
+
+fn is_wanted(state: &State, name: &str, status: Option<Status>) -> bool {
+    (name.is_empty() || state.workflow().name == name) && status.is_none_or(|status| state.status() == status)
+}
+
+fn operate(action: Operation) -> Operate {
+    match action {
+        Operation::Retry => Operate::Retry,
+        Operation::Skip => Operate::Skip,
+        Operation::Resolve => Operate::Resolve(Value::Null),
+        Operation::Abandon => Operate::Abandon,
+    }
+}
+
+/// What a duplicate start is told when its input differs.
+fn duplicate(id: &str) -> WorkflowError {
+    WorkflowError::DuplicateStart(format!("instance {id} was started with another workflow or input: choose another id"))
 }

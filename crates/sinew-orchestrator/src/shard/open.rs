@@ -1,23 +1,33 @@
 //! Taking a shard over: fold its log, write that a new owner is here, ask the states what is due.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use sinew_workflow::State;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Input, Shard,
-    batch::Batch,
-    command::Handle,
-    live::{Live, Recent, Timers},
+    Compiled, Input, Shard, World, batch::Batch, clean::Cleaner, clock::Clock, live::Live, recent::Recent,
+    timers::Timers,
 };
 use crate::{
-    calls::Caller,
-    journal::{Journal, JournalError},
-    owner::Parts,
-    record::{self, Header, Item},
+    Config,
+    history::HistoryRecord,
+    journal::{Appended, Journal, JournalError},
+    record::{self, Header, Item, Piece},
+    view,
 };
+
+/// Ended instances remembered from the log.
+const ENDED: usize = 1_000;
+/// Instances taken over before others get a turn, the renewal of the lease among them.
+const TURN: usize = 256;
 
 /// Why a shard cannot be opened now.
 #[derive(Debug, thiserror::Error)]
@@ -26,128 +36,190 @@ pub(crate) enum OpenError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Foreign(#[from] crate::Error),
+    #[error("a definition cannot be read: {0}")]
+    Definition(#[from] sinew::Error),
     #[error("the log of instance {0} does not fit its state: {1}")]
     Damaged(String, sinew_workflow::Error),
 }
 
-/// What folding the log yields.
-#[derive(Default)]
-struct Folded {
-    last: u64,
-    live: HashMap<String, Found>,
-    ended: Vec<Found>,
+/// What a shard is opened with.
+pub(crate) struct Opening<W> {
+    pub(crate) config: Config,
+    pub(crate) world: W,
+    pub(crate) lease: watch::Receiver<Instant>,
+    pub(crate) epoch: u64,
+    pub(crate) inbox: mpsc::Receiver<Input>,
 }
 
+/// What folding the log yields.
 #[derive(Default)]
-struct Found {
-    state: State,
+pub(super) struct Folded {
+    pub(super) last: u64,
+    first: u64,
+    before: Option<Header>,
+    /// The latest time in the log.
+    clock: i64,
+    pub(super) live: HashMap<String, Found>,
+    ended: VecDeque<Found>,
+    /// Large items of which the last piece has not come yet, with the record of the first one.
+    pieces: HashMap<String, (u64, u32, Vec<u8>)>,
+}
+
+/// An instance in the log.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) state: State,
     digest: Arc<str>,
     since: u64,
 }
 
-impl<J: Journal> Shard<J> {
-    /// Becomes the owner, in `epoch`.
+impl<J: Journal, W: World> Shard<J, W> {
+    /// Becomes the owner.
     ///
     /// The log is read until the record that says so could be appended right behind what was read: then nobody else
     /// appended in between, and nobody with an older view can append any more.
-    pub(crate) async fn open(
-        parts: Parts,
-        journal: J,
-        epoch: u64,
-        handle: Handle,
-        inbox: mpsc::Receiver<Input>,
-    ) -> Result<Self, OpenError> {
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves at most that one record behind, which means nothing without its owner.
+    pub(crate) async fn open(journal: J, opening: Opening<W>) -> Result<Self, OpenError> {
+        let Opening { config, world, lease, epoch, inbox } = opening;
+        let owner = view::digest_of_text(&sinew::new_id());
         let mut folded = Folded::default();
         let opened = loop {
             folded.read(&journal).await?;
-            let record = record::join(Header::new(epoch, 0), &[])?;
+            let record = record::join(Header::new(epoch, owner, 0), &[])?;
             match journal.append(folded.last, record).await {
                 Ok(sequence) => break sequence,
-                // Forgotten records may stand at the end of a purged log: the leader knows the true last sequence.
+                // A replica that lags answered, or somebody appended: the leader knows how far the log goes.
                 Err(JournalError::Fenced) => folded.catch_up(&journal).await?,
                 Err(error) => return Err(error.into()),
             }
         };
-        let caller = Caller::new(&parts, handle);
         let mut shard = Self {
-            parts,
+            config,
             journal,
+            world,
+            lease,
             epoch,
+            owner,
             number: 0,
             last: opened,
-            cleaned: opened,
-            live: HashMap::new(),
+            live: HashMap::with_capacity(folded.live.len()),
             recent: Recent::default(),
             timers: Timers::default(),
+            cleaner: Cleaner::new(folded.first),
             batch: Batch::default(),
             flying: None,
             inbox,
-            caller,
+            clock: Clock::after(folded.clock),
+            ending: false,
             work: TaskTracker::new(),
-            clock: 0,
+            #[cfg(test)]
+            leaks: false,
         };
-        shard.adopt(folded).await;
+        shard.adopt(folded).await?;
         Ok(shard)
     }
 
     /// Takes over what was found, and begins what it says is due.
-    async fn adopt(&mut self, folded: Folded) {
+    async fn adopt(&mut self, folded: Folded) -> Result<(), OpenError> {
         for found in folded.ended {
-            self.recent.push(&Live::new(found.state, None, found.digest));
+            let instance = view::instance(&found.state);
+            self.recent.push(Arc::new(HistoryRecord::new(instance, found.state.input(), &found.digest)));
         }
-        for (id, found) in folded.live {
-            let definition = self.parts.definitions.compiled(&found.digest).await;
-            if definition.is_none() {
-                tracing::error!(instance = id, "an instance waits: its definition is missing");
+        // All definitions first: nothing is begun on behalf of a shard that cannot be opened whole.
+        let definitions = self.definitions(&folded.live).await?;
+        for (count, (id, found)) in folded.live.into_iter().enumerate() {
+            let definition = definitions.get(&found.digest).cloned();
+            self.take_over(&id, found, definition);
+            if count % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
             }
-            let due = found.state.due();
-            let closed = found.state.is_closed();
-            let mut live = Live::new(found.state, definition, found.digest);
-            (live.since, live.stored) = (found.since, true);
-            self.live.insert(id.clone(), live);
-            self.start(&id, due);
-            if closed {
-                self.closed(&id);
+        }
+        Ok(())
+    }
+
+    async fn definitions(&self, live: &HashMap<String, Found>) -> Result<HashMap<Arc<str>, Compiled>, OpenError> {
+        let mut digests: Vec<&Arc<str>> = live.values().map(|found| &found.digest).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let mut definitions = HashMap::new();
+        for digest in digests {
+            if let Some(definition) = self.world.definition(digest).await? {
+                definitions.insert(digest.clone(), definition);
             }
+        }
+        Ok(definitions)
+    }
+
+    fn take_over(&mut self, id: &str, found: Found, definition: Option<Compiled>) {
+        let Found { state, digest, since } = found;
+        let (closed, known) = (state.is_closed(), definition.is_some());
+        // A call whose reply nobody could understand is not made.
+        let due = if known { state.due() } else { Vec::new() };
+        self.live.insert(id.to_owned(), Live::new(id, state, definition, digest));
+        self.stands(id, since);
+        self.begin(id, due);
+        if closed {
+            self.closed(id);
+        } else if !known {
+            tracing::error!(instance = id, "an instance stands still: its definition is missing");
         }
     }
 }
 
 impl Folded {
-    async fn read<J: Journal>(&mut self, journal: &J) -> Result<(), OpenError> {
+    pub(super) async fn read<J: Journal>(&mut self, journal: &J) -> Result<(), OpenError> {
         loop {
             let batch = journal.read(self.last + 1).await?;
             if batch.is_empty() {
                 return Ok(());
             }
             for one in batch {
-                let (_, items) = record::read(&one.record)?;
-                for item in items {
-                    self.fold(item, one.sequence)?;
-                }
-                self.last = one.sequence;
+                self.take(one)?;
             }
         }
     }
 
     /// Waits until everything the leader has can be read, in case a lagging replica answered.
     async fn catch_up<J: Journal>(&mut self, journal: &J) -> Result<(), OpenError> {
-        let Some(last) = journal.last().await? else {
-            return Ok(());
-        };
-        while self.last < last.sequence {
-            let before = self.last;
+        loop {
             self.read(journal).await?;
-            if self.last == before {
-                tokio::time::sleep(super::RETRY).await;
+            let whole = journal.last().await?.is_none_or(|last| last.sequence <= self.last);
+            // Paced either way: the one that appended may do so again.
+            tokio::time::sleep(super::RETRY).await;
+            if whole {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
-    fn fold(&mut self, item: Item, sequence: u64) -> Result<(), OpenError> {
+    fn take(&mut self, one: Appended) -> Result<(), OpenError> {
+        let (header, items) = record::read(&one.record)?;
+        if self.before.is_some_and(|before| !header.follows(&before)) {
+            // An earlier owner's cleaner forgot records under our eyes: what is folded so far may have ended in them.
+            // Everything that is still needed stands from here on.
+            *self = Self { clock: self.clock, ..Self::default() };
+        }
+        if self.first == 0 {
+            self.first = one.sequence;
+        }
+        (self.before, self.last) = (Some(header), one.sequence);
+        items.into_iter().try_for_each(|item| self.fold(item, one.sequence))
+    }
+
+    pub(super) fn fold(&mut self, item: Item, sequence: u64) -> Result<(), OpenError> {
+        if let Some(piece) = item.piece {
+            return match self.piece(item.id, piece, sequence) {
+                Some((first, bytes)) => self.fold(record::read_item(&bytes)?, first),
+                None => Ok(()),
+            };
+        }
         if item.archived {
             self.ended.extend(self.live.remove(&item.id));
+            if self.ended.len() > ENDED {
+                self.ended.pop_front();
+            }
             return Ok(());
         }
         // Entries of an instance whose start was forgotten belong to one that ended, or stand before its snapshot.
@@ -156,16 +228,31 @@ impl Folded {
         }
         let found = self.live.entry(item.id).or_default();
         if let Some(digest) = item.definition {
-            found.digest = digest.into();
-            found.since = sequence;
+            (found.digest, found.since) = (digest.into(), sequence);
         }
         if let Some(snapshot) = item.snapshot {
             found.state = *snapshot;
         }
         for entry in &item.entries {
+            self.clock = self.clock.max(entry.at.as_millis());
             sinew_workflow::apply(&mut found.state, entry)
                 .map_err(|error| OpenError::Damaged(found.state.id().to_owned(), error))?;
         }
         Ok(())
+    }
+
+    /// Adds a piece of a large item; returns the item when it is whole. One that was begun and never ended does not
+    /// count: its owner stopped in between, and what it was to replace still stands.
+    fn piece(&mut self, id: String, piece: Piece, sequence: u64) -> Option<(u64, Vec<u8>)> {
+        if piece.index == 0 {
+            self.pieces.insert(id.clone(), (sequence, 0, Vec::new()));
+        }
+        let (_, next, bytes) = self.pieces.get_mut(&id).filter(|(_, next, _)| *next == piece.index)?;
+        *next += 1;
+        bytes.extend(piece.bytes);
+        if !piece.last {
+            return None;
+        }
+        self.pieces.remove(&id).map(|(first, _, bytes)| (first, bytes))
     }
 }

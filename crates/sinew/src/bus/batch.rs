@@ -87,7 +87,9 @@ impl Reader {
                 None | Some(204) => return Err(Error::timed_out("a part of the stream", PATIENCE)),
                 // There is nothing (more) on the subject.
                 Some(404) => return Ok(batch),
-                Some(503) => return Err(Error::new(Kind::NoResponders, format!("no stream {}", self.stream))),
+                Some(503) => {
+                    return Err(Error::new(Kind::NoResponders, format!("no stream {}", self.stream)));
+                }
                 Some(code) => return Err(Error::new(Kind::JetStream, format!("reading failed with {code}"))),
             }
         }
@@ -101,7 +103,8 @@ fn before(message: &Message) -> Option<u64> {
 
 fn stored(message: &Message) -> Result<Stored, Error> {
     let unreadable = || Error::new(Kind::JetStream, "the stream sent a message without its sequence");
-    let sequence = message.header("Nats-Sequence").and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
+    let sequence =
+        message.header("Nats-Sequence").and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
     let subject = message.header("Nats-Subject").ok_or_else(unreadable)?.to_owned();
     Ok(Stored { subject, sequence, headers: message.headers(), payload: message.payload().clone() })
 }

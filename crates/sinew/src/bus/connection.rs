@@ -59,6 +59,8 @@ pub(super) async fn supervise(
 ) {
     loop {
         let reported = tokio::select! {
+            // A bus that is being closed reports its client dead as well; then closing counts.
+            biased;
             () = stop.cancelled() => return,
             report = reports.recv() => report,
         };
@@ -94,7 +96,8 @@ async fn rebuild(shared: &Shared) -> (Client, Subscriber) {
 fn addresses(config: &Config) -> Result<Vec<ServerAddr>, Error> {
     let read = |text: &str| {
         text.trim().parse().map_err(|error| {
-            Error::new(Kind::Config, format!("{text:?} is not a server address: use nats://host:port")).because(error)
+            Error::new(Kind::Config, format!("{text:?} is not a server address: use nats://host:port"))
+                .because(error)
         })
     };
     config.url.split(',').map(read).collect()
@@ -113,7 +116,19 @@ fn supported(client: &Client) -> Result<(), Error> {
 
 fn unreachable(config: &Config) -> Error {
     let hint = "start one with `sinew dev`, or name another with --nats-url or NATS_URL";
-    Error::new(Kind::Disconnected, format!("no nats server answers at {}: {hint}", config.url))
+    Error::new(Kind::Disconnected, format!("no nats server answers at {}: {hint}", redacted(&config.url)))
+}
+
+/// Returns addresses without the passwords some of them carry.
+fn redacted(url: &str) -> String {
+    let one = |address: &str| match address.rsplit_once('@') {
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            format!("{scheme}{}***@{host}", if scheme.is_empty() { "" } else { "://" })
+        }
+        None => address.to_owned(),
+    };
+    url.split(',').map(one).collect::<Vec<_>>().join(",")
 }
 
 fn refusal(config: &Config, error: async_nats::ConnectError) -> Error {
@@ -150,7 +165,8 @@ async fn options(config: &Config, signals: Arc<Signals>) -> Result<ConnectOption
     }
     if let Some(path) = &config.credentials {
         options = options.credentials_file(path).await.map_err(|error| {
-            Error::new(Kind::Config, format!("cannot read credentials from {}", path.display())).because(error)
+            Error::new(Kind::Config, format!("cannot read credentials from {}", path.display()))
+                .because(error)
         })?;
     }
     Ok(options)
@@ -173,5 +189,16 @@ fn note(name: &str, event: &Event, signals: &Signals) {
         Event::Draining | Event::Closed => {}
         Event::ServerError(error) => tracing::warn!(name, %error, "nats reports an error"),
         other => tracing::warn!(name, event = %other, "nats connection changed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn an_error_never_shows_a_password() {
+        assert_eq!(redacted("nats://ada:secret@host:4222,host2"), "nats://***@host:4222,host2");
+        assert_eq!(redacted("token@host"), "***@host");
     }
 }

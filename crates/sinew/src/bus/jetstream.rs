@@ -126,15 +126,17 @@ impl Bus {
         payload: Bytes,
         limit: Duration,
     ) -> Result<PubAck, Error> {
-        let reply = self.request(subject, headers, payload, limit).await.map_err(|error| match error.kind() {
-            Kind::NoResponders => Error::new(
-                Kind::NoResponders,
-                format!("no stream captures {subject}: is jetstream enabled and the stream created?"),
-            ),
-            _ => error,
+        let reply =
+            self.request(subject, headers, payload, limit).await.map_err(|error| match error.kind() {
+                Kind::NoResponders => Error::new(
+                    Kind::NoResponders,
+                    format!("no stream captures {subject}: is jetstream enabled and the stream created?"),
+                ),
+                _ => error,
+            })?;
+        let ack: RawAck = serde_json::from_slice(reply.payload()).map_err(|error| {
+            Error::new(Kind::JetStream, "the stream's answer cannot be read").because(error)
         })?;
-        let ack: RawAck = serde_json::from_slice(reply.payload())
-            .map_err(|error| Error::new(Kind::JetStream, "the stream's answer cannot be read").because(error))?;
         match ack.error {
             None => Ok(PubAck { stream: ack.stream, sequence: ack.seq, duplicate: ack.duplicate }),
             Some(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
@@ -179,7 +181,8 @@ impl Bus {
     /// [`Kind::JetStream`] when the stream cannot be asked.
     pub async fn last_message(&self, stream: &str, subject: &str) -> Result<Option<Stored>, Error> {
         let failed = |error: async_nats::Error| refused(&format!("cannot read stream {stream}"), error);
-        let handle = self.jetstream().get_stream_no_info(stream).await.map_err(|e| failed(Box::new(e) as _))?;
+        let handle =
+            self.jetstream().get_stream_no_info(stream).await.map_err(|e| failed(Box::new(e) as _))?;
         match handle.get_last_raw_message_by_subject(subject).await {
             Ok(message) => Ok(Some(Stored {
                 subject: message.subject.to_string(),
@@ -228,10 +231,7 @@ impl Bus {
     }
 }
 
-pub(super) fn refused(
-    what: &str,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
+pub(super) fn refused(what: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     let source = source.into();
     Error::new(Kind::JetStream, format!("{what}: {source}")).because(source)
 }

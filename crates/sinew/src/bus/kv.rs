@@ -91,7 +91,8 @@ impl Kv {
     /// [`crate::Kind::TimedOut`] when the server stops answering.
     pub async fn entries(&self) -> Result<Vec<(String, Bytes)>, Error> {
         let prefix = self.subject("");
-        let mut reader = self.bus.read_stream(&format!("KV_{}", self.bucket), &format!("{prefix}>"), 1).await?;
+        let mut reader =
+            self.bus.read_stream(&format!("KV_{}", self.bucket), &format!("{prefix}>"), 1).await?;
         let mut entries = Vec::new();
         loop {
             let batch = reader.batch().await?;
@@ -277,6 +278,7 @@ impl KvWatch {
 }
 
 fn value(stored: Stored) -> Option<Bytes> {
-    let removed = stored.headers.get("KV-Operation").is_some() || stored.headers.get("Nats-Marker-Reason").is_some();
+    let removed =
+        stored.headers.get("KV-Operation").is_some() || stored.headers.get("Nats-Marker-Reason").is_some();
     (!removed).then_some(stored.payload)
 }

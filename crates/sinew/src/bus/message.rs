@@ -1,5 +1,7 @@
 //! A message as it came, and the way out for one. Turns our checked headers into the library's and back.
 
+use std::sync::Arc;
+
 use async_nats::{
     Client,
     client::PublishErrorKind,
@@ -10,13 +12,13 @@ use sinew_wire::{CodecError, ContentType, Headers, TraceContext, header};
 
 use crate::{Error, Kind};
 
-/// A message from the bus.
+/// A message from the bus; clones share it.
 #[derive(Clone, Debug)]
-pub struct Message(async_nats::Message);
+pub struct Message(Arc<async_nats::Message>);
 
 impl Message {
     pub(super) fn new(inner: async_nats::Message) -> Self {
-        Self(inner)
+        Self(Arc::new(inner))
     }
 
     /// Returns the subject it came on.
@@ -99,7 +101,10 @@ pub(super) async fn send(
     sent.map_err(|error| match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => {
             let limit = client.max_payload();
-            Error::new(Kind::TooLarge, format!("the message is larger than the server's limit of {limit} bytes"))
+            Error::new(
+                Kind::TooLarge,
+                format!("the message is larger than the server's limit of {limit} bytes"),
+            )
         }
         PublishErrorKind::InvalidSubject => Error::new(Kind::Config, "the subject cannot be published to"),
         PublishErrorKind::Send => Error::closed(),

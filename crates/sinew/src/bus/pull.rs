@@ -14,7 +14,7 @@ use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy};
 use bytes::Bytes;
 use serde_json::json;
 use sinew_wire::Headers;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{Bus, Message, Subscription, jetstream::refused};
 use crate::Error;
@@ -51,6 +51,8 @@ pub struct Pull {
     replies: Subscription,
     /// Messages the server still owes us.
     asked: usize,
+    /// Until then only one message is asked for at a time.
+    careful: Option<Instant>,
     connects: watch::Receiver<u64>,
     alive: Arc<AtomicBool>,
 }
@@ -83,6 +85,7 @@ impl Bus {
             config: config.clone(),
             inbox,
             asked: 0,
+            careful: None,
             connects: self.shared.signals.connects.subscribe(),
             alive: Arc::new(AtomicBool::new(true)),
         })
@@ -100,7 +103,8 @@ impl Bus {
             ..consumer::pull::Config::default()
         };
         let made = self.jetstream().create_consumer_on_stream(wanted, config.stream.as_str()).await;
-        made.map(|_| ()).map_err(|error| refused(&format!("cannot create consumer {}", config.durable), error))
+        made.map(|_| ())
+            .map_err(|error| refused(&format!("cannot create consumer {}", config.durable), error))
     }
 }
 
@@ -116,15 +120,17 @@ impl Pull {
                 biased;
                 heard = tokio::time::timeout(patience, self.replies.next()) => heard,
                 Ok(()) = self.connects.changed() => {
-                    // What was asked of the last connection may be forgotten; asked twice is better than not at all.
-                    self.asked = 0;
+                    // A message may have been what broke the connection: the next time it comes, it comes alone, and
+                    // takes nothing along that was on its way with it.
+                    self.careful = Some(Instant::now() + 3 * self.config.ack_wait);
+                    self.forget().await;
                     continue;
                 }
             };
             let Ok(message) = heard else {
                 // Silence: our request is lost with the connection or the consumer's leader.
-                self.asked = 0;
                 self.alive.store(false, Ordering::Relaxed);
+                self.forget().await;
                 continue;
             };
             if let Some(delivery) = self.sort(message?).await {
@@ -188,11 +194,23 @@ impl Pull {
         None
     }
 
+    /// Gives up what was asked for. The server may remember it all the same, and would send more than there are hands
+    /// for: so the answers go to a new inbox, and nobody listens at the old one.
+    async fn forget(&mut self) {
+        let inbox = self.bus.new_inbox();
+        match self.bus.subscribe(&inbox, None).await {
+            Ok(replies) => (self.inbox, self.replies) = (inbox, replies),
+            Err(error) => tracing::debug!(%error, "old requests may still be answered"),
+        }
+        self.asked = 0;
+    }
+
     /// Asks for as many messages as there are hands, and returns how long silence means nothing.
     async fn ask(&mut self, free: usize) -> Duration {
         if !self.bus.is_connected() {
             return PAUSE;
         }
+        let free = if self.careful.is_some_and(|end| Instant::now() < end) { free.min(1) } else { free };
         // A second request while one stands is worth a message only when it would bring several.
         let lacking = free.saturating_sub(self.asked);
         if lacking == 0 || (self.asked > 0 && lacking < free.div_ceil(2)) {

@@ -13,6 +13,7 @@ pub struct Subscription {
     group: Option<String>,
     generation: watch::Receiver<u64>,
     made_on: u64,
+    drained: bool,
     inner: Option<async_nats::Subscriber>,
 }
 
@@ -25,6 +26,7 @@ impl Subscription {
             group: group.map(str::to_owned),
             generation,
             made_on: 0,
+            drained: false,
             inner: None,
         };
         new.reopen().await?;
@@ -36,6 +38,9 @@ impl Subscription {
     /// # Cancel safety
     /// Cancel safe: no message is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Message> {
+        if self.drained {
+            return self.next_drained().await;
+        }
         loop {
             let Some(inner) = &mut self.inner else {
                 if self.reopen().await.is_err() {
@@ -61,6 +66,7 @@ impl Subscription {
     /// way. So the server is told first, by a limit it reads as "at once" and the library as "never"; its confirmation
     /// comes behind the last message, and only then is the subscription given up.
     pub async fn drain(&mut self) {
+        self.drained = true;
         let Some(inner) = &mut self.inner else { return };
         if inner.unsubscribe_after(u64::MAX).await.is_ok()
             && let Err(error) = self.bus.barrier().await
@@ -105,7 +111,9 @@ impl Subscription {
                 None => client.subscribe(subject).await,
             }
         };
-        let Ok(made) = tokio::time::timeout(ENQUEUE_TIMEOUT, making).await else { return Err(disconnected()) };
+        let Ok(made) = tokio::time::timeout(ENQUEUE_TIMEOUT, making).await else {
+            return Err(disconnected());
+        };
         match made {
             Ok(inner) => {
                 self.inner = Some(inner);

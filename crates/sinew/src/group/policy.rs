@@ -56,7 +56,8 @@ impl Retry {
     }
 
     fn ceiling(&self, attempt: u32) -> Duration {
-        let doubled = 1u32.checked_shl(attempt.saturating_sub(1)).and_then(|factor| self.first.checked_mul(factor));
+        let doubled =
+            1u32.checked_shl(attempt.saturating_sub(1)).and_then(|factor| self.first.checked_mul(factor));
         doubled.map_or(self.longest, |delay| delay.min(self.longest))
     }
 }
@@ -68,7 +69,8 @@ mod tests {
     #[test]
     fn delays_double_up_to_the_longest_and_end() {
         let retry = Retry::exponential(Duration::from_millis(100), Duration::from_millis(500)).attempts(5);
-        let delays: Vec<_> = (1..=5).map(|attempt| retry.delay(attempt, 1.0).map(|d| d.as_millis())).collect();
+        let delays: Vec<_> =
+            (1..=5).map(|attempt| retry.delay(attempt, 1.0).map(|d| d.as_millis())).collect();
         assert_eq!(delays, [Some(100), Some(200), Some(400), Some(500), None]);
         assert_eq!(retry.budget(), Duration::from_millis(1200));
         assert_eq!(retry.delay(3, 0.0), Some(Duration::ZERO));

@@ -12,7 +12,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use futures::FutureExt;
+use serde::Deserialize;
 use sinew_wire::{Headers, Problem, Subject, header};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -20,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::{Failure, Group, Halt, React};
 use crate::{
     Bus, Ctx, Deadline, Error, Kind,
-    bus::{Delivery, Pull, PullConfig},
+    bus::{Delivery, Message, Pull, PullConfig, Subscription},
     publish::EVENTS,
     telemetry::SpanKind,
 };
@@ -43,6 +45,13 @@ pub(super) struct Spec {
     pub(super) subject: &'static str,
     pub(super) event: &'static str,
     pub(super) react: React,
+}
+
+/// What the server says when it gives a message up.
+#[derive(Deserialize)]
+struct GivenUp {
+    stream_seq: u64,
+    deliveries: u32,
 }
 
 struct Member {
@@ -77,8 +86,11 @@ pub(super) async fn start(
         max_ack_pending: 10_000,
     };
     let pull = bus.pull(&config).await?;
+    let advisories = format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{EVENTS}.{}", config.durable);
+    let lost = bus.subscribe(&advisories, Some(&config.durable)).await?;
     let health = Health(pull.life());
     let member = Arc::new(Member { spec, bus, service, halt });
+    tasks.spawn(mourn(member.clone(), lost));
     tasks.spawn(run(member, pull));
     Ok(health)
 }
@@ -115,6 +127,21 @@ async fn run(member: Arc<Member>, mut pull: Pull) {
     work.wait().await;
 }
 
+/// Keeps a dead letter of every event the server gave up: one whose headers break each connection it is sent on never
+/// reaches a handler, or anybody who could bury it.
+async fn mourn(member: Arc<Member>, mut advisories: Subscription) {
+    loop {
+        let advisory = tokio::select! {
+            () = member.halt.stop.cancelled() => return,
+            advisory = advisories.next() => advisory,
+        };
+        let Some(advisory) = advisory else { return };
+        if let Err(error) = member.bury_unseen(&advisory).await {
+            tracing::error!(group = member.spec.group.name, %error, "an event was given up and could not be kept");
+        }
+    }
+}
+
 impl Member {
     async fn handle(&self, delivery: Delivery) {
         let attempt = delivery.attempt;
@@ -132,8 +159,14 @@ impl Member {
         if let Some(parent) = parent {
             span.link(parent);
         }
-        let ctx =
-            Ctx::new(&self.bus, &self.service, delivery.message.clone(), Deadline::NONE, span.context(), attempt);
+        let ctx = Ctx::new(
+            &self.bus,
+            &self.service,
+            delivery.message.clone(),
+            Deadline::NONE,
+            span.context(),
+            attempt,
+        );
         let limit = self.spec.group.retry.attempts_limit();
         let outcome = if attempt > limit.saturating_add(SILENT_DELIVERIES) {
             // Earlier attempts ended without a word: the process died in the middle of them, each time.
@@ -191,40 +224,68 @@ impl Member {
 
     /// Keeps the event as a dead letter, original bytes and headers, and only then gives it up.
     async fn bury(&self, delivery: &Delivery, problem: &Problem) -> Result<(), Error> {
-        let group = &self.spec.group.name;
-        let subject = Subject::parse(format!("dlq.{}.{group}", self.service))
-            .map_err(|error| Error::new(Kind::Config, error.to_string()))?;
-        let mut headers = self.obituary(delivery, problem)?;
-        let payload = delivery.message.payload().clone();
-        let mut kept = self.bus.publish_acked(subject.as_str(), &headers, payload, DEAD_LETTER_TIMEOUT).await;
-        if kept.as_ref().is_err_and(|error| error.kind() == Kind::TooLarge) {
-            // There is no room for event and reason in one message; the sequence says where the event still stands.
-            headers.set("Sinew-Dead-Payload", "left in the stream")?;
-            let empty = bytes::Bytes::new();
-            kept = self.bus.publish_acked(subject.as_str(), &headers, empty, DEAD_LETTER_TIMEOUT).await;
-        }
-        kept?;
-        tracing::warn!(group, code = problem.code, attempts = delivery.attempt, "an event became a dead letter");
-        delivery.term().await
-    }
-
-    /// Returns the headers of a dead letter: the event's own, and what became of it.
-    fn obituary(&self, delivery: &Delivery, problem: &Problem) -> Result<Headers, Error> {
         let mut headers = Headers::new();
         // Headers of NATS are orders to the server that were carried out when the event was stored.
         let own = delivery.message.headers();
         for (name, value) in own.iter().filter(|(name, _)| !is_order(name)) {
             headers.set(name.to_owned(), value)?;
         }
-        let reason: String = problem.to_string().chars().filter(|c| !c.is_control()).take(500).collect();
-        headers.set("Sinew-Dead-Reason", reason)?;
-        headers.set("Sinew-Dead-Code", problem.code.chars().filter(|c| !c.is_control()).collect::<String>())?;
-        headers.set("Sinew-Dead-Attempts", delivery.attempt.to_string())?;
-        headers.set("Sinew-Dead-Subject", delivery.message.subject())?;
-        headers.set("Sinew-Dead-Sequence", delivery.sequence.to_string())?;
-        let id = format!("{}/{}/{}", self.service, self.spec.group.name, delivery.sequence);
-        headers.set(header::MESSAGE_ID, id)?;
-        Ok(headers)
+        self.obituary(&mut headers, problem, delivery.attempt, delivery.sequence)?;
+        let kept = self.keep(&headers, delivery.message.payload().clone()).await;
+        if kept.as_ref().is_err_and(|error| error.kind() == Kind::TooLarge) {
+            // There is no room for event and reason in one message.
+            self.keep_reference(headers).await?;
+        } else {
+            kept?;
+        }
+        delivery.term().await
+    }
+
+    /// Keeps an event that no member has seen.
+    async fn bury_unseen(&self, advisory: &Message) -> Result<(), Error> {
+        let GivenUp { stream_seq, deliveries } =
+            serde_json::from_slice(advisory.payload()).map_err(|error| {
+                Error::new(Kind::JetStream, "the server's advisory cannot be read").because(error)
+            })?;
+        let problem = Problem::new(500, "undeliverable", "no delivery of the event was answered");
+        let mut headers = Headers::new();
+        self.obituary(&mut headers, &problem, deliveries, stream_seq)?;
+        self.keep_reference(headers).await
+    }
+
+    async fn keep_reference(&self, mut headers: Headers) -> Result<(), Error> {
+        // The sequence says where the event still stands.
+        headers.set("Sinew-Dead-Payload", "left in the stream")?;
+        self.keep(&headers, Bytes::new()).await
+    }
+
+    async fn keep(&self, headers: &Headers, payload: Bytes) -> Result<(), Error> {
+        let group = &self.spec.group.name;
+        let subject = Subject::parse(format!("dlq.{}.{group}", self.service))
+            .map_err(|error| Error::new(Kind::Config, error.to_string()))?;
+        self.bus.publish_acked(subject.as_str(), headers, payload, DEAD_LETTER_TIMEOUT).await?;
+        let told = |name| headers.get(name).unwrap_or_default();
+        let (code, sequence) = (told("Sinew-Dead-Code"), told("Sinew-Dead-Sequence"));
+        tracing::warn!(group, code, sequence, "an event became a dead letter");
+        Ok(())
+    }
+
+    /// Writes what became of an event.
+    fn obituary(
+        &self,
+        headers: &mut Headers,
+        problem: &Problem,
+        attempts: u32,
+        sequence: u64,
+    ) -> Result<(), Error> {
+        let plain = |text: String| text.chars().filter(|c| !c.is_control()).take(500).collect::<String>();
+        headers.set("Sinew-Dead-Reason", plain(problem.to_string()))?;
+        headers.set("Sinew-Dead-Code", plain(problem.code.clone()))?;
+        headers.set("Sinew-Dead-Attempts", attempts.to_string())?;
+        headers.set("Sinew-Dead-Subject", self.spec.subject)?;
+        headers.set("Sinew-Dead-Sequence", sequence.to_string())?;
+        headers.set(header::MESSAGE_ID, format!("{}/{}/{sequence}", self.service, self.spec.group.name))?;
+        Ok(())
     }
 }
 

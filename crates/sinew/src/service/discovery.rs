@@ -105,7 +105,8 @@ impl Discovery {
     fn stats(&self) -> Value {
         let endpoint = |operation: &Arc<Operation>| {
             let stats = &operation.stats;
-            let (requests, nanos) = (stats.requests.load(Ordering::Relaxed), stats.nanos.load(Ordering::Relaxed));
+            let (requests, nanos) =
+                (stats.requests.load(Ordering::Relaxed), stats.nanos.load(Ordering::Relaxed));
             json!({
                 "name": &*operation.name,
                 "subject": format!("svc.{}.{}", self.descriptor.name, operation.name),

@@ -133,7 +133,10 @@ async fn work(
         .with("messaging.destination.name", || message.subject().to_owned());
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
     let answer = fit(shop, operation, &message, run(operation, message.clone(), ctx, deadline).await);
-    operation.stats.nanos.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    operation
+        .stats
+        .nanos
+        .fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     match &answer.problem {
         Some(problem) => span.fail(problem.to_string()),
         None => drop(span),
@@ -186,7 +189,8 @@ async fn reply(shop: &Shop, operation: &Operation, message: &Message, answer: An
 }
 
 fn deadline(message: &Message) -> Deadline {
-    let budget = message.header(header::TIMEOUT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    let budget =
+        message.header(header::TIMEOUT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
     budget.map_or(Deadline::NONE, Deadline::after)
 }
 
@@ -200,7 +204,8 @@ fn wire_len(headers: &Headers) -> usize {
 }
 
 fn late(message: &Message) -> Answer {
-    let problem = Problem::new(504, DEADLINE_EXCEEDED, "the caller's deadline passed before the work was done");
+    let problem =
+        Problem::new(504, DEADLINE_EXCEEDED, "the caller's deadline passed before the work was done");
     Answer::problem(problem, wanted(message))
 }
 

@@ -63,7 +63,8 @@ impl Tracer {
         let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         let built = SpanExporter::builder().with_http().with_endpoint(&url).build();
         let mut exporter = built.map_err(|error| {
-            Error::new(Kind::Config, format!("cannot export traces to {endpoint}: use http://host:4318")).because(error)
+            Error::new(Kind::Config, format!("cannot export traces to {endpoint}: use http://host:4318"))
+                .because(error)
         })?;
         exporter.set_resource(&Resource::builder().with_service_name(config.name.clone()).build());
         let (queue, jobs) = mpsc::channel(QUEUE);

@@ -1,4 +1,4 @@
-//! What the bus says about itself, and which contracts nobody serves.
+//! What the bus says about itself, and where catalogue and reality differ.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use serde_json::Value;
 use sinew::{Bus, wire::Headers};
 
 use crate::{
-    catalogue,
+    catalogue::{self, Known},
+    diagnostics::counted,
     error::Error,
     output::{Output, Style, columns},
 };
@@ -26,6 +27,8 @@ pub(super) struct Found {
     sync: &'static str,
     /// Services in the catalogue that nobody serves.
     absent: Vec<String>,
+    /// Services that answer, but have no contract in the catalogue: those of other NATS clients.
+    uncatalogued: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -39,15 +42,17 @@ struct JetStream {
 }
 
 pub(super) async fn look(bus: &Bus) -> Result<Found, Error> {
-    let contracts = catalogue::contracts(bus).await?;
-    let present = catalogue::present(bus, &contracts).await;
-    let absent = contracts.iter().zip(present).filter(|(_, info)| info.is_none());
+    let services = catalogue::services(bus).await?;
+    let names = |wanted: fn(&Known) -> bool| {
+        services.iter().filter(|(_, known)| wanted(known)).map(|(name, _)| name.clone()).collect()
+    };
     Ok(Found {
         server: bus.server_version(),
         max_payload: bus.max_payload(),
         jetstream: jetstream(bus).await,
         sync: "unknown",
-        absent: absent.map(|(contract, _)| contract.name.clone()).collect(),
+        absent: names(|known| known.instances.is_empty()),
+        uncatalogued: names(|known| known.contract.is_none()),
     })
 }
 
@@ -68,9 +73,9 @@ impl Found {
     pub(super) fn to_text(&self, output: &Output) -> String {
         let jetstream = match &self.jetstream {
             Some(js) => format!(
-                "{} streams, {} consumers, {} stored{}",
-                js.streams,
-                js.consumers,
+                "{}, {}, {} stored{}",
+                number(js.streams, "stream"),
+                number(js.consumers, "consumer"),
                 size(js.storage),
                 js.max_storage.map_or_else(String::new, |limit| format!(" of {}", size(limit))),
             ),
@@ -80,6 +85,10 @@ impl Found {
             [] => output.paint(Style::Good, "none"),
             names => output.paint(Style::Doubtful, &names.join(", ")),
         };
+        let uncatalogued = match self.uncatalogued.as_slice() {
+            [] => output.paint(Style::Good, "none"),
+            names => format!("{}; called as JSON", names.join(", ")),
+        };
         let row = |name: &str, value: String| vec![name.to_owned(), value];
         columns(&[
             row("server", format!("nats-server {}", self.server)),
@@ -87,8 +96,13 @@ impl Found {
             row("jetstream", jetstream),
             row("sync", "unknown to clients; see `sync_interval` in the server's configuration".to_owned()),
             row("served by nobody", absent),
+            row("no contract", uncatalogued),
         ])
     }
+}
+
+fn number(count: u64, thing: &str) -> String {
+    counted(usize::try_from(count).unwrap_or(usize::MAX), thing)
 }
 
 fn size(bytes: u64) -> String {

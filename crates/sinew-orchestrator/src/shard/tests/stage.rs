@@ -1,0 +1,347 @@
+//! A shard, its log and its world in the hands of a test, and a checker that compares what left with what was stored.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+use sinew::workflow::WorkflowInstance;
+use sinew_workflow::{Definition, Effect, Outcome, State};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use crate::{
+    Config, MemoryJournal,
+    history::HistoryRecord,
+    journal::Journal,
+    record,
+    shard::{
+        Answer, Appending, Ask, Compiled, Input, Opening, Reply, Shard, Start, World, command::Answered,
+        open::{Folded, OpenError},
+    },
+    spans::{Exported, Origin},
+    view,
+};
+
+/// A world that only notes what it is asked for.
+#[derive(Clone)]
+pub(super) struct Puppet {
+    definition: Compiled,
+    asked: Arc<Mutex<Asked>>,
+}
+
+#[derive(Default)]
+struct Asked {
+    effects: Vec<(String, Effect)>,
+    archives: Vec<Arc<HistoryRecord>>,
+}
+
+pub(super) type Conversation = (String, oneshot::Receiver<Answered>);
+
+/// One owner after another on the same log.
+pub(super) struct Stage {
+    pub(super) config: Config,
+    pub(super) journal: MemoryJournal,
+    pub(super) shard: Shard<MemoryJournal, Puppet>,
+    pub(super) lease: watch::Sender<Instant>,
+    puppet: Puppet,
+    appending: Option<Appending>,
+    stored: Option<u64>,
+    /// Calls and events begun by this owner and not answered yet.
+    pub(super) begun: Vec<(String, Effect)>,
+    /// Histories this owner wants stored.
+    pub(super) archives: Vec<Arc<HistoryRecord>>,
+    /// Histories that are stored, by instance.
+    pub(super) history: HashMap<String, WorkflowInstance>,
+    pub(super) open: Vec<Conversation>,
+    pub(super) accepted: Vec<String>,
+    /// Everything ever stored, folded.
+    shadow: Folded,
+    shadow_to: u64,
+    due: Vec<(String, Effect)>,
+    shown: HashMap<String, Vec<WorkflowInstance>>,
+    keys: HashMap<(String, String), String>,
+    pub(super) violations: Vec<String>,
+}
+
+/// Compiles a workflow of these tasks.
+pub(super) fn definition(tasks: &str) -> Compiled {
+    let head = "document: { dsl: '1.0.3', namespace: test, name: flow, version: '1.0.0' }\ndo:\n";
+    Arc::new(Definition::parse(&format!("{head}{tasks}"), "test.yaml").unwrap())
+}
+
+impl World for Puppet {
+    fn begin(&self, id: String, _: Origin, effect: Effect) {
+        self.asked.lock().unwrap().effects.push((id, effect));
+    }
+
+    fn archive(&self, record: Arc<HistoryRecord>) {
+        self.asked.lock().unwrap().archives.push(record);
+    }
+
+    fn draw(&self, _: &State, _: &mut Exported) {}
+
+    async fn definition(&self, _: &str) -> Result<Option<Compiled>, sinew::Error> {
+        Ok(Some(self.definition.clone()))
+    }
+
+    async fn stop(&self) {}
+}
+
+impl Stage {
+    pub(super) async fn new(definition: Compiled, config: Config) -> Self {
+        let journal = MemoryJournal::default();
+        let puppet = Puppet { definition, asked: Arc::default() };
+        let (shard, lease) = owner(&journal, &puppet, &config).await.unwrap();
+        let mut stage = Self {
+            config,
+            journal,
+            shard,
+            lease,
+            puppet,
+            appending: None,
+            stored: None,
+            begun: Vec::new(),
+            archives: Vec::new(),
+            history: HashMap::new(),
+            open: Vec::new(),
+            accepted: Vec::new(),
+            shadow: Folded::default(),
+            shadow_to: 0,
+            due: Vec::new(),
+            shown: HashMap::new(),
+            keys: HashMap::new(),
+            violations: Vec::new(),
+        };
+        stage.look().await;
+        stage
+    }
+
+    pub(super) fn start(&mut self, id: &str, input: Value, waits: bool) {
+        let (reply, answer) = Reply::pair();
+        let start = Start {
+            id: id.to_owned(),
+            digest: "d".to_owned(),
+            workflow: "flow".to_owned(),
+            input,
+            trace: None,
+            wait_ms: waits.then_some(1_000),
+        };
+        let definition = self.puppet.definition.clone();
+        self.shard.take(Input::Start { start, definition, reply });
+        self.open.push((id.to_owned(), answer));
+    }
+
+    pub(super) fn ask(&mut self, id: &str, ask: Ask) {
+        let (reply, answer) = Reply::pair();
+        self.shard.take(Input::Ask { ask, reply });
+        self.open.push((id.to_owned(), answer));
+    }
+
+    pub(super) fn get(&mut self, id: &str) {
+        self.ask(id, Ask::Get { id: id.to_owned() });
+    }
+
+    pub(super) fn cancel(&mut self, id: &str) {
+        self.ask(id, Ask::Cancel { id: id.to_owned(), reason: None });
+    }
+
+    /// Answers the effect at `index` of those begun.
+    pub(super) fn reply(&mut self, index: usize, outcome: Outcome) {
+        let (id, effect) = self.begun.remove(index);
+        let (Effect::Call { task, attempt, .. } | Effect::Emit { task, attempt, .. }) = effect else { return };
+        self.shard.take(Input::Reply { id, task, attempt, outcome });
+    }
+
+    /// Stores the history at `index` of those wanted.
+    pub(super) fn archive(&mut self, index: usize) {
+        let record = self.archives.remove(index);
+        let id = record.id().to_owned();
+        if let Some(other) = self.history.insert(id.clone(), record.instance.clone())
+            && other != record.instance
+        {
+            self.violations.push(format!("{id} ended twice, as {other:?} and as {:?}", record.instance));
+        }
+        self.shard.take(Input::Archived { id });
+    }
+
+    /// Sends what has gathered to the log, unless something is on its way.
+    pub(super) fn send(&mut self) {
+        if self.appending.is_none() && self.stored.is_none() && !self.shard.batch.is_empty() {
+            self.appending = Some(self.shard.append());
+        }
+    }
+
+    /// Lets the log store what was sent; the acknowledgement is on its way then.
+    pub(super) async fn store(&mut self) {
+        if let Some(appending) = self.appending.take() {
+            self.stored = Some(appending.await.unwrap());
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self) {
+        if let Some(sequence) = self.stored.take() {
+            self.shard.acknowledged(sequence);
+        }
+    }
+
+    /// Does all three until nothing is left to store, and looks at nothing: for the long hauls.
+    pub(super) async fn haul(&mut self) {
+        while !self.shard.batch.is_empty() {
+            self.send();
+            self.store().await;
+            self.acknowledge();
+        }
+    }
+
+    /// Does all three until nothing is left to store.
+    pub(super) async fn settle(&mut self) {
+        loop {
+            self.send();
+            self.store().await;
+            self.look().await;
+            if self.stored.is_none() {
+                return;
+            }
+            self.acknowledge();
+            self.look().await;
+        }
+    }
+
+    pub(super) async fn pass(&mut self, time: Duration) {
+        tokio::time::advance(time).await;
+        self.shard.fire();
+    }
+
+    /// Kills the owner, wherever its append is, and lets another one open the log.
+    pub(super) async fn crash(&mut self) {
+        (self.appending, self.stored) = (None, None);
+        self.replace().await;
+    }
+
+    /// Stops the owner in order, and lets another one open the log.
+    pub(super) async fn drain(&mut self) {
+        // An acknowledgement on its way arrives; the flush below waits for the rest.
+        self.acknowledge();
+        let appending = self.appending.take();
+        let (shard, _) = owner(&MemoryJournal::default(), &self.puppet, &self.config).await.unwrap();
+        std::mem::replace(&mut self.shard, shard).finish(appending).await;
+        self.replace().await;
+    }
+
+    async fn replace(&mut self) {
+        self.watch().await;
+        (self.begun, self.archives) = (Vec::new(), Vec::new());
+        (self.shard, self.lease) = owner(&self.journal, &self.puppet, &self.config).await.unwrap();
+        self.look().await;
+    }
+
+    /// Looks at what was stored, at what left, and at what the owner remembers, and notes every violation.
+    pub(super) async fn look(&mut self) {
+        self.watch().await;
+        if self.appending.is_none() && self.stored.is_none() && self.shard.batch.is_empty() {
+            self.compare();
+        }
+    }
+
+    async fn watch(&mut self) {
+        self.follow().await;
+        let asked = std::mem::take(&mut *self.puppet.asked.lock().unwrap());
+        for (id, effect) in asked.effects {
+            if !self.due.contains(&(id.clone(), effect.clone())) {
+                self.violations.push(format!("{id}: left before its entry was stored: {effect:?}"));
+            }
+            self.check_key(&id, &effect);
+            self.begun.push((id, effect));
+        }
+        for record in &asked.archives {
+            self.check_shown(&record.instance);
+        }
+        self.archives.extend(asked.archives);
+        self.hear();
+    }
+
+    /// Folds what is new in the log.
+    async fn follow(&mut self) {
+        for one in self.journal.read(self.shadow_to + 1).await.unwrap() {
+            self.shadow_to = one.sequence;
+            for item in record::read(&one.record).unwrap().1 {
+                let id = item.id.clone();
+                self.shadow.fold(item, one.sequence).unwrap();
+                let Some(found) = self.shadow.live.get(&id) else { continue };
+                let instance = view::instance(&found.state);
+                let shown = self.shown.entry(id.clone()).or_default();
+                if shown.last() != Some(&instance) {
+                    shown.push(instance);
+                }
+                for effect in found.state.due() {
+                    let effect = (id.clone(), effect);
+                    if !self.due.contains(&effect) {
+                        self.due.push(effect);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self) {
+        for (id, mut answer) in std::mem::take(&mut self.open) {
+            match answer.try_recv() {
+                Ok(Ok(Answer::Instance(instance))) => {
+                    self.check_shown(&instance);
+                    self.accepted.push(id);
+                }
+                Ok(_) | Err(oneshot::error::TryRecvError::Closed) => {}
+                Err(oneshot::error::TryRecvError::Empty) => self.open.push((id, answer)),
+            }
+        }
+    }
+
+    fn check_shown(&mut self, instance: &WorkflowInstance) {
+        if !self.shown.get(&instance.id).is_some_and(|shown| shown.contains(instance)) {
+            self.violations.push(format!("{}: shown before it was stored: {instance:?}", instance.id));
+        }
+    }
+
+    fn check_key(&mut self, id: &str, effect: &Effect) {
+        let (place, key) = match effect {
+            Effect::Call { task, attempt, key, .. } => (format!("{task:?} {attempt}"), key),
+            Effect::Emit { task, attempt, id, .. } => (format!("{task:?} {attempt}"), id),
+            Effect::Timer { .. } => return,
+        };
+        let known = self.keys.entry((id.to_owned(), place)).or_insert_with(|| key.clone());
+        if known != key {
+            self.violations.push(format!("{id}: asked under {known} and under {key}"));
+        }
+    }
+
+    /// Compares the memory of an owner with the whole log, forgotten records included.
+    fn compare(&mut self) {
+        let (live, shadow) = (&self.shard.live, &self.shadow.live);
+        let mut ids: Vec<&String> = live.keys().chain(shadow.keys()).collect();
+        ids.sort();
+        ids.dedup();
+        for id in ids {
+            let (ours, stored) = (live.get(id).map(|live| &live.state), shadow.get(id).map(|found| &found.state));
+            if ours != stored {
+                self.violations.push(format!("{id}: in memory {ours:?}, in the log {stored:?}"));
+            }
+        }
+    }
+}
+
+async fn owner(
+    journal: &MemoryJournal,
+    puppet: &Puppet,
+    config: &Config,
+) -> Result<(Shard<MemoryJournal, Puppet>, watch::Sender<Instant>), OpenError> {
+    let (lease, valid) = watch::channel(Instant::now() + Duration::from_secs(1_000_000));
+    let (_, inbox) = mpsc::channel(1);
+    let (config, world) = (config.clone(), puppet.clone());
+    let opening = Opening { config, world, lease: valid, epoch: 1, inbox };
+    Ok((Shard::open(journal.clone(), opening).await?, lease))
+}
