@@ -29,6 +29,13 @@ async fn help_names_every_command_and_each_has_its_own() {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command} is missing in {}", help.stdout);
         let own = sinew(&[command, "--help"]).await.succeeded();
         assert!(own.stdout.contains(&format!("sinew {command}")), "{}", own.stdout);
+        if command != "workflow" {
+            assert!(own.stdout.contains(&format!("\n  sinew {command}")), "no example: {}", own.stdout);
+        }
+    }
+    for command in ["validate", "apply", "definitions", "start", "get", "list", "cancel", "operate"] {
+        let own = sinew(&["workflow", command, "--help"]).await.succeeded();
+        assert!(own.stdout.contains(&format!("\n  sinew workflow {command}")), "no example: {}", own.stdout);
     }
 }
 

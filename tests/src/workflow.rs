@@ -2,6 +2,7 @@
 
 mod faults;
 mod lab;
+mod log;
 mod requests;
 mod sagas;
 

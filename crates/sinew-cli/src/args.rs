@@ -30,12 +30,10 @@ pub(crate) struct Refused {
     json: bool,
 }
 
-/// How log lines look.
+/// How log lines look: for people, or one JSON object a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
     Text,
-    /// One JSON object a line.
     Json,
 }
 
@@ -44,10 +42,10 @@ pub(crate) enum LogFormat {
 #[command(
     name = "sinew",
     version,
-    about,
     disable_help_subcommand = true,
     after_help = "Begin with `sinew demo` to see a saga succeed, fail and undo itself, or with `sinew dev` to build \
-                  your own.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 invalid document, 4 bus unreachable."
+                  your own.\n\nExamples:\n  sinew demo --once\n  sinew dev --workflows ./workflows\n  sinew call \
+                  greeter.hello '{\"name\":\"Ada\"}'\n  sinew explain SNW-1102\n\nExit codes: 0 done, 1 failed, 2 usage, 3 invalid document, 4 bus unreachable."
 )]
 struct Cli {
     #[command(flatten)]
@@ -57,18 +55,26 @@ struct Cli {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// Prints one JSON value instead of text; errors too, on stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 100)]
     json: bool,
-    /// Address of a running NATS server
-    #[arg(long, global = true, env = NATS_URL, value_name = "URL", hide_env_values = true)]
+    /// Address of a running NATS server; nats://127.0.0.1:4222 where nothing is said
+    #[arg(long, global = true, display_order = 100, env = NATS_URL, value_name = "URL", hide_env_values = true)]
     nats_url: Option<String>,
     /// Where traces go (OTLP over HTTP), such as http://127.0.0.1:4318; empty switches them off
-    #[arg(long, global = true, env = OTLP_ENDPOINT, value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, display_order = 100, env = OTLP_ENDPOINT, value_name = "URL", hide_env_values = true)]
     otlp_endpoint: Option<String>,
     /// How log lines look; RUST_LOG chooses which are written, to stderr
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 100,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     log_format: LogFormat,
 }
 

@@ -1,6 +1,6 @@
-//! Names as they are typed: `<service>.<operation>` and `<domain>.<event>`, and durations such as `500ms`.
+//! What is typed: names such as `orders.place`, durations such as `500ms`, addresses such as `127.0.0.1:8080`.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use sinew::wire::{InvalidSubject, Subject};
 
@@ -78,6 +78,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         _ => None,
     };
     milliseconds.filter(|&ms| ms > 0).map(Duration::from_millis).ok_or_else(wrong_duration)
+}
+
+/// Reads an address to listen on.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
 fn wrong_duration() -> String {

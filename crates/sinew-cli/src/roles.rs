@@ -16,6 +16,8 @@ pub(crate) struct Roles {
     broker: Option<Broker>,
     orchestrator: Option<(Arc<sinew_orchestrator::Running>, Bus)>,
     edge: Option<(sinew_edge::Running, Bus)>,
+    /// Connections of what works beside the roles.
+    tools: Vec<Bus>,
 }
 
 /// Where a broker of our own keeps its data and listens.
@@ -26,6 +28,26 @@ pub(crate) struct Place {
 }
 
 impl Roles {
+    /// Runs `work` until it ends or the process is asked to stop, and drains whatever it started.
+    ///
+    /// The word to stop is listened for from the first moment on: a role that took work always ends in order.
+    pub(crate) async fn run(
+        session: &Session,
+        work: impl AsyncFnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut roles = Self::default();
+        let ended = tokio::select! {
+            biased;
+            () = sinew::shutdown::requested() => Ok(()),
+            ended = work(&mut roles) => ended,
+        };
+        if roles.broker.is_some() || roles.orchestrator.is_some() || roles.edge.is_some() {
+            session.output.note("draining");
+        }
+        roles.drain().await;
+        ended
+    }
+
     /// Starts a broker, or finds the running one the settings name; returns it.
     pub(crate) async fn start_broker(&mut self, session: &Session, place: Place) -> Result<&Broker, Error> {
         let config = broker::Config {
@@ -78,6 +100,13 @@ impl Roles {
         }
     }
 
+    /// Connects something that works beside the roles, and is closed with them.
+    pub(crate) async fn connect(&mut self, session: &Session, name: &str) -> Result<Bus, Error> {
+        let bus = session.connect_to(self.url(session), name).await?;
+        self.tools.push(bus.clone());
+        Ok(bus)
+    }
+
     /// Returns the address of the bus the roles are on.
     pub(crate) fn url<'a>(&'a self, session: &'a Session) -> &'a str {
         self.broker.as_ref().map_or_else(|| session.settings.url(), Broker::url)
@@ -110,6 +139,9 @@ impl Roles {
             bus.close().await;
         }
         between.await;
+        for bus in self.tools {
+            bus.close().await;
+        }
         if let Some(broker) = self.broker
             && let Err(error) = broker.stop().await
         {

@@ -138,11 +138,25 @@ impl Line {
         };
         let headers = match self.headers(origin, &call, &endpoint) {
             Ok(headers) => headers,
-            Err(error) => return Outcome::Refused(fault(400, "the request cannot be sent", "codec", &error.to_string())),
+            Err(error) => {
+                return Outcome::Refused(fault(
+                    400,
+                    "the request cannot be sent",
+                    "codec",
+                    &error.to_string(),
+                ));
+            }
         };
         let payload = match encode(endpoint.codec, call.body) {
             Ok(payload) => payload,
-            Err(error) => return Outcome::Refused(fault(400, "the request cannot be sent", "codec", &error.to_string())),
+            Err(error) => {
+                return Outcome::Refused(fault(
+                    400,
+                    "the request cannot be sent",
+                    "codec",
+                    &error.to_string(),
+                ));
+            }
         };
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -190,11 +204,23 @@ impl Line {
     async fn emit(&self, origin: &Origin, id: &str, event: &Value) -> Outcome {
         let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
         let Some(kind) = text("type") else {
-            return Outcome::Refused(fault(400, "the event has no type", "invalid-event", "set event.with.type"));
+            return Outcome::Refused(fault(
+                400,
+                "the event has no type",
+                "invalid-event",
+                "set event.with.type",
+            ));
         };
         let subject = match Subject::event(unversioned(&kind)) {
             Ok(subject) => subject,
-            Err(error) => return Outcome::Refused(fault(400, "the event's type is no subject", "invalid-event", &error.to_string())),
+            Err(error) => {
+                return Outcome::Refused(fault(
+                    400,
+                    "the event's type is no subject",
+                    "invalid-event",
+                    &error.to_string(),
+                ));
+            }
         };
         let attributes = CloudEvent {
             id: id.to_owned(),
@@ -217,7 +243,14 @@ impl Line {
                 // The state has the event already; the log need not hold it twice.
                 Ok(_) => return Outcome::Completed(Value::Null),
                 Err(error) if error.kind().is_retryable() => tokio::time::sleep(AGAIN).await,
-                Err(error) => return Outcome::Refused(fault(500, "the event was refused", "event-refused", &error.to_string())),
+                Err(error) => {
+                    return Outcome::Refused(fault(
+                        500,
+                        "the event was refused",
+                        "event-refused",
+                        &error.to_string(),
+                    ));
+                }
             }
         }
     }
@@ -233,15 +266,21 @@ fn answered(message: &Message) -> Outcome {
     let read = message.content_type().and_then(|codec| decode::<Value>(codec, message.payload()));
     match read {
         Ok(value) => Outcome::Completed(value),
-        Err(error) => Outcome::Unknown(fault(502, "the reply cannot be read", "malformed-reply", &error.to_string())),
+        Err(error) => {
+            Outcome::Unknown(fault(502, "the reply cannot be read", "malformed-reply", &error.to_string()))
+        }
     }
 }
 
 fn unanswered(error: &Error, target: &Target) -> Outcome {
     let detail = format!("{target}: {error}");
     match error.kind() {
-        Kind::NoResponders => Outcome::NotSent(fault(503, "nobody serves this operation right now", "no-responders", &detail)),
-        Kind::Disconnected => Outcome::NotSent(fault(503, "the message bus is not reachable", "bus-down", &detail)),
+        Kind::NoResponders => {
+            Outcome::NotSent(fault(503, "nobody serves this operation right now", "no-responders", &detail))
+        }
+        Kind::Disconnected => {
+            Outcome::NotSent(fault(503, "the message bus is not reachable", "bus-down", &detail))
+        }
         Kind::TooLarge => Outcome::Refused(fault(413, "the request is too large", "too-large", &detail)),
         Kind::TimedOut => Outcome::Unknown(timeout(&detail)),
         _ => Outcome::Unknown(fault(500, "the call failed", "internal", &detail)),
@@ -272,7 +311,12 @@ fn fault(status: u16, title: &str, code: &str, detail: &str) -> Fault {
 }
 
 fn no_commands() -> Fault {
-    fault(501, "not implemented", "not-implemented", "delivery: command is not available yet: use delivery: request")
+    fault(
+        501,
+        "not implemented",
+        "not-implemented",
+        "delivery: command is not available yet: use delivery: request",
+    )
 }
 
 /// `orders.placed.v1` is published where SDK services publish version 1 of `orders.placed`.

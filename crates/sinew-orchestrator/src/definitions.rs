@@ -58,7 +58,11 @@ struct Source {
 }
 
 impl Definitions {
-    pub(crate) async fn open(bus: &Bus, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        bus: &Bus,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
         let kv = bus.kv(BUCKET).await?;
         let (sender, index) = watch::channel(Arc::new(Index::new()));
         tasks.spawn(follow(kv.clone(), sender, stop.clone()));
@@ -78,7 +82,8 @@ impl Definitions {
         let digest = format!("{:016x}", view::digest_of_text(&source));
         self.cache().insert(digest.clone(), Arc::new(definition));
         let named = Named { namespace, name, version, digest };
-        let changed = self.store(&named, Source { file: file.to_owned(), source }).await.map_err(bus_error)?;
+        let changed =
+            self.store(&named, Source { file: file.to_owned(), source }).await.map_err(bus_error)?;
         Ok(AppliedWorkflow { warnings, changed, ..named.into() })
     }
 
@@ -149,7 +154,9 @@ impl Definitions {
     }
 
     async fn stored(&self, name: &str, version: Option<&str>) -> Result<Option<Named>, sinew::Error> {
-        let Some(bytes) = self.kv.get(&format!("latest.{}", token(name))).await?.and_then(|entry| entry.value) else {
+        let Some(bytes) =
+            self.kv.get(&format!("latest.{}", token(name))).await?.and_then(|entry| entry.value)
+        else {
             return Ok(None);
         };
         let named: Named = decode(ContentType::Json, &bytes)?;
@@ -206,7 +213,9 @@ fn read(key: &str, bytes: &Bytes) -> Option<Named> {
 
 /// Makes text safe as part of a key.
 fn token(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect()
+    text.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
+        .collect()
 }
 
 fn unknown(name: &str, version: Option<&str>, known: &[&str]) -> String {

@@ -2,11 +2,7 @@
 //!
 //! A task owns the map and follows the catalogue; askers read a snapshot.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -55,7 +51,11 @@ struct InfoEndpoint {
 }
 
 impl Directory {
-    pub(crate) async fn open(bus: &Bus, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        bus: &Bus,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
         let catalogue = Catalogue::open(bus).await?;
         let (sender, known) = watch::channel(Arc::new(Known::new()));
         tasks.spawn(follow(catalogue, sender, stop.clone()));
@@ -64,7 +64,8 @@ impl Directory {
 
     /// Finds an operation; asks the service itself when the catalogue does not know it.
     pub(crate) async fn find(&self, target: &Target) -> Option<Endpoint> {
-        let known = self.known.borrow().get(&target.service).and_then(|ops| ops.get(&target.operation)).cloned();
+        let known =
+            self.known.borrow().get(&target.service).and_then(|ops| ops.get(&target.operation)).cloned();
         let introduced = match known {
             Some(subject) => Some(Endpoint { subject, codec: ContentType::MessagePack }),
             None if target.subject.is_some() => None,
@@ -101,7 +102,8 @@ async fn follow(catalogue: Catalogue, known: watch::Sender<Arc<Known>>, stop: Ca
         let mut next = Known::clone(&known.borrow());
         match change {
             Some(CatalogueChange::Served(service)) => {
-                let operations = service.operations.into_iter().map(|operation| (operation.name, operation.subject));
+                let operations =
+                    service.operations.into_iter().map(|operation| (operation.name, operation.subject));
                 next.insert(service.name, operations.collect());
             }
             Some(CatalogueChange::Removed(service)) => {

@@ -62,6 +62,10 @@ impl std::error::Error for Error {
 
 impl From<sinew::Error> for Error {
     fn from(source: sinew::Error) -> Self {
-        Self { kind: Kind::Bus, message: format!("the orchestrator cannot use the bus: {source}"), source: Some(source) }
+        Self {
+            kind: Kind::Bus,
+            message: format!("the orchestrator cannot use the bus: {source}"),
+            source: Some(source),
+        }
     }
 }

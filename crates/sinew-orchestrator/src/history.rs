@@ -79,7 +79,8 @@ impl HistoryRecord {
     }
 
     async fn publish(&self, bus: &Bus) -> Result<(), sinew::Error> {
-        let invalid = |error: sinew::wire::InvalidSubject| sinew::Error::new(sinew::Kind::Config, error.to_string());
+        let invalid =
+            |error: sinew::wire::InvalidSubject| sinew::Error::new(sinew::Kind::Config, error.to_string());
         let subject = subject(&self.instance.name, &self.instance.id).map_err(invalid)?;
         let mut headers = Headers::new();
         headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;

@@ -40,8 +40,11 @@ pub trait Journal: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`JournalError::Fenced`] when another record stands there.
-    fn append(&self, expected: u64, record: Bytes)
-    -> impl Future<Output = Result<u64, JournalError>> + Send + 'static;
+    fn append(
+        &self,
+        expected: u64,
+        record: Bytes,
+    ) -> impl Future<Output = Result<u64, JournalError>> + Send + 'static;
 
     /// Returns the last record, as its leader knows it.
     ///
@@ -64,12 +67,16 @@ pub trait Journal: Clone + Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use sinew::{Bus, broker};
 
-    /// What every journal must do; the integration tests run the orchestrator on the other implementation.
+    use super::*;
+    use crate::{Config, record};
+
+    /// What every journal must do.
     async fn conforms<J: Journal>(journal: J) {
         let record = |text: &'static str| Bytes::from_static(text.as_bytes());
         assert_eq!(journal.last().await, Ok(None));
+        assert_eq!(journal.read(0).await.unwrap(), []);
         let first = journal.append(0, record("a")).await.unwrap();
         assert_eq!(journal.append(0, record("b")).await, Err(JournalError::Fenced));
         let second = journal.append(first, record("b")).await.unwrap();
@@ -78,13 +85,42 @@ mod tests {
         let all = journal.read(0).await.unwrap();
         assert_eq!(all.iter().map(|one| one.record.clone()).collect::<Vec<_>>(), [record("a"), record("b")]);
         journal.forget(second).await.unwrap();
-        assert_eq!(journal.read(0).await.unwrap().len(), 1);
+        assert_eq!(journal.read(0).await.unwrap(), [Appended { sequence: second, record: record("b") }]);
         assert_eq!(journal.read(second + 1).await.unwrap(), []);
-        journal.append(second, record("c")).await.unwrap();
+        assert_eq!(
+            journal.append(0, record("c")).await,
+            Err(JournalError::Fenced),
+            "forgetting opens no fence"
+        );
+        let third = journal.append(second, record("c")).await.unwrap();
+        journal.forget(third + 1).await.unwrap();
+        assert_eq!(journal.read(0).await.unwrap(), []);
     }
 
     #[tokio::test]
     async fn the_memory_journal_conforms() {
         conforms(MemoryJournal::default()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_jetstream_journal_conforms_and_knows_its_own_record_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let found = broker::Config::from_env(|name| std::env::var(name).ok());
+        let binary = Some(broker::locate(&found, &mut |_| ()).await.unwrap().binary);
+        let data_dir = Some(directory.path().to_owned());
+        let config = broker::Config { binary, data_dir, ..broker::Config::default() };
+        let broker = broker::start(config, |_| ()).await.unwrap();
+        let bus = Bus::connect(sinew::Config::new(broker.url(), "journal")).await.unwrap();
+        ensure_stream(&bus, &Config::default()).await.unwrap();
+        conforms(JetStreamJournal::new(&bus, 0)).await;
+
+        let (journal, mine) = (JetStreamJournal::new(&bus, 1), record::Header::new(1, 7, 0));
+        let stored = journal.append(0, record::join(mine, &[]).unwrap()).await.unwrap();
+        let again = journal.append(0, record::join(mine, &[]).unwrap()).await;
+        assert_eq!(again, Ok(stored), "an acknowledgement was lost");
+        let others = record::join(record::Header::new(1, 8, 0), &[]).unwrap();
+        assert_eq!(journal.append(0, others).await, Err(JournalError::Fenced), "the epoch alone is no proof");
+        bus.close().await;
+        broker.stop().await.unwrap();
     }
 }

@@ -119,8 +119,14 @@ impl Router {
         }
     }
 
-    async fn forward(&self, shard: ShardId, command: &Command, limit: Duration) -> Result<Answer, WorkflowError> {
-        let payload = encode(ContentType::MessagePack, command).map_err(|error| internal(&error.to_string()))?;
+    async fn forward(
+        &self,
+        shard: ShardId,
+        command: &Command,
+        limit: Duration,
+    ) -> Result<Answer, WorkflowError> {
+        let payload =
+            encode(ContentType::MessagePack, command).map_err(|error| internal(&error.to_string()))?;
         match self.bus.request(&shard.subject(), &Headers::new(), payload, limit).await {
             Ok(reply) => {
                 let answer: Result<Answer, Problem> = decode(ContentType::MessagePack, reply.payload())
@@ -182,10 +188,12 @@ async fn listen(bus: Bus, id: ShardId, handle: Handle, stop: CancellationToken) 
 
 async fn answer(bus: Bus, handle: Handle, message: Message) {
     let command = decode::<Command>(ContentType::MessagePack, message.payload());
-    let outcome = match command {
-        Ok(command) => handle.ask(command).await.map_err(|error| error.to_problem()),
-        Err(error) => Err(Problem::new(400, "malformed-request", "the command cannot be read").detail(error.to_string())),
-    };
+    let outcome =
+        match command {
+            Ok(command) => handle.ask(command).await.map_err(|error| error.to_problem()),
+            Err(error) => Err(Problem::new(400, "malformed-request", "the command cannot be read")
+                .detail(error.to_string())),
+        };
     let Some(to) = message.reply_to() else { return };
     let sent = async {
         let payload = encode(ContentType::MessagePack, &outcome)?;

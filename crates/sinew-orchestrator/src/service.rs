@@ -13,7 +13,9 @@ use sinew::{
 };
 
 use crate::{
-    Error, definitions::Definitions, history,
+    Error,
+    definitions::Definitions,
+    history,
     router::Router,
     shard::{Answer, Ask, Command, Start},
     view,
@@ -36,7 +38,13 @@ struct Desk {
 
 pub(crate) async fn serve(bus: &Bus, router: Arc<Router>, stored: Definitions) -> Result<Running, Error> {
     let service = Service::new("workflow", Desk { router, definitions: stored }).serve(Workflows, |s| {
-        s.apply(apply).definitions(definitions).start(start).get(get).list(list).cancel(cancel).operate(operate)
+        s.apply(apply)
+            .definitions(definitions)
+            .start(start)
+            .get(get)
+            .list(list)
+            .cancel(cancel)
+            .operate(operate)
     });
     Ok(service.start(bus).await?)
 }
@@ -45,7 +53,10 @@ async fn apply(request: ApplyWorkflow, State(desk): State<Desk>) -> Result<Appli
     desk.definitions.apply(request.source, &request.file).await
 }
 
-async fn definitions(_: ListDefinitions, State(desk): State<Desk>) -> Result<Vec<AppliedWorkflow>, WorkflowError> {
+async fn definitions(
+    _: ListDefinitions,
+    State(desk): State<Desk>,
+) -> Result<Vec<AppliedWorkflow>, WorkflowError> {
     Ok(desk.definitions.list())
 }
 
@@ -78,7 +89,11 @@ async fn start(
     ended(instance, &ctx)
 }
 
-async fn get(request: GetWorkflow, State(desk): State<Desk>, ctx: Ctx) -> Result<WorkflowInstance, WorkflowError> {
+async fn get(
+    request: GetWorkflow,
+    State(desk): State<Desk>,
+    ctx: Ctx,
+) -> Result<WorkflowInstance, WorkflowError> {
     desk.ask(&ctx, &request.name, &request.id, Ask::Get { id: request.id.clone() }).await
 }
 
@@ -112,7 +127,10 @@ async fn operate(
 ) -> Result<WorkflowInstance, WorkflowError> {
     let before = desk.ask(&ctx, &request.name, &request.id, Ask::Get { id: request.id.clone() }).await?;
     if before.saga != "stuck" {
-        let text = format!("the saga of {} is {}, and only a stuck one can be decided about", request.id, before.saga);
+        let text = format!(
+            "the saga of {} is {}, and only a stuck one can be decided about",
+            request.id, before.saga
+        );
         return Err(WorkflowError::WrongState(text));
     }
     let OperateWorkflow { name, id, action, who, why } = request;
@@ -135,12 +153,20 @@ impl Desk {
     }
 
     /// Reads an answer; an instance its shard has forgotten is looked for in the history.
-    async fn found(&self, ctx: &Ctx, name: &str, id: &str, answer: Answer) -> Result<WorkflowInstance, WorkflowError> {
+    async fn found(
+        &self,
+        ctx: &Ctx,
+        name: &str,
+        id: &str,
+        answer: Answer,
+    ) -> Result<WorkflowInstance, WorkflowError> {
         if let Answer::Instance(instance) = answer {
             return Ok(*instance);
         }
         let record = history::read(ctx.bus(), name, id).await.map_err(unreachable_history)?;
-        record.map(|record| record.instance).ok_or_else(|| WorkflowError::UnknownInstance(format!("{name}/{id}")))
+        record
+            .map(|record| record.instance)
+            .ok_or_else(|| WorkflowError::UnknownInstance(format!("{name}/{id}")))
     }
 
     /// Recognises the repetition of a start whose instance ended long ago.
@@ -157,7 +183,9 @@ impl Desk {
         if record.input_digest == view::digest_of(input) {
             return Ok(Some(record.instance));
         }
-        Err(WorkflowError::DuplicateStart(format!("instance {id} was started with another input: choose another id")))
+        Err(WorkflowError::DuplicateStart(format!(
+            "instance {id} was started with another input: choose another id"
+        )))
     }
 }
 
@@ -194,7 +222,8 @@ fn ended(instance: WorkflowInstance, ctx: &Ctx) -> Result<WorkflowInstance, Work
 fn faulted(instance: &WorkflowInstance) -> Problem {
     let fault = instance.error.as_ref();
     let status = fault.map(|fault| fault.status).filter(|status| (400..600).contains(status)).unwrap_or(500);
-    let title = if instance.status == "cancelled" { "the workflow was cancelled" } else { "the workflow faulted" };
+    let title =
+        if instance.status == "cancelled" { "the workflow was cancelled" } else { "the workflow faulted" };
     let problem = Problem::new(status, FAULTED, title)
         .with("id", instance.id.clone())
         .with("saga", instance.saga.clone())

@@ -79,7 +79,8 @@ pub(crate) trait World: Send + Sync + 'static {
     ///
     /// # Errors
     /// When it is unknown whether it is stored.
-    fn definition(&self, digest: &str) -> impl Future<Output = Result<Option<Compiled>, sinew::Error>> + Send;
+    fn definition(&self, digest: &str)
+    -> impl Future<Output = Result<Option<Compiled>, sinew::Error>> + Send;
 
     /// Lets go of everything begun: whoever owns the shard next begins it again.
     fn stop(&self) -> impl Future<Output = ()> + Send;
@@ -361,7 +362,10 @@ impl<J: Journal, W: World> Shard<J, W> {
             // What is not acknowledged may never have happened: whoever waits asks the next owner.
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => {
-                tracing::warn!(epoch = self.epoch, "the last entries of a shard were not stored: the next owner goes on");
+                tracing::warn!(
+                    epoch = self.epoch,
+                    "the last entries of a shard were not stored: the next owner goes on"
+                );
             }
         }
         self.stop().await;

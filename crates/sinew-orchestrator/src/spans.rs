@@ -80,14 +80,14 @@ struct Draw<'a> {
 impl Draw<'_> {
     fn step(&self, step: &Step, index: usize, exported: &mut Exported, tracer: &Tracer) {
         let mut fresh = |attempt, undo| exported.sent.insert((index, attempt, undo));
-        if step.attempts.is_empty() {
-            if let Some(ended) = step.ended_at
-                && fresh(0, false)
-            {
-                let error = step.fault.as_ref().map(|fault| view::fault(fault).title);
-                let span = self.span(step.name.to_string(), &step.key, 0, SpanKind::Internal, step.started_at, ended);
-                tracer.record(SpanRecord { error, ..span });
-            }
+        if step.attempts.is_empty()
+            && let Some(ended) = step.ended_at
+            && fresh(0, false)
+        {
+            let (name, kind) = (step.name.to_string(), SpanKind::Internal);
+            let error = step.fault.as_ref().map(|fault| view::fault(fault).title);
+            let span = self.span(name, &step.key, 0, kind, step.started_at, ended);
+            tracer.record(SpanRecord { error, ..span });
         }
         for attempt in step.attempts.iter().filter(|attempt| attempt.ended_at.is_some()) {
             if fresh(attempt.number, false) {

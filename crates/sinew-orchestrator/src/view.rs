@@ -136,8 +136,20 @@ mod tests {
         let digest = |text: &str| digest_of(&serde_json::from_str(text).unwrap());
         assert_eq!(digest(r#"{"a":1,"b":{"c":2,"d":3}}"#), digest(r#"{"b":{"d":3,"c":2},"a":1}"#));
         let others = [
-            json!({}), json!([]), json!(""), json!(null), json!({"a":1,"b":2}), json!({"a":2,"b":1}), json!({"a":"1","b":2}),
-            json!([1, 2]), json!([2, 1]), json!([[1], 2]), json!([[1, 2]]), json!({"a":{"b":1}}), json!("a"), json!("b"),
+            json!({}),
+            json!([]),
+            json!(""),
+            json!(null),
+            json!({"a":1,"b":2}),
+            json!({"a":2,"b":1}),
+            json!({"a":"1","b":2}),
+            json!([1, 2]),
+            json!([2, 1]),
+            json!([[1], 2]),
+            json!([[1, 2]]),
+            json!({"a":{"b":1}}),
+            json!("a"),
+            json!("b"),
         ];
         let digests: std::collections::HashSet<u64> = others.iter().map(digest_of).collect();
         assert_eq!(digests.len(), others.len());

@@ -62,10 +62,7 @@ impl<R: Request> Call<R> {
         let (ctx, mut headers) = (self.ctx, self.headers);
         let limit = ctx.deadline().within(self.within.unwrap_or(DEFAULT_TIMEOUT));
         if limit.is_zero() {
-            return Err(CallError::NotSent(Error::new(
-                Kind::TimedOut,
-                "the caller's deadline has already passed",
-            )));
+            return Err(CallError::NotSent(Error::too_late()));
         }
         let tracer = ctx.bus().tracer();
         let span = tracer.span(|| format!("{}/{}", R::SERVICE, R::OPERATION), SpanKind::Client, ctx.trace());

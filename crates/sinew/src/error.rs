@@ -93,6 +93,11 @@ impl Error {
         Self::new(Kind::TimedOut, format!("{what} was not answered within {after:?}: its outcome is unknown"))
     }
 
+    /// Nothing was sent: nobody would have waited for what came of it.
+    pub(crate) fn too_late() -> Self {
+        Self::new(Kind::TimedOut, "the caller's deadline has already passed")
+    }
+
     pub(crate) fn closed() -> Self {
         Self::new(Kind::Closed, "the connection was closed by this process")
     }

@@ -92,13 +92,16 @@ pub async fn publish_raw(
     mut headers: Headers,
     payload: bytes::Bytes,
 ) -> Result<PubAck, Error> {
+    let limit = ctx.deadline().within(BUDGET);
+    if limit.is_zero() {
+        return Err(Error::too_late());
+    }
     let span = ctx.bus().tracer().span(|| format!("send {name}"), SpanKind::Producer, ctx.trace());
     let span =
         span.with("messaging.system", || "nats".into()).with("messaging.operation.type", || "send".into());
     ctx.inherit(&mut headers, span.context());
     // The stream holds every kind of event: an id is taken to be unique per event and source, as CloudEvents has it.
     headers.set(header::MESSAGE_ID, format!("{}/{name}/{id}", ctx.service()))?;
-    let limit = ctx.deadline().within(BUDGET);
     let stored = tokio::time::timeout(limit, store(ctx.bus(), subject, &headers, &payload)).await;
     let outcome = stored.unwrap_or_else(|_| Err(Error::timed_out(subject, limit)));
     match &outcome {

@@ -137,6 +137,12 @@ async fn the_example_of_thirty_lines_greets() {
         (ran.code == 0).then(|| ran.json())
     });
     assert_eq!(greeting.await, serde_json::json!({ "text": "hello, Ada" }));
+    // It waits for the word to stop once it has announced itself.
+    eventually(SOON, || async {
+        let listed = sinew(&["--json", "--nats-url", harness.url(), "services"]).await.succeeded().json();
+        listed[0]["catalogued"] == true
+    })
+    .await;
     program::terminate(&hello);
     assert_eq!(program::ended(&mut hello).await, Some(0));
 }

@@ -79,7 +79,9 @@ async fn dev_keeps_the_last_good_workflow_until_a_broken_one_is_mended() {
     let save = |source: &str| {
         // Moved into place, so that nobody reads half of it.
         let draft = dir.path().join("draft");
-        std::fs::write(&draft, source).and_then(|()| std::fs::rename(&draft, &file)).expect("save the workflow");
+        std::fs::write(&draft, source)
+            .and_then(|()| std::fs::rename(&draft, &file))
+            .expect("save the workflow");
     };
     save(&nap("1.0.0", "seconds"));
     let workflows = dir.path().to_str().expect("a path in UTF-8");
@@ -95,7 +97,12 @@ async fn dev_keeps_the_last_good_workflow_until_a_broken_one_is_mended() {
     let definitions = || async {
         let arguments = ["--json", "--nats-url", harness.url(), "workflow", "definitions"];
         let listed = sinew(&arguments).await.succeeded().json();
-        listed.as_array().unwrap().iter().map(|one| one["version"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["version"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(definitions().await, ["1.0.0"]);
 

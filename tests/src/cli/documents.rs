@@ -45,7 +45,16 @@ async fn an_unknown_setting_is_refused_with_its_position() {
 async fn check_shows_the_values_a_good_file_puts_in_force() {
     let (_edge_dir, edge) = document("max_headers: 10\n");
     let (_dir, orchestrator) = document("# two for the cluster\nshards: 2\n");
-    let arguments = ["--json", "--nats-url", "nats://127.0.0.1:1", "check", "--edge", &edge, "--orchestrator", &orchestrator];
+    let arguments = [
+        "--json",
+        "--nats-url",
+        "nats://127.0.0.1:1",
+        "check",
+        "--edge",
+        &edge,
+        "--orchestrator",
+        &orchestrator,
+    ];
     let ran = sinew(&arguments).await;
     assert_eq!(ran.code, 4, "the settings are shown although there is no bus: {ran:?}");
     let report = ran.json();

@@ -18,7 +18,9 @@ async fn services_of_other_clients_are_listed() {
     let harness = Harness::start().await;
     let _two = [Tally::start(&harness).await, Tally::start(&harness).await];
     let listed = run(&harness, &["services"]).await.succeeded().json();
-    let [tally] = &listed.as_array().expect("services are listed")[..] else { panic!("one service: {listed}") };
+    let [tally] = &listed.as_array().expect("services are listed")[..] else {
+        panic!("one service: {listed}")
+    };
     assert_eq!((&tally["name"], &tally["version"]), (&json!("Tally"), &json!("0.1.0")));
     assert_eq!((&tally["serving"], &tally["instances"]), (&json!(true), &json!(2)));
     assert_eq!(tally["catalogued"], false);
@@ -61,7 +63,8 @@ impl Tally {
         let mut tasks = JoinSet::new();
         for subject in ["$SRV.INFO", "$SRV.INFO.Tally"] {
             let id = client.new_inbox();
-            serve(&mut tasks, &client, subject, None, move |_| (HeaderMap::new(), info(&id).to_string())).await;
+            serve(&mut tasks, &client, subject, None, move |_| (HeaderMap::new(), info(&id).to_string()))
+                .await;
         }
         serve(&mut tasks, &client, "math.add", Some("q"), add).await;
         serve(&mut tasks, &client, "math.reset", Some("q"), |_| (HeaderMap::new(), String::new())).await;

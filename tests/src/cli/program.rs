@@ -106,7 +106,8 @@ pub(crate) async fn ended(child: &mut Child) -> Option<i32> {
 
 fn signal(child: &Child, name: &str) {
     let pid = child.id().expect("the program runs").to_string();
-    let status = std::process::Command::new("/bin/sh").args(["-c", "kill \"$0\" \"$1\"", name, &pid]).status();
+    let status =
+        std::process::Command::new("/bin/sh").args(["-c", "kill \"$0\" \"$1\"", name, &pid]).status();
     assert!(status.expect("a shell runs").success());
 }
 

@@ -103,20 +103,6 @@ async fn p1_an_event_too_large_to_be_kept_with_its_reason_is_kept_by_reference()
 }
 
 #[tokio::test]
-async fn p1_a_status_line_of_the_publishers_own_is_an_event_all_the_same() {
-    let stage = Stage::start().await;
-    let log = Log::default();
-    let _mail = stage.start_service(mail(&log, write_down, |group| group)).await;
-    let mut raw = crate::harness::RawClient::connect(stage.harness.url()).await;
-    let mut copy = stage.bus.subscribe(Noted::SUBJECT, None).await.unwrap();
-    stage.bus.barrier().await.unwrap();
-    // To a careless consumer this looks like the server's word that its request has expired.
-    raw.publish(Noted::SUBJECT, b"NATS/1.0 408 Request Timeout\r\n\r\n", br#"{"number":7}"#).await;
-    assert_eq!(copy.next().await.unwrap().status(), Some(408));
-    eventually(SOON, || std::future::ready(log.taken().iter().any(|entry| entry.number == 7))).await;
-}
-
-#[tokio::test]
 async fn p1_a_handler_longer_than_the_servers_patience_has_the_event_for_itself() {
     let stage = Stage::start().await;
     let log = Log::default();

@@ -21,7 +21,7 @@ use crate::harness::{Harness, SOON, eventually};
 pub(crate) struct Act {
     /// Which step.
     pub(crate) step: String,
-    /// How to behave: ok, refuse, slow, panic; ok where nothing is said.
+    /// How to behave: ok, refuse, broken, slow, panic, large; ok where nothing is said.
     #[serde(default)]
     pub(crate) behave: Option<String>,
 }
@@ -78,6 +78,8 @@ pub(crate) struct Lab {
     pub(crate) bus: Bus,
     pub(crate) ctx: Ctx,
     pub(crate) ledger: Ledger,
+    /// Settings of the orchestrators to come.
+    pub(crate) config: sinew_orchestrator::Config,
     service: Option<Running>,
     orchestrator: Option<sinew_orchestrator::Running>,
 }
@@ -133,7 +135,8 @@ impl Lab {
         let ledger = Ledger::default();
         let ctx = Ctx::detached(&bus, "test");
         let service = Some(service(&ledger).start(&bus).await.unwrap());
-        Self { harness, bus, ctx, ledger, service, orchestrator: None }
+        let config = sinew_orchestrator::Config::default();
+        Self { harness, bus, ctx, ledger, config, service, orchestrator: None }
     }
 
     /// Starts an orchestrator in this process and waits until it owns its shard.
@@ -143,8 +146,7 @@ impl Lab {
     }
 
     pub(crate) async fn start_orchestrator(&mut self) {
-        let config = sinew_orchestrator::Config::default();
-        let orchestrator = sinew_orchestrator::start(config, self.bus.clone()).await.unwrap();
+        let orchestrator = sinew_orchestrator::start(self.config.clone(), self.bus.clone()).await.unwrap();
         eventually(SOON, || async { orchestrator.is_ready() }).await;
         self.orchestrator = Some(orchestrator);
     }
@@ -247,6 +249,10 @@ async fn act(request: Act, State(ledger): State<Ledger>, ctx: Ctx) -> Result<Val
             ledger.note("act", &request.step, &ctx);
             // why: slowness itself is what is tested; the caller's deadline ends it.
             tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        Some("large") => {
+            ledger.note("act", &request.step, &ctx);
+            return Ok(json!("x".repeat(600_000)));
         }
         _ => ledger.note("act", &request.step, &ctx),
     }

@@ -19,7 +19,9 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: sinew call greeter.hello '{\"name\":\"Ada\"}'")]
+#[command(
+    after_help = "Reaches services of Sinew and, in JSON, every NATS service that answers discovery.\n\nExamples:\n  sinew call greeter.hello '{\"name\":\"Ada\"}'\n  sinew call orders.place @order.json --key order-1 --timeout 5s"
+)]
 pub(crate) struct Args {
     /// The operation, as SERVICE.OPERATION
     #[arg(value_name = "SERVICE.OPERATION")]
@@ -28,7 +30,7 @@ pub(crate) struct Args {
     #[arg(default_value = "{}", value_name = "JSON")]
     request: String,
     /// How long to wait for the reply, such as 500ms, 2s or 1m
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
     timeout: Duration,
     /// Idempotency key: the same key means the same effect
     #[arg(long)]

@@ -10,6 +10,9 @@ use serde_json::json;
 use crate::{error::Error, output::columns, session::Session};
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without a file the defaults are shown. Fails when the bus cannot be reached, after the settings.\n\nExamples:\n  sinew check\n  sinew check --edge edge.yaml --orchestrator orchestrator.yaml"
+)]
 pub(crate) struct Args {
     /// Configuration file of the edge to check
     #[arg(long, value_name = "FILE")]

@@ -5,7 +5,9 @@ use clap_complete::Shell;
 use crate::{error::Error, session::Session};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: sinew completions bash > ~/.local/share/bash-completion/completions/sinew")]
+#[command(
+    after_help = "Examples:\n  sinew completions bash > ~/.local/share/bash-completion/completions/sinew"
+)]
 pub(crate) struct Args {
     /// The shell
     shell: Shell,

@@ -3,6 +3,9 @@
 use crate::{demo, error::Error, session::Session};
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Brings its own broker unless --nats-url names one. Stays up after the orders, to be looked at.\n\nExamples:\n  sinew demo\n  sinew demo --once"
+)]
 pub(crate) struct Args {
     /// Ends after the four orders; fails when one did not end as expected
     #[arg(long)]

@@ -14,6 +14,7 @@ use self::watch::Watch;
 use crate::{
     diagnostics::counted,
     error::Error,
+    operation::address,
     output::columns,
     roles::{self, Place, Roles},
     session::Session,
@@ -25,7 +26,8 @@ const NATS_PORT: u16 = 4222;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "With --nats-url or NATS_URL a running broker is used; otherwise one is started here."
+    after_help = "With --nats-url or NATS_URL a running broker is used; otherwise one is started here.\n\nExamples:\n  \
+                  sinew dev\n  sinew dev --workflows ./workflows --data ./data"
 )]
 pub(crate) struct Args {
     /// Applies the workflows in this directory, now and whenever one is saved
@@ -35,16 +37,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Address of the HTTP edge; port 0 lets the system choose
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<(), Error> {
-    let mut roles = Roles::default();
-    let ended = develop(&mut roles, args, session).await;
-    session.output.note("draining");
-    roles.drain().await;
-    ended
+    Roles::run(session, async |roles| develop(roles, args, session).await).await
 }
 
 async fn develop(roles: &mut Roles, args: Args, session: &Session) -> Result<(), Error> {
@@ -71,9 +69,9 @@ async fn develop(roles: &mut Roles, args: Args, session: &Session) -> Result<(),
     serve(roles, args.workflows, session).await
 }
 
-/// Runs until asked to stop, or until the broker is gone.
+/// Runs until the broker is gone.
 async fn serve(roles: &mut Roles, workflows: Option<PathBuf>, session: &Session) -> Result<(), Error> {
-    let bus = session.connect_to(roles.url(session), "sinew-dev").await?;
+    let bus = roles.connect(session, "sinew-dev").await?;
     let mut watch = workflows.map(|dir| Watch::new(dir, Ctx::detached(&bus, "sinew-dev"), session.output));
     let watching = async {
         match &mut watch {
@@ -81,13 +79,10 @@ async fn serve(roles: &mut Roles, workflows: Option<PathBuf>, session: &Session)
             None => std::future::pending().await,
         }
     };
-    let ended = tokio::select! {
-        () = sinew::shutdown::requested() => Ok(()),
+    tokio::select! {
         exit = roles.broker_lost() => Err(roles::broker_lost(&exit)),
         () = watching => Ok(()),
-    };
-    bus.close().await;
-    ended
+    }
 }
 
 fn welcome(told: &Value) -> String {

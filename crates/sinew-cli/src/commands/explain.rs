@@ -11,6 +11,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  sinew explain SNW-1102\n  sinew explain no-responders")]
 pub(crate) struct Args {
     /// The code, such as SNW-1102 or no-responders; without one all are listed
     code: Option<String>,

@@ -10,7 +10,9 @@ use sinew::{
 use crate::{document, error::Error, operation::EventName, session::Session};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: sinew publish orders.confirmed '{\"order\":\"o-1\",\"tracking\":\"p-1\"}'")]
+#[command(
+    after_help = "Examples:\n  sinew publish orders.confirmed '{\"order\":\"o-1\",\"tracking\":\"p-1\"}'"
+)]
 pub(crate) struct Args {
     /// The event, as DOMAIN.EVENT
     #[arg(value_name = "DOMAIN.EVENT")]

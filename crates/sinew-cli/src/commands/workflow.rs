@@ -13,6 +13,7 @@ pub(crate) enum Command {
     /// Checks documents and stores them, so that they can be started
     Apply(documents::Files),
     /// Lists the workflows that can be started
+    #[command(after_help = "Examples:\n  sinew workflow definitions")]
     Definitions,
     /// Starts an instance, and waits for its end
     Start(instances::Start),

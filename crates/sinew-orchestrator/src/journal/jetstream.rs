@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sinew::{
-    Bus, Kind,
-    bus::StreamConfig,
-    wire::Headers,
-};
+use sinew::{Bus, Kind, bus::StreamConfig, wire::Headers};
 
 use super::{Appended, Journal, JournalError};
 use crate::{Config, Error, record};
@@ -40,7 +36,8 @@ impl JetStreamJournal {
     /// Tells apart whether the record that beat ours is another owner's or our own, whose acknowledgement was lost.
     async fn beaten(&self, ours: &[u8]) -> Result<u64, JournalError> {
         let Some(last) = self.last().await? else { return Err(JournalError::Fenced) };
-        let same = record::header(&last.record).ok().zip(record::header(ours).ok()).is_some_and(|(a, b)| a == b);
+        let same =
+            record::header(&last.record).ok().zip(record::header(ours).ok()).is_some_and(|(a, b)| a == b);
         if same { Ok(last.sequence) } else { Err(JournalError::Fenced) }
     }
 }
@@ -56,11 +53,14 @@ impl Journal for JetStreamJournal {
             let mut headers = Headers::new();
             let fence = headers.set("Nats-Expected-Last-Subject-Sequence", expected.to_string());
             fence.map_err(|_| JournalError::Refused)?;
-            match journal.bus.publish_acked(&journal.subject, &headers, record.clone(), APPEND_TIMEOUT).await {
+            match journal.bus.publish_acked(&journal.subject, &headers, record.clone(), APPEND_TIMEOUT).await
+            {
                 Ok(ack) => Ok(ack.sequence),
                 Err(error) => match error.kind() {
                     Kind::Conflict => journal.beaten(&record).await,
-                    Kind::TimedOut | Kind::Disconnected | Kind::NoResponders => Err(JournalError::Unavailable),
+                    Kind::TimedOut | Kind::Disconnected | Kind::NoResponders => {
+                        Err(JournalError::Unavailable)
+                    }
                     Kind::Closed => Err(JournalError::Fenced),
                     _ => {
                         tracing::error!(subject = journal.subject, %error, "the workflow log refused a record");
@@ -72,7 +72,8 @@ impl Journal for JetStreamJournal {
     }
 
     async fn last(&self) -> Result<Option<Appended>, JournalError> {
-        let stored = self.bus.last_message(STREAM, &self.subject).await.map_err(|error| unavailable(&error))?;
+        let stored =
+            self.bus.last_message(STREAM, &self.subject).await.map_err(|error| unavailable(&error))?;
         Ok(stored.map(|stored| Appended { sequence: stored.sequence, record: stored.payload }))
     }
 

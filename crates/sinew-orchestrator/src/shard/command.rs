@@ -228,12 +228,14 @@ impl<J: Journal, W: World> Shard<J, W> {
         let entries = sinew_workflow::run(definition, &mut state, event)
             .map_err(|error| WorkflowError::InvalidStart(error.to_string()))?;
         let effects = state.effects(&entries);
-        let item = Item { definition: Some(digest.clone()), entries, ..Item::new(id) }
-            .encode()
-            .map_err(|_| WorkflowError::InvalidStart("the input cannot be stored: nest it less deeply".into()))?;
+        let item =
+            Item { definition: Some(digest.clone()), entries, ..Item::new(id) }.encode().map_err(|_| {
+                WorkflowError::InvalidStart("the input cannot be stored: nest it less deeply".into())
+            })?;
         let limit = self.config.max_record_bytes;
         if item.len() > limit {
-            let text = format!("the input takes {} bytes in the log, at most {limit} are allowed", item.len());
+            let text =
+                format!("the input takes {} bytes in the log, at most {limit} are allowed", item.len());
             return Err(WorkflowError::InvalidStart(text));
         }
         Ok((state, item, effects))
@@ -248,7 +250,8 @@ impl<J: Journal, W: World> Shard<J, W> {
     ) {
         let Start { id, digest, wait_ms, .. } = start;
         let mut live = Live::new(&id, state, Some(definition), Arc::from(digest));
-        let mut releases = vec![Release::Began { id: id.clone() }, Release::Effects { id: id.clone(), effects }];
+        let mut releases =
+            vec![Release::Began { id: id.clone() }, Release::Effects { id: id.clone(), effects }];
         if wait_ms.is_some() {
             live.wait(reply);
         } else {
@@ -268,8 +271,12 @@ impl<J: Journal, W: World> Shard<J, W> {
             Some(Some(status)) => Some(status),
             Some(None) => return Vec::new(),
         };
-        let mut living: Vec<&State> =
-            self.live.values().map(|live| &live.state).filter(|state| is_wanted(state, name, status)).collect();
+        let mut living: Vec<&State> = self
+            .live
+            .values()
+            .map(|live| &live.state)
+            .filter(|state| is_wanted(state, name, status))
+            .collect();
         let newest = |state: &&State| Reverse(state.started_at());
         if living.len() > limit && limit > 0 {
             living.select_nth_unstable_by_key(limit - 1, newest);
@@ -302,5 +309,7 @@ fn operate(action: Operation) -> Operate {
 
 /// What a duplicate start is told when its input differs.
 fn duplicate(id: &str) -> WorkflowError {
-    WorkflowError::DuplicateStart(format!("instance {id} was started with another workflow or input: choose another id"))
+    WorkflowError::DuplicateStart(format!(
+        "instance {id} was started with another workflow or input: choose another id"
+    ))
 }

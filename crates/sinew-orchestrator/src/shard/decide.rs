@@ -34,7 +34,9 @@ pub(super) fn within(
         let size = decided.as_ref().map_or(0, |decided| decided.item.len());
         tracing::warn!(instance = id, size, limit, "an instance outgrows the log");
         decided = decide(definition, state, id, &lesser)?;
-        if decided.as_ref().is_some_and(|decided| !decided.entries.is_empty()) && fits(decided.as_ref(), hard(limit)) {
+        if decided.as_ref().is_some_and(|decided| !decided.entries.is_empty())
+            && fits(decided.as_ref(), hard(limit))
+        {
             return Ok(decided.unwrap_or_else(Decided::nothing));
         }
     }
@@ -69,7 +71,9 @@ fn hard(limit: usize) -> usize {
 
 /// What is decided instead of an input whose consequences are too large, the mildest first.
 fn lesser(event: &Event, limit: usize) -> Vec<Event> {
-    let text = format!("what follows from this takes more than {limit} bytes in the log: pass a reference instead of the data");
+    let text = format!(
+        "what follows from this takes more than {limit} bytes in the log: pass a reference instead of the data"
+    );
     let at = event.at();
     let cancel = Event::Cancel { reason: Some(text.clone()), at };
     match event {

@@ -139,7 +139,10 @@ impl<J: Journal, W: World> Shard<J, W> {
         Ok(())
     }
 
-    async fn definitions(&self, live: &HashMap<String, Found>) -> Result<HashMap<Arc<str>, Compiled>, OpenError> {
+    async fn definitions(
+        &self,
+        live: &HashMap<String, Found>,
+    ) -> Result<HashMap<Arc<str>, Compiled>, OpenError> {
         let mut digests: Vec<&Arc<str>> = live.values().map(|found| &found.digest).collect();
         digests.sort_unstable();
         digests.dedup();

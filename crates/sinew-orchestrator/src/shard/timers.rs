@@ -25,7 +25,13 @@ impl Default for OwnTimers {
 }
 
 impl Timers {
-    pub(super) fn set(&mut self, id: &Arc<str>, own: &mut OwnTimers, state: &State, timer: (Timestamp, TaskId, u32)) {
+    pub(super) fn set(
+        &mut self,
+        id: &Arc<str>,
+        own: &mut OwnTimers,
+        state: &State,
+        timer: (Timestamp, TaskId, u32),
+    ) {
         let (at, task, number) = timer;
         if self.set.insert((at, id.clone(), task, number)) {
             own.set.push(timer);

@@ -16,6 +16,9 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  sinew workflow validate *.yaml\n  sinew workflow apply place-order.yaml"
+)]
 pub(crate) struct Files {
     /// Documents, as YAML or JSON
     #[arg(required = true, value_name = "FILE")]

@@ -14,7 +14,7 @@ use sinew::{
 use crate::{document, error::Error, operation::duration, output::columns, session::Session, timeline};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: sinew workflow start place-order --id o-1 --input @order.json")]
+#[command(after_help = "Examples:\n  sinew workflow start place-order --id o-1 --input @order.json")]
 pub(crate) struct Start {
     /// The workflow
     name: String,
@@ -31,11 +31,12 @@ pub(crate) struct Start {
     #[arg(long)]
     no_wait: bool,
     /// How long to wait for the end, such as 500ms, 2s or 1m
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
     timeout: Duration,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  sinew workflow get place-order o-1")]
 pub(crate) struct Which {
     /// The workflow
     name: String,
@@ -44,6 +45,9 @@ pub(crate) struct Which {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  sinew workflow list\n  sinew workflow list place-order --status running --limit 10"
+)]
 pub(crate) struct List {
     /// Only of this workflow
     name: Option<String>,
@@ -56,6 +60,7 @@ pub(crate) struct List {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  sinew workflow cancel place-order o-1 --reason 'the customer called'")]
 pub(crate) struct Cancel {
     #[command(flatten)]
     which: Which,
@@ -65,6 +70,7 @@ pub(crate) struct Cancel {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  sinew workflow operate place-order o-1 retry --why 'the bank is back'")]
 pub(crate) struct Operate {
     #[command(flatten)]
     which: Which,
@@ -75,7 +81,7 @@ pub(crate) struct Operate {
     #[arg(long)]
     why: String,
     /// Who decides; kept in the history
-    #[arg(long, env = "USER", default_value = "unknown")]
+    #[arg(long, env = "USER", hide_env_values = true, default_value = "unknown")]
     who: String,
 }
 

@@ -10,7 +10,8 @@ use sinew_workflow::{Fault, Outcome};
 use super::{Stage, definition};
 use crate::Config;
 
-const FLOW: &str = "  - a: { call: svc.a, compensate: { call: svc.undo }, output: { as: '${ $workflow.input }' } }
+const FLOW: &str =
+    "  - a: { call: svc.a, compensate: { call: svc.undo }, output: { as: '${ $workflow.input }' } }
   - nap: { wait: PT1S }
   - said: { emit: { event: { with: { type: said } } } }
   - b: { call: svc.b, timeout: { after: PT5S }, compensate: { call: svc.undo } }
@@ -51,10 +52,13 @@ async fn happen(stage: &mut Stage, what: u8, which: usize, started: &mut usize) 
     match what % 20 {
         0 | 1 => {
             let (id, size) = (format!("i-{started}"), [10, 10, 900, 3_000][which % 4]);
-            stage.start(&id, json!({ "text": "x".repeat(size) }), which % 2 == 0);
+            stage.start(&id, json!({ "text": "x".repeat(size) }), which.is_multiple_of(2));
             *started += 1;
         }
-        2 => stage.start(&some, json!({ "text": "x".repeat(10) }), which % 2 == 0),
+        // Whoever starts looks into the history first.
+        2 if !stage.history.contains_key(&some) => {
+            stage.start(&some, json!({ "text": "x".repeat(10) }), which.is_multiple_of(2))
+        }
         3..=7 if !stage.begun.is_empty() => {
             let index = which % stage.begun.len();
             stage.reply(index, outcome(which / 8));
@@ -64,10 +68,10 @@ async fn happen(stage: &mut Stage, what: u8, which: usize, started: &mut usize) 
         11 | 12 => stage.store().await,
         13 | 14 => stage.acknowledge(),
         15 => stage.pass(Duration::from_millis(700)).await,
-        16 if which % 4 == 0 => stage.cancel(&some),
+        16 if which.is_multiple_of(4) => stage.cancel(&some),
         17 => stage.get(&some),
-        18 if which % 4 == 0 => stage.crash().await,
-        19 if which % 8 == 0 => stage.drain().await,
+        18 if which.is_multiple_of(4) => stage.crash().await,
+        19 if which.is_multiple_of(8) => stage.drain().await,
         _ => stage.settle().await,
     }
 }

@@ -20,7 +20,8 @@ use crate::{
     journal::Journal,
     record,
     shard::{
-        Answer, Appending, Ask, Compiled, Input, Opening, Reply, Shard, Start, World, command::Answered,
+        Answer, Appending, Ask, Compiled, Input, Opening, Reply, Shard, Start, World,
+        command::Answered,
         open::{Folded, OpenError},
     },
     spans::{Exported, Origin},
@@ -153,7 +154,9 @@ impl Stage {
     /// Answers the effect at `index` of those begun.
     pub(super) fn reply(&mut self, index: usize, outcome: Outcome) {
         let (id, effect) = self.begun.remove(index);
-        let (Effect::Call { task, attempt, .. } | Effect::Emit { task, attempt, .. }) = effect else { return };
+        let (Effect::Call { task, attempt, .. } | Effect::Emit { task, attempt, .. }) = effect else {
+            return;
+        };
         self.shard.take(Input::Reply { id, task, attempt, outcome });
     }
 
@@ -326,7 +329,8 @@ impl Stage {
         ids.sort();
         ids.dedup();
         for id in ids {
-            let (ours, stored) = (live.get(id).map(|live| &live.state), shadow.get(id).map(|found| &found.state));
+            let (ours, stored) =
+                (live.get(id).map(|live| &live.state), shadow.get(id).map(|found| &found.state));
             if ours != stored {
                 self.violations.push(format!("{id}: in memory {ours:?}, in the log {stored:?}"));
             }
