@@ -11,7 +11,7 @@ use sinew_wire::{CloudEvent, ContentType, Event, Headers, header};
 
 use crate::{
     Bus, Ctx, Error, Kind,
-    bus::{PubAck, StreamConfig},
+    bus::{PubAck, Retention, StreamConfig},
     telemetry::SpanKind,
 };
 
@@ -19,6 +19,10 @@ use crate::{
 pub const EVENTS: &str = "EVENTS";
 /// The stream that keeps what no group could handle.
 pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
+/// The stream that keeps the server's word on every event it gave up, until the group has made a dead letter of it.
+pub(crate) const GIVEN_UP: &str = "GIVEN_UP";
+/// Where the server says that it gave up an event; behind it stands the group's consumer.
+pub(crate) const GIVING_UP: &str = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVENTS";
 
 const ATTEMPT: Duration = Duration::from_secs(2);
 const BUDGET: Duration = Duration::from_secs(10);
@@ -111,7 +115,8 @@ pub async fn publish_raw(
     outcome
 }
 
-/// Creates the streams of events and dead letters where they do not stand.
+/// Creates the streams of events and dead letters where they do not stand, and the one in which events that could not
+/// be delivered wait to become dead letters.
 ///
 /// # Errors
 /// [`Kind::JetStream`] when the server refuses.
@@ -122,7 +127,10 @@ pub async fn ensure_streams(bus: &Bus) -> Result<(), Error> {
         ..StreamConfig::default()
     };
     bus.ensure_stream(&stream(EVENTS, "evt.>")).await?;
-    bus.ensure_stream(&stream(DEAD_LETTERS, "dlq.>")).await
+    bus.ensure_stream(&stream(DEAD_LETTERS, "dlq.>")).await?;
+    let advisories = format!("{GIVING_UP}.*");
+    let given_up = StreamConfig { retention: Retention::WorkQueue, ..stream(GIVEN_UP, &advisories) };
+    bus.ensure_stream(&given_up).await
 }
 
 /// Offers an event until the server's word is heard, whatever it is.

@@ -191,10 +191,18 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     /// # Errors
     /// As [`Bus::connect`] and [`Service::start`].
     pub async fn run(self, config: Config) -> Result<(), Error> {
+        // Heard from the first moment: a service must not begin to serve and then be killed undrained.
+        let mut stop = std::pin::pin!(crate::shutdown::requested());
         let bus = Bus::connect(config).await?;
-        let running = self.start(&bus).await?;
-        crate::shutdown::requested().await;
-        running.drain().await;
+        let running = tokio::select! {
+            biased;
+            () = &mut stop => None,
+            running = self.start(&bus) => Some(running?),
+        };
+        if let Some(running) = running {
+            stop.await;
+            running.drain().await;
+        }
         bus.close().await;
         Ok(())
     }

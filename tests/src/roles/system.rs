@@ -146,7 +146,7 @@ impl System {
             let services = self.sinew(&["services"]).await.succeeded().json();
             let listed = services.as_array()?;
             let open = |name: &&str| listed.iter().any(|one| one["name"] == **name && one["serving"] == true);
-            SERVICES.iter().all(|name| open(&name)).then_some(())
+            SERVICES.iter().all(open).then_some(())
         };
         eventually(SOON, contracts).await;
         eventually(SOON, || async { self.client.get("/healthz/ready").await.status == 200 }).await;

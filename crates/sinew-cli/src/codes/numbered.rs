@@ -342,8 +342,8 @@ pub(super) const PAGES: &[Page] = &[
     new(
         "SNW-5005",
         "there is no such operation",
-        "No service ever announced it here.",
-        "`sinew services` lists every operation the catalogue knows.",
+        "No service ever announced it here, and none that answers discovery just now serves it.",
+        "`sinew services` lists every operation that is known.",
         "Correct the name, or start the service that serves it.",
     ),
     new(

@@ -123,6 +123,13 @@ pub(super) const PAGES: &[Page] = &[
         "Correct the publisher; redrive after the consumer can read it.",
     ),
     new(
+        "undeliverable",
+        "no delivery of an event was ever answered",
+        "Every member that got it ended or hung before it could answer, so the server gave up on it.",
+        "The dead letter in the stream DEAD_LETTERS names the sequence where the event still stands.",
+        "Find out what ends the members at this event, then publish it again under a new id.",
+    ),
+    new(
         "unknown-workflow",
         "there is no such workflow (404)",
         "No definition of this name and version was applied.",

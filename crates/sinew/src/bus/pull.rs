@@ -37,7 +37,7 @@ pub struct PullConfig {
     pub filter: String,
     /// How long a message may stay unanswered before it is delivered again.
     pub ack_wait: Duration,
-    /// Deliveries after which the server gives up; keep it above the application's own limit.
+    /// Deliveries after which the server gives up, -1 for never; keep it above the application's own limit.
     pub max_deliver: i64,
     /// Messages that may be out at once, over all members.
     pub max_ack_pending: i64,

@@ -22,8 +22,8 @@ use tokio_util::task::TaskTracker;
 use super::{Failure, Group, Halt, React};
 use crate::{
     Bus, Ctx, Deadline, Error, Kind,
-    bus::{Delivery, Message, Pull, PullConfig, Subscription},
-    publish::EVENTS,
+    bus::{Delivery, Message, Pull, PullConfig},
+    publish::{EVENTS, GIVEN_UP, GIVING_UP},
     telemetry::SpanKind,
 };
 
@@ -86,8 +86,14 @@ pub(super) async fn start(
         max_ack_pending: 10_000,
     };
     let pull = bus.pull(&config).await?;
-    let advisories = format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{EVENTS}.{}", config.durable);
-    let lost = bus.subscribe(&advisories, Some(&config.durable)).await?;
+    let lost = PullConfig {
+        stream: GIVEN_UP.to_owned(),
+        filter: format!("{GIVING_UP}.{}", config.durable),
+        ack_wait: 2 * DEAD_LETTER_TIMEOUT,
+        max_deliver: -1,
+        ..config
+    };
+    let lost = bus.pull(&lost).await?;
     let health = Health(pull.life());
     let member = Arc::new(Member { spec, bus, service, halt });
     tasks.spawn(mourn(member.clone(), lost));
@@ -129,15 +135,19 @@ async fn run(member: Arc<Member>, mut pull: Pull) {
 
 /// Keeps a dead letter of every event the server gave up: one whose headers break each connection it is sent on never
 /// reaches a handler, or anybody who could bury it.
-async fn mourn(member: Arc<Member>, mut advisories: Subscription) {
+async fn mourn(member: Arc<Member>, mut lost: Pull) {
     loop {
         let advisory = tokio::select! {
             () = member.halt.stop.cancelled() => return,
-            advisory = advisories.next() => advisory,
+            advisory = lost.next(1) => advisory,
         };
         let Some(advisory) = advisory else { return };
-        if let Err(error) = member.bury_unseen(&advisory).await {
-            tracing::error!(group = member.spec.group.name, %error, "an event was given up and could not be kept");
+        let settled = match member.bury_unseen(&advisory.message).await {
+            Ok(()) => advisory.ack().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = settled {
+            tracing::warn!(group = member.spec.group.name, %error, "an event that was given up is not yet kept");
         }
     }
 }

@@ -98,7 +98,7 @@ async fn sketch(program: &Path) -> Result<Vec<Figures>, Error> {
     let address = broker.url().trim_start_matches("nats://").to_owned();
     let start = |arguments: &[&str]| {
         let mut command = Command::new(program);
-        command.args(arguments).env("NATS", &address).env("HISTORY", "1");
+        command.args(arguments).env("NATS", &address).env("HISTORY", "1").stderr(Stdio::null());
         command
     };
     let mut services = start(&["svc"]).stdout(Stdio::null()).spawn()?;

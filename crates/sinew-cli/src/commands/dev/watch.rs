@@ -8,7 +8,11 @@ use std::{
 
 use sinew::{Ctx, workflow::ApplyWorkflow};
 
-use crate::{diagnostics::Checked, output::Output};
+use crate::{
+    diagnostics::Checked,
+    error::{Error, Kind, code},
+    output::Output,
+};
 
 /// How often the directory is looked at: asking for times works on every file system, and costs next to nothing.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -74,10 +78,7 @@ impl Watch {
         let Ok(source) = std::fs::read_to_string(path) else { return };
         let checked = Checked::new(source.clone(), file.clone());
         if !checked.is_valid() || !checked.not_runnable.is_empty() {
-            self.output.note(&format!(
-                "{}\n  not applied; what was applied before stays",
-                checked.to_text(&self.output)
-            ));
+            self.refuse(&checked);
             return;
         }
         match self.ctx.call(ApplyWorkflow { source, file: file.clone() }).await {
@@ -91,6 +92,17 @@ impl Watch {
                 self.seen.remove(path);
             }
         }
+    }
+
+    fn refuse(&self, checked: &Checked) {
+        if self.output.is_json() {
+            let message = format!("{} is not applied; what was applied before stays", checked.file);
+            let error = Error::new(Kind::Document, code::DOCUMENT, message);
+            self.output.error(&error.with("document", checked.to_json()));
+            return;
+        }
+        let text = checked.to_text(&self.output);
+        self.output.note(&format!("{text}\n  not applied; what was applied before stays"));
     }
 }
 
