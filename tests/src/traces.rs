@@ -110,15 +110,15 @@ fn whole(spans: &[Span], trace: &str, steps: &[(&str, &str)]) -> bool {
     served && has(spans, trace, "workflow place-order") && has(spans, trace, "POST /orders")
 }
 
-/// Asserts that `lines` holds `below` somewhere under `above`.
+/// Asserts that `lines` holds `below` somewhere under one of the lines `above`: a step may have had earlier attempts.
 fn assert_below(lines: &[String], above: &str, below: &str) {
     let depth = |line: &str| line.len() - line.trim_start().len();
-    let at = lines
-        .iter()
-        .position(|line| line.trim() == above)
-        .unwrap_or_else(|| panic!("no {above} in {lines:#?}"));
-    let under = lines[at + 1..].iter().take_while(|line| depth(line) > depth(&lines[at]));
-    assert!(under.clone().any(|line| line.trim() == below), "no {below} below {above} in {lines:#?}");
+    let holds = |at: usize| {
+        let under = lines[at + 1..].iter().take_while(|line| depth(line) > depth(&lines[at]));
+        under.into_iter().any(|line| line.trim() == below)
+    };
+    let found = (0..lines.len()).any(|at| lines[at].trim() == above && holds(at));
+    assert!(found, "no {below} below {above} in {lines:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

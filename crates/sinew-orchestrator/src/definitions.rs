@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{Error, view};
 
 const BUCKET: &str = "WORKFLOW_DEFINITIONS";
+/// Longest wait for the index to show what was stored.
+const FOLLOW: Duration = Duration::from_secs(2);
 
 /// Stored and compiled definitions; a cheap handle.
 #[derive(Clone)]
@@ -84,7 +87,19 @@ impl Definitions {
         let named = Named { namespace, name, version, digest };
         let changed =
             self.store(&named, Source { file: file.to_owned(), source }).await.map_err(bus_error)?;
+        self.followed(&named).await;
         Ok(AppliedWorkflow { warnings, changed, ..named.into() })
+    }
+
+    /// Waits until the index shows what was just stored: whoever applies a version and then starts "the newest" must
+    /// get it. Other replicas follow on their own.
+    async fn followed(&self, named: &Named) {
+        let version = Precedence::of(&named.version);
+        let shown = |index: &Arc<Index>| index.get(&named.name).and_then(|v| v.get(&version)) == Some(named);
+        let mut index = self.index.clone();
+        if tokio::time::timeout(FOLLOW, index.wait_for(shown)).await.is_err() {
+            tracing::warn!(workflow = named.name, "a definition is stored, but the index is slow to show it");
+        }
     }
 
     /// Lists what can be started, by name and rising version.

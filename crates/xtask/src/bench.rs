@@ -23,7 +23,8 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     if cfg!(debug_assertions) {
         return optimised(arguments);
     }
-    let (seconds, names): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|word| word.parse::<u64>().is_ok());
+    let (seconds, names): (Vec<&str>, Vec<&str>) =
+        arguments.iter().partition(|word| word.parse::<u64>().is_ok());
     if let Some(unknown) = names.iter().find(|name| !WHICH.contains(name)) {
         return Err(format!("there is no benchmark {unknown}: use {}", WHICH.join(", ")));
     }

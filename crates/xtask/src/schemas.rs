@@ -19,7 +19,8 @@ pub(crate) fn run(root: &Path, check: bool) -> Outcome {
         if check {
             stale.push(name);
         } else {
-            std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            std::fs::write(&path, text)
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }
     }
     if stale.is_empty() {

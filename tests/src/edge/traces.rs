@@ -45,7 +45,11 @@ async fn a_failure_marks_the_call_and_a_server_error_the_request_too() {
     let traced = Traced::start().await;
     traced.client.post("/fail/stock", &json!({})).await.problem(409, "out-of-stock");
     let [http, call, _] = traced.spans("POST /fail/{how}", "shop/fail").await;
-    assert_eq!([http, call].map(|span| span.error.is_some()), [false, true], "a refusal is no failure of the edge");
+    assert_eq!(
+        [http, call].map(|span| span.error.is_some()),
+        [false, true],
+        "a refusal is no failure of the edge"
+    );
 }
 
 impl Traced {

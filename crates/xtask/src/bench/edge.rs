@@ -40,7 +40,8 @@ async fn post(to: SocketAddr, connections: usize, time: Duration) -> Result<Figu
     let body = Bytes::from(serde_json::to_vec(&Echo { sample: Sample::new() })?);
     let make = async || Ok((connect(to).await?, body.clone()));
     load::run(connections, time, make, move |(mut connection, body)| async move {
-        let request = Request::post("/echo").header("host", to.to_string()).header("content-type", "application/json");
+        let request =
+            Request::post("/echo").header("host", to.to_string()).header("content-type", "application/json");
         let reply = connection.send_request(request.body(Full::new(body.clone()))?).await?;
         let status = reply.status();
         reply.into_body().collect().await?;

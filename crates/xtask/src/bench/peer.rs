@@ -145,7 +145,9 @@ async fn raw(nats: &str) -> Result<(), Error> {
     ready("");
     while let Some(message) = requests.next().await {
         let Some(reply) = message.reply else { continue };
-        client.publish_with_headers(reply, headers(&[("content-type", "application/msgpack")]), message.payload).await?;
+        client
+            .publish_with_headers(reply, headers(&[("content-type", "application/msgpack")]), message.payload)
+            .await?;
     }
     Ok(())
 }

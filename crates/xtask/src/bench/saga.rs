@@ -60,7 +60,10 @@ async fn ours(time: Duration) -> Result<Vec<Figures>, Error> {
         let make = async || Ok(ctx.clone());
         let step = |ctx: Ctx| async move {
             let input = serde_json::json!({ "payload": "x".repeat(200) });
-            let done = ctx.call(StartWorkflow::new("three-calls", input)).await.map_err(|error| error.to_string())?;
+            let done = ctx
+                .call(StartWorkflow::new("three-calls", input))
+                .await
+                .map_err(|error| error.to_string())?;
             if done.status == "completed" { Ok(ctx) } else { Err(format!("ended {}", done.status).into()) }
         };
         all.push(load::run(concurrency, time * 2, make, step).await?);
@@ -117,8 +120,11 @@ async fn sketch(program: &Path) -> Result<Vec<Figures>, Error> {
 
 /// Reads a line such as `3-step saga conc=  64 8700/s p50=7.10ms p99=12.00ms`.
 fn read(line: &str) -> Result<Figures, Error> {
-    let after = |mark: &str| line.split(mark).nth(1).and_then(|rest| rest.split("ms").next()).and_then(|n| n.parse().ok());
-    let rate = line.split("/s").next().and_then(|head| head.split_whitespace().last()).and_then(|n| n.parse().ok());
+    let after = |mark: &str| {
+        line.split(mark).nth(1).and_then(|rest| rest.split("ms").next()).and_then(|n| n.parse().ok())
+    };
+    let rate =
+        line.split("/s").next().and_then(|head| head.split_whitespace().last()).and_then(|n| n.parse().ok());
     let (Some(per_second), Some(p50), Some(p99)) = (rate, after("p50="), after("p99=")) else {
         return Err(format!("the sketch printed something unknown: {line}").into());
     };

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use sinew::{Bus, Config, Ctx, wire::{ContentType, encode}};
+use sinew::{
+    Bus, Config, Ctx,
+    wire::{ContentType, encode},
+};
 
 use super::{
     Error,

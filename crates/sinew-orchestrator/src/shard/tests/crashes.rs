@@ -56,7 +56,7 @@ async fn happen(stage: &mut Stage, what: u8, which: usize, started: &mut usize) 
             *started += 1;
         }
         // Whoever starts looks into the history first.
-        2 if !stage.history.contains_key(&some) => {
+        2 if *started > 0 && !stage.history.contains_key(&some) => {
             stage.start(&some, json!({ "text": "x".repeat(10) }), which.is_multiple_of(2))
         }
         3..=7 if !stage.begun.is_empty() => {
