@@ -12,6 +12,7 @@ mod harness;
 
 mod broker;
 mod cli;
+mod derives;
 mod edge;
 mod roles;
 mod sdk;

@@ -1,4 +1,76 @@
-//! The Sinew SDK: typed operations and events over NATS.
+//! The Sinew SDK: typed request/reply operations and events over NATS.
+//!
+//! # A service
+//!
+//! Messages carry their contract: a type says its subject, reply, errors and HTTP mapping, and [`contract!`] gathers
+//! types into a service. Handlers are plain async functions, payload first, extractors after. Leaving an operation out
+//! does not compile.
+//!
+//! ```no_run
+//! use schemars::JsonSchema;
+//! use serde::{Deserialize, Serialize};
+//! use sinew::{Config, Ctx, Event, Problem, Request, Retry, Service, State, contract};
+//!
+//! /// Reserves stock for an order.
+//! #[derive(Request, Serialize, Deserialize, JsonSchema)]
+//! #[sinew(subject = "inventory.reserve", reply = Reserved, error = StockError, idempotent, http = "POST /reservations")]
+//! pub struct Reserve { sku: String, quantity: u32 }
+//!
+//! #[derive(Serialize, Deserialize, JsonSchema)]
+//! pub struct Reserved { id: String }
+//!
+//! #[derive(Event, Serialize, Deserialize, JsonSchema)]
+//! #[sinew(subject = "stock.low", version = 1)]
+//! pub struct StockLow { sku: String }
+//!
+//! #[derive(Debug, Problem)]
+//! pub enum StockError {
+//!     /// there is not enough of it
+//!     #[problem(status = 409, code = "out-of-stock")]
+//!     OutOfStock,
+//! }
+//!
+//! contract! { pub Inventory = "inventory" @ "1.0.0" { reserve: Reserve } }
+//!
+//! async fn reserve(request: Reserve, ctx: Ctx, State(limit): State<u32>) -> Result<Reserved, StockError> {
+//!     if request.quantity > limit {
+//!         return Err(StockError::OutOfStock);
+//!     }
+//!     Ok(Reserved { id: ctx.idempotency_key().unwrap_or("r-1").to_owned() })
+//! }
+//!
+//! async fn reorder(event: StockLow) -> Result<(), Problem> {
+//!     println!("ordering more {}", event.sku);
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), sinew::Error> {
+//! Service::new("inventory", 100u32)
+//!     .serve(Inventory, |s| s.reserve(reserve))
+//!     .on("buyer", reorder, |group| group.concurrency(4).retry(Retry::default().attempts(5)))
+//!     .run(Config::new("nats://127.0.0.1:4222", "inventory"))
+//!     .await
+//! # }
+//! ```
+//!
+//! # What holds
+//!
+//! - **Deadlines travel as durations.** A call waits for the shorter of what it asks and what is left of its caller's
+//!   time; a reply after the deadline is never a success ([`Deadline`], [`Call::within`]).
+//! - **Errors decide.** A handler's error says whether trying again can help. [`CallError`] tells apart what matters to
+//!   a caller: refused, nobody there, or *unknown* because no answer came in time.
+//! - **An accepted event is never silently gone.** [`Ctx::publish`] returns when it is stored; every group handles it at
+//!   least once, tries again as its [`Retry`] says, and keeps what it cannot handle as a dead letter.
+//! - **Stopping loses nothing.** [`Service::run`] drains on SIGTERM: takes nothing new, hands back what was not begun,
+//!   finishes the rest, in bounded time ([`Running::drain`]).
+//! - **One trace.** What a handler calls or publishes through [`Ctx`] is in its caller's trace ([`telemetry`]).
+//!
+//! # Where things are
+//!
+//! [`Service`] and its handlers are what a service is made of; [`Ctx`] is how a handler talks to others; [`Bus`] is the
+//! connection, for tools that need the raw thing; [`workflow`] starts sagas; [`broker`] finds or fetches a nats-server for
+//! development and tests. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
 
 pub mod broker;
 pub mod bus;

@@ -1,5 +1,5 @@
 //! What the derives generate, used as a service uses it. What they refuse is in the compile-fail cases.
-#![allow(missing_docs, reason = "the types of these tests are nobody's interface")]
+#![allow(missing_docs, unreachable_pub, reason = "the types of these tests are nobody's interface")]
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
