@@ -4,6 +4,7 @@ use serde_json::json;
 use sinew::workflow::{ApplyWorkflow, ListDefinitions, StartWorkflow};
 
 use super::lab::{Lab, THREE};
+use crate::edge::client::Client;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_twice_is_answered_as_once_and_another_input_is_refused() {
@@ -85,5 +86,29 @@ async fn versions_run_beside_each_other_and_the_newest_is_the_default() {
     assert_eq!((newest.version.as_str(), newest.output), ("1.10.0", Some(json!({ "answer": 2 }))));
     let old = StartWorkflow { version: Some("1.9.0".into()), ..StartWorkflow::new("answer", json!({})) };
     assert_eq!(lab.ctx.call(old).await.unwrap().output, Some(json!({ "answer": 1 })));
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_over_http_waits_for_the_end_or_says_where_to_look() {
+    let lab = Lab::start().await;
+    lab.apply(THREE).await;
+    let config = sinew_edge::Config { listen: ([127, 0, 0, 1], 0).into(), ..sinew_edge::Config::default() };
+    let edge = sinew_edge::start(config, lab.bus.clone()).await.unwrap();
+    let client = Client::new(edge.local_addr());
+    let waited = client.post("/workflows/three", &json!({})).await;
+    assert_eq!((waited.status, waited.json()["status"].as_str()), (200, Some("completed")));
+    let headers =
+        [("content-type", "application/json"), ("prefer", "respond-async"), ("idempotency-key", "h-1")];
+    let accepted = client.send("POST", "/workflows/three", &headers, "{}").await;
+    assert_eq!((accepted.status, accepted.header("location")), (202, Some("/workflows/three/h-1")));
+    lab.closed("three", "h-1").await;
+    let read = client.get("/workflows/three/h-1").await;
+    assert_eq!((read.status, read.json()["status"].as_str()), (200, Some("completed")));
+    let refused = client.post("/workflows/three", &json!({ "c": "refuse" })).await;
+    assert_eq!(refused.problem(409, "workflow-faulted")["saga"], "compensated");
+    client.post("/workflows/four", &json!({})).await.problem(404, "unknown-workflow");
+    client.get("/workflows/three/nobody").await.problem(404, "unknown-instance");
+    edge.drain().await;
     lab.stop().await;
 }
