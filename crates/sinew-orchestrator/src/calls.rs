@@ -136,26 +136,13 @@ impl Line {
             let detail = format!("nobody has announced operation {}: is its service running?", call.target);
             return Outcome::NotSent(fault(503, "no such operation", "unknown-operation", &detail));
         };
-        let headers = match self.headers(origin, &call, &endpoint) {
-            Ok(headers) => headers,
+        let prepared = self.headers(origin, &call, &endpoint);
+        let prepared = prepared.and_then(|headers| Ok((headers, encode(endpoint.codec, call.body)?)));
+        let (headers, payload) = match prepared {
+            Ok(prepared) => prepared,
             Err(error) => {
-                return Outcome::Refused(fault(
-                    400,
-                    "the request cannot be sent",
-                    "codec",
-                    &error.to_string(),
-                ));
-            }
-        };
-        let payload = match encode(endpoint.codec, call.body) {
-            Ok(payload) => payload,
-            Err(error) => {
-                return Outcome::Refused(fault(
-                    400,
-                    "the request cannot be sent",
-                    "codec",
-                    &error.to_string(),
-                ));
+                let detail = error.to_string();
+                return Outcome::Refused(fault(400, "the request cannot be sent", "codec", &detail));
             }
         };
         loop {

@@ -67,7 +67,8 @@ impl Definitions {
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
         let kv = bus.kv(BUCKET).await?;
-        let (sender, index) = watch::channel(Arc::new(Index::new()));
+        // Whole from the first moment: half an index would take an old version for the newest.
+        let (sender, index) = watch::channel(Arc::new(stored(&kv, "*").await?));
         tasks.spawn(follow(kv.clone(), sender, stop.clone()));
         Ok(Self { kv, index, compiled: Arc::default() })
     }
@@ -111,17 +112,13 @@ impl Definitions {
     /// Returns the digest of a workflow's version, the newest one where nothing is said.
     pub(crate) async fn resolve(&self, name: &str, version: Option<&str>) -> Result<String, WorkflowError> {
         let index = self.index.borrow().clone();
-        let versions = index.get(name);
-        let found = versions.and_then(|versions| match version {
-            Some(version) => versions.get(&Precedence::of(version)),
-            None => versions.last_key_value().map(|(_, named)| named),
-        });
-        if let Some(named) = found {
+        if let Some(named) = pick(&index, name, version) {
             return Ok(named.digest.clone());
         }
         // The index follows the bucket with a short delay; before saying no, the bucket itself is asked.
-        if let Some(named) = self.stored(name, version).await.map_err(bus_error)? {
-            return Ok(named.digest);
+        let stored = stored(&self.kv, &token(name)).await.map_err(bus_error)?;
+        if let Some(named) = pick(&stored, name, version) {
+            return Ok(named.digest.clone());
         }
         let known: Vec<&str> = index.keys().map(String::as_str).collect();
         Err(WorkflowError::UnknownWorkflow(unknown(name, version, &known)))
@@ -163,19 +160,7 @@ impl Definitions {
         // The text first: a name must never point at a text that is not there.
         self.kv.put(&format!("source.{}", named.digest), encode(ContentType::Json, &source)?).await?;
         self.kv.put(&key, wanted).await?;
-        // The newest version of a name is also kept under the name alone, for the moment before the index follows.
-        self.kv.put(&format!("latest.{}", named.name), encode(ContentType::Json, named)?).await?;
         Ok(true)
-    }
-
-    async fn stored(&self, name: &str, version: Option<&str>) -> Result<Option<Named>, sinew::Error> {
-        let Some(bytes) =
-            self.kv.get(&format!("latest.{}", token(name))).await?.and_then(|entry| entry.value)
-        else {
-            return Ok(None);
-        };
-        let named: Named = decode(ContentType::Json, &bytes)?;
-        Ok(Some(named).filter(|named| version.is_none_or(|version| named.version == version)))
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Definition>>> {
@@ -203,6 +188,33 @@ impl Precedence {
     }
 }
 
+/// Picks a version of a workflow, the newest one where nothing is said.
+fn pick<'a>(index: &'a Index, name: &str, version: Option<&str>) -> Option<&'a Named> {
+    let versions = index.get(name)?;
+    match version {
+        Some(version) => versions.get(&Precedence::of(version)),
+        None => versions.last_key_value().map(|(_, named)| named),
+    }
+}
+
+/// Reads what the bucket itself names; `*` as the name reads all.
+async fn stored(kv: &Kv, name: &str) -> Result<Index, sinew::Error> {
+    let mut index = Index::new();
+    if name.is_empty() {
+        return Ok(index);
+    }
+    for (key, bytes) in kv.entries(&format!("version.*.{name}.>")).await? {
+        if let Some(named) = read(&key, &bytes) {
+            note(&mut index, named);
+        }
+    }
+    Ok(index)
+}
+
+fn note(index: &mut Index, named: Named) {
+    index.entry(named.name.clone()).or_default().insert(Precedence::of(&named.version), named);
+}
+
 /// Follows the bucket. Several versions of a name in different namespaces are told apart by version alone.
 async fn follow(kv: Kv, index: watch::Sender<Arc<Index>>, stop: CancellationToken) {
     let mut watch = kv.watch();
@@ -215,7 +227,7 @@ async fn follow(kv: Kv, index: watch::Sender<Arc<Index>>, stop: CancellationToke
         let KvChange::Put(key, bytes) = change else { continue };
         if let Some(named) = key.starts_with("version.").then(|| read(&key, &bytes)).flatten() {
             let mut next = Index::clone(&index.borrow());
-            next.entry(named.name.clone()).or_default().insert(Precedence::of(&named.version), named);
+            note(&mut next, named);
             index.send_replace(Arc::new(next));
         }
     }

@@ -66,7 +66,7 @@ impl Catalogue {
     /// # Errors
     /// When the bucket cannot be read.
     pub async fn all(&self) -> Result<Vec<ServiceDescriptor>, Error> {
-        let entries = self.kv.entries().await?;
+        let entries = self.kv.entries(">").await?;
         Ok(entries.iter().filter_map(|(service, bytes)| read(service, bytes)).collect())
     }
 

@@ -85,14 +85,14 @@ impl Kv {
         Ok(stored.map(|stored| KvEntry { revision: stored.sequence, value: value(stored) }))
     }
 
-    /// Reads every key that has a value.
+    /// Reads every key under `filter` that has a value; `>` reads all, `*` stands for one token.
     ///
     /// # Errors
     /// [`crate::Kind::TimedOut`] when the server stops answering.
-    pub async fn entries(&self) -> Result<Vec<(String, Bytes)>, Error> {
+    pub async fn entries(&self, filter: &str) -> Result<Vec<(String, Bytes)>, Error> {
         let prefix = self.subject("");
         let mut reader =
-            self.bus.read_stream(&format!("KV_{}", self.bucket), &format!("{prefix}>"), 1).await?;
+            self.bus.read_stream(&format!("KV_{}", self.bucket), &self.subject(filter), 1).await?;
         let mut entries = Vec::new();
         loop {
             let batch = reader.batch().await?;
