@@ -38,7 +38,10 @@ pub mod header {
 ///
 /// Lookup ignores case, as HTTP does; NATS itself does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Cow<'static, str>, String)>);
+pub struct Headers(Vec<(Cow<'static, str>, Cow<'static, str>)>);
+
+/// The line a block of headers begins with.
+const VERSION: &[u8] = b"NATS/1.0\r\n";
 
 /// Says which header field cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,12 +69,24 @@ impl Headers {
         name: impl Into<Cow<'static, str>>,
         value: impl Into<String>,
     ) -> Result<(), InvalidHeader> {
-        let (name, value) = (name.into(), value.into());
+        self.put(name.into(), Cow::Owned(value.into()))
+    }
+
+    /// As [`Headers::set`], for a value that need not be copied.
+    ///
+    /// # Errors
+    /// As [`Headers::set`].
+    pub fn set_static(&mut self, name: &'static str, value: &'static str) -> Result<(), InvalidHeader> {
+        self.put(Cow::Borrowed(name), Cow::Borrowed(value))
+    }
+
+    fn put(&mut self, name: Cow<'static, str>, value: Cow<'static, str>) -> Result<(), InvalidHeader> {
         let visible = |b: u8| b.is_ascii_graphic() && b != b':';
         if name.is_empty() || !name.bytes().all(visible) {
             return Err(InvalidHeader::Name(name.chars().take(80).collect()));
         }
-        if value.chars().any(char::is_control) {
+        // Bytes first: nearly every value is plain ASCII.
+        if value.bytes().any(|byte| byte < b' ' || byte >= 0x7f) && value.chars().any(char::is_control) {
             return Err(InvalidHeader::Value(name.into_owned()));
         }
         self.remove(&name);
@@ -86,12 +101,30 @@ impl Headers {
 
     /// Returns the value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_ref())
     }
 
     /// Goes through the fields in the order they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
+    /// Returns how many bytes [`Headers::write`] writes.
+    pub fn wire_len(&self) -> usize {
+        let fields = self.0.iter().map(|(name, value)| name.len() + value.len() + 4);
+        VERSION.len() + fields.sum::<usize>() + 2
+    }
+
+    /// Writes the block that stands before a payload (NATS ADR-4): the version, a line for each field, an empty one.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(VERSION);
+        for (name, value) in &self.0 {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
     }
 
     /// Says whether there is no field.

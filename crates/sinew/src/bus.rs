@@ -1,31 +1,30 @@
-//! The connection to NATS. The only place that talks to the client library; every fact that bites is handled here.
+//! The connection to NATS. The only place that talks to a server; every fact that bites is handled here.
 //!
-//! A [`Bus`] is a cheap handle. Behind it a supervisor task owns the connection: it notices when the client library's
-//! own task has died (one malformed header from anywhere is enough), builds a new client and lets every
-//! [`Subscription`] move over to it. Requests go through one wildcard inbox, so a timed-out or dropped request leaves
-//! nothing behind. The connection ends with [`Bus::close`], or without a word when the last handle is dropped.
+//! A [`Bus`] is a cheap handle. Behind it one task owns the socket (`nats`): it connects again whenever that is lost,
+//! and every [`Subscription`] moves over. Requests go through one wildcard inbox, so a timed-out or dropped request
+//! leaves nothing behind. Nothing is kept for a connection that may never come: while there is none, publishing waits
+//! in bounded time and then says so. The connection ends with [`Bus::close`], or without a word when the last handle is
+//! dropped.
 
+mod api;
 mod batch;
-mod connection;
+mod inlets;
 mod jetstream;
 mod kv;
+mod link;
 mod message;
-mod mux;
+mod nats;
 mod pull;
 mod subscription;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use sinew_wire::Headers;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Config, Error, Kind, Tracer};
@@ -37,7 +36,11 @@ pub use message::Message;
 pub use pull::{Delivery, Pull, PullConfig};
 pub use subscription::Subscription;
 
-/// How long publishing may wait for room in the client's queue.
+use inlets::Inlets;
+use link::Link;
+use nats::Taken;
+
+/// How long publishing may wait for a connection, or for room in front of it.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long closing waits for the last bytes to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,17 +53,8 @@ pub struct Bus {
 
 struct Shared {
     config: Config,
-    client: ArcSwap<async_nats::Client>,
-    /// Counts clients: a subscription made on an older one has to be made again.
-    generation: watch::Receiver<u64>,
-    /// Tells the supervisor which client was found dead.
-    dead: mpsc::UnboundedSender<u64>,
-    /// Set while no client is to be used: the last one was found dead, or the bus is closed. The library's own state
-    /// goes on saying "connected" when its task has died.
-    down: AtomicBool,
-    signals: Arc<connection::Signals>,
-    mux: mux::Mux,
-    next_inbox: AtomicU64,
+    link: Link,
+    inlets: Arc<Inlets>,
     tracer: Tracer,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -74,29 +68,11 @@ impl Bus {
     /// [`Kind::Config`] for an unusable setting, [`Kind::Unsupported`] when the server is older than Sinew needs.
     pub async fn connect(config: Config) -> Result<Self, Error> {
         let tracer = Tracer::start(&config)?;
-        let signals = Arc::new(connection::Signals::default());
-        let mux = mux::Mux::new(connection::inbox(&config));
-        let (client, replies) = connection::connect(&config, &signals, &mux).await?;
-        let (dead, reports) = mpsc::unbounded_channel();
-        let (generation_tx, generation) = watch::channel(0);
-        let shared = Arc::new(Shared {
-            client: ArcSwap::from_pointee(client),
-            generation,
-            dead,
-            down: AtomicBool::new(false),
-            signals,
-            mux,
-            next_inbox: AtomicU64::new(0),
-            tracer,
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-            config,
-        });
-        shared.hear(replies, 0);
-        let supervisor =
-            connection::supervise(Arc::downgrade(&shared), shared.stop.clone(), reports, generation_tx);
-        shared.tasks.spawn(supervisor);
-        let bus = Self { shared };
+        let inlets = Arc::new(Inlets::new(inbox(&config)));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let client = nats::Client::connect(&config, inlets.clone(), &tasks, stop.clone()).await?;
+        let shared = Shared { config, link: Link::Nats(client), inlets, tracer, tasks, stop };
+        let bus = Self { shared: Arc::new(shared) };
         bus.barrier().await?;
         Ok(bus)
     }
@@ -113,23 +89,22 @@ impl Bus {
 
     /// Says whether the connection is up just now.
     pub fn is_connected(&self) -> bool {
-        !self.shared.down.load(Ordering::Relaxed)
-            && self.client().connection_state() == async_nats::connection::State::Connected
+        self.shared.link.is_connected() && !self.is_closed()
     }
 
     /// Returns the server's version.
     pub fn server_version(&self) -> String {
-        self.client().server_info().version
+        self.shared.link.server_version()
     }
 
     /// Returns the server's limit for a message, in bytes, headers included.
     pub fn max_payload(&self) -> usize {
-        self.client().max_payload()
+        self.shared.link.max_payload()
     }
 
     /// Returns how many messages were dropped because this process read too slowly.
     pub fn dropped(&self) -> u64 {
-        self.shared.signals.dropped.load(Ordering::Relaxed)
+        self.shared.inlets.dropped()
     }
 
     /// Waits until the connection is up.
@@ -137,24 +112,18 @@ impl Bus {
     /// # Errors
     /// [`Kind::Disconnected`] after `limit`, [`Kind::Closed`] when this process closed it.
     pub async fn connected(&self, limit: Duration) -> Result<(), Error> {
-        let up = async {
-            while !self.is_connected() {
-                if self.is_closed() {
-                    return Err(Error::closed());
-                }
-                // The library tells state changes only by polling; 20 ms is well under any human's or lease's patience.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Ok(())
-        };
-        tokio::time::timeout(limit, up).await.unwrap_or_else(|_| Err(disconnected()))
+        tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => Err(Error::closed()),
+            up = tokio::time::timeout(limit, self.shared.link.writable()) => up.map_err(|_| disconnected()),
+        }
     }
 
     /// Sends a request and waits for its one reply.
     ///
     /// # Errors
     /// [`Kind::NoResponders`], [`Kind::Disconnected`] and [`Kind::TooLarge`] mean that nothing was done;
-    /// [`Kind::TimedOut`] means that it may have been.
+    /// [`Kind::TimedOut`] means that it may have been. [`Kind::Permission`] when the account may not publish there.
     ///
     /// # Cancel safety
     /// Dropping the future forgets the request: a late reply is discarded.
@@ -169,13 +138,14 @@ impl Bus {
             return Err(self.unusable());
         }
         let began = Instant::now();
-        let (waiting, reply) = self.shared.mux.expect();
+        let (waiting, reply) = self.shared.inlets.expect(subject);
         let exchange = async {
-            self.send(subject, Some(reply), headers, payload).await?;
+            self.send(subject, Some(&reply), headers, &payload).await?;
             waiting.reply().await.ok_or_else(Error::closed)
         };
-        let message =
+        let answer =
             tokio::time::timeout(limit, exchange).await.map_err(|_| Error::timed_out(subject, limit))??;
+        let message = answer.map_err(|_| denied(subject))?;
         if began.elapsed() > limit {
             // The reply was there when this task was woken, but the caller's time was over before that.
             return Err(Error::timed_out(subject, limit));
@@ -233,7 +203,12 @@ impl Bus {
         headers: &Headers,
         payload: Bytes,
     ) -> Result<(), Error> {
-        let sent = self.send(subject, reply, headers, payload);
+        let reply = reply.as_deref();
+        // Nearly always taken at once, and then no timer is needed.
+        if self.offer(subject, reply, headers, &payload)? == Taken::Yes {
+            return Ok(());
+        }
+        let sent = self.send(subject, reply, headers, &payload);
         tokio::time::timeout(ENQUEUE_TIMEOUT, sent).await.unwrap_or_else(|_| Err(self.unusable()))
     }
 
@@ -244,13 +219,12 @@ impl Bus {
     /// # Errors
     /// [`Kind::Config`] for a malformed subject or group, [`Kind::Disconnected`] when the connection stays down.
     pub async fn subscribe(&self, subject: &str, group: Option<&str>) -> Result<Subscription, Error> {
-        Subscription::open(self.clone(), subject, group).await
+        Subscription::open(self.clone(), subject, group)
     }
 
     /// Returns a fresh inbox subject of this connection.
     pub fn new_inbox(&self) -> String {
-        let number = self.shared.next_inbox.fetch_add(1, Ordering::Relaxed);
-        format!("{}.s{number}", self.shared.mux.prefix())
+        self.shared.inlets.inbox()
     }
 
     /// Waits until the server has processed everything this process sent so far, subscriptions included.
@@ -261,9 +235,9 @@ impl Bus {
         if self.is_closed() {
             return Err(Error::closed());
         }
-        let (waiting, inbox) = self.shared.mux.expect();
+        let (waiting, inbox) = self.shared.inlets.expect("");
         let round_trip = async {
-            self.send(&inbox, None, &Headers::new(), Bytes::new()).await?;
+            self.send(&inbox, None, &Headers::new(), &Bytes::new()).await?;
             waiting.reply().await.ok_or_else(Error::closed)
         };
         match tokio::time::timeout(CLOSE_TIMEOUT, round_trip).await {
@@ -284,37 +258,45 @@ impl Bus {
             );
         }
         self.shared.stop.cancel();
-        self.shared.down.store(true, Ordering::Relaxed);
+        self.shared.inlets.shut_all();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
-        if connected {
-            // Clones may live on in handlers that hang; their connection must not. Nothing is in flight any more.
-            #[expect(clippy::disallowed_methods, reason = "replies are settled and confirmed, above")]
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client().drain()).await;
-        }
         self.shared.tracer.shutdown().await;
     }
 
-    fn client(&self) -> arc_swap::Guard<Arc<async_nats::Client>> {
-        self.shared.client.load()
+    /// Counts connections made, the first one included.
+    fn connects(&self) -> watch::Receiver<u64> {
+        self.shared.link.connects()
     }
 
+    fn offer(
+        &self,
+        subject: &str,
+        reply: Option<&str>,
+        headers: &Headers,
+        payload: &Bytes,
+    ) -> Result<Taken, Error> {
+        if self.is_closed() {
+            return Err(Error::closed());
+        }
+        self.shared.link.publish(subject, reply, headers, payload)
+    }
+
+    /// Sends as soon as that is possible; the caller bounds the time.
     async fn send(
         &self,
         subject: &str,
-        reply: Option<String>,
+        reply: Option<&str>,
         headers: &Headers,
-        payload: Bytes,
+        payload: &Bytes,
     ) -> Result<(), Error> {
-        let generation = *self.shared.generation.borrow();
-        let client = self.shared.client.load_full();
-        let sent = message::send(&client, subject, reply, headers, payload).await;
-        if sent.as_ref().is_err_and(|error| error.kind() == Kind::Closed) {
-            // The library's connection task is gone. The supervisor builds a new one; this message was not sent.
-            let _ = self.shared.dead.send(generation);
-            return Err(self.unusable());
+        while self.offer(subject, reply, headers, payload)? == Taken::NotNow {
+            tokio::select! {
+                () = self.shared.link.writable() => {}
+                () = self.shared.stop.cancelled() => return Err(Error::closed()),
+            }
         }
-        sent
+        Ok(())
     }
 
     fn is_closed(&self) -> bool {
@@ -323,18 +305,6 @@ impl Bus {
 
     fn unusable(&self) -> Error {
         if self.is_closed() { Error::closed() } else { disconnected() }
-    }
-}
-
-impl Shared {
-    /// Hands the replies of one client to their requesters, and reports that client dead when they end.
-    fn hear(&self, replies: async_nats::Subscriber, generation: u64) {
-        let dead = self.dead.clone();
-        let heard = self.mux.run(replies, self.stop.clone());
-        self.tasks.spawn(async move {
-            heard.await;
-            let _ = dead.send(generation);
-        });
     }
 }
 
@@ -353,4 +323,14 @@ impl std::fmt::Debug for Bus {
 
 fn disconnected() -> Error {
     Error::new(Kind::Disconnected, "the connection to nats is down: it is being rebuilt, try again shortly")
+}
+
+fn denied(subject: &str) -> Error {
+    let hint = "ask for publish permission, `sinew describe` prints what a service needs";
+    Error::new(Kind::Permission, format!("the account may not publish to {subject}: {hint}"))
+}
+
+/// Returns an inbox prefix no other connection has.
+fn inbox(config: &Config) -> String {
+    format!("{}.{}", config.inbox_prefix, uuid::Uuid::now_v7().simple())
 }

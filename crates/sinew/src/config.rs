@@ -18,6 +18,16 @@ pub struct Config {
     /// Token, for servers that ask for one.
     #[serde(skip_serializing)]
     pub token: Option<String>,
+    /// Certificates (PEM) of the authorities a server's certificate may come from, in the place of the system's own;
+    /// naming a file makes an encrypted connection a must.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate chain (PEM) to show to a server that asks who we are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
     /// First token of reply inboxes; give each identity its own so that permissions can separate them.
     pub inbox_prefix: String,
     /// Longest time the first connection may take, in milliseconds.
@@ -34,6 +44,9 @@ impl Default for Config {
             name: "sinew".to_owned(),
             credentials: None,
             token: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             inbox_prefix: "_INBOX".to_owned(),
             connect_timeout_ms: 5_000,
             otlp_endpoint: None,

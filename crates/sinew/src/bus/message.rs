@@ -1,52 +1,111 @@
-//! A message as it came, and the way out for one. Turns our checked headers into the library's and back.
+//! A message as it came: one shared piece of memory, read where somebody asks.
 
-use std::sync::Arc;
+use std::fmt;
 
-use async_nats::{
-    Client,
-    client::PublishErrorKind,
-    header::{HeaderMap, HeaderName, HeaderValue},
-};
 use bytes::Bytes;
 use sinew_wire::{CodecError, ContentType, Headers, TraceContext, header};
 
-use crate::{Error, Kind};
+const VERSION: &[u8] = b"NATS/1.0";
 
-/// A message from the bus; clones share it.
-#[derive(Clone, Debug)]
-pub struct Message(Arc<async_nats::Message>);
+/// A message from the bus; clones share its bytes.
+#[derive(Clone)]
+pub struct Message {
+    frame: Bytes,
+    subject: Span,
+    reply: Option<Span>,
+    headers: Span,
+    payload: Bytes,
+}
+
+/// A part of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    /// Frames are far below four gigabytes; a larger number names an empty part.
+    pub(super) fn new(start: usize, len: usize) -> Self {
+        match (u32::try_from(start), u32::try_from(len)) {
+            (Ok(start), Ok(len)) => Self { start, len },
+            _ => Self { start: 0, len: 0 },
+        }
+    }
+
+    pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start as usize..(self.start + self.len) as usize).unwrap_or_default()
+    }
+}
 
 impl Message {
-    pub(super) fn new(inner: async_nats::Message) -> Self {
-        Self(Arc::new(inner))
+    pub(super) fn from_frame(
+        frame: Bytes,
+        subject: Span,
+        reply: Option<Span>,
+        headers: Span,
+        payload: Bytes,
+    ) -> Self {
+        Self { frame, subject, reply, headers, payload }
+    }
+
+    /// Makes a message that came by no wire. `status` is what a server writes where it answers itself.
+    #[allow(dead_code, reason = "the in-process broker of the test kit makes its messages this way")]
+    pub(crate) fn from_parts(
+        subject: &str,
+        reply: Option<&str>,
+        status: Option<u16>,
+        headers: &Headers,
+        payload: Bytes,
+    ) -> Self {
+        let mut frame = Vec::with_capacity(subject.len() + 64);
+        frame.extend_from_slice(subject.as_bytes());
+        let reply = reply.map(|reply| {
+            let span = Span::new(frame.len(), reply.len());
+            frame.extend_from_slice(reply.as_bytes());
+            span
+        });
+        let begin = frame.len();
+        match status {
+            Some(status) => {
+                frame.extend_from_slice(format!("NATS/1.0 {status}\r\n").as_bytes());
+                let mut block = Vec::new();
+                headers.write(&mut block);
+                frame.extend_from_slice(&block[VERSION.len() + 2..]);
+            }
+            None if headers.is_empty() => {}
+            None => headers.write(&mut frame),
+        }
+        let headers = Span::new(begin, frame.len() - begin);
+        let subject = Span::new(0, subject.len());
+        Self { frame: frame.into(), subject, reply, headers, payload }
     }
 
     /// Returns the subject it came on.
     pub fn subject(&self) -> &str {
-        &self.0.subject
+        text(self.subject.of(&self.frame))
     }
 
     /// Returns where an answer is expected.
     pub fn reply_to(&self) -> Option<&str> {
-        self.0.reply.as_deref()
+        self.reply.map(|reply| text(reply.of(&self.frame)))
     }
 
     /// Returns the payload as it came.
     pub fn payload(&self) -> &Bytes {
-        &self.0.payload
+        &self.payload
     }
 
     /// Returns the value of a header; case is ignored, as other senders spell names their own way.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let headers = self.0.headers.as_ref()?;
-        let same = |own: &HeaderName| AsRef::<str>::as_ref(own).eq_ignore_ascii_case(name);
-        let (_, values) = headers.iter().find(|(own, _)| same(own))?;
-        values.first().map(HeaderValue::as_str)
+        let same = |own: &[u8]| own.eq_ignore_ascii_case(name.as_bytes());
+        let (_, value) = fields(self.headers.of(&self.frame)).find(|(own, _)| same(own))?;
+        std::str::from_utf8(value).ok()
     }
 
     /// Returns all headers that can be sent on; what cannot is left out.
     pub fn headers(&self) -> Headers {
-        self.0.headers.as_ref().map(checked).unwrap_or_default()
+        sendable(self.headers.of(&self.frame))
     }
 
     /// Returns the codec of the payload.
@@ -64,72 +123,101 @@ impl Message {
 
     /// Returns the server's inline status, such as 503 where nobody serves a subject.
     pub fn status(&self) -> Option<u16> {
-        self.0.status.map(|status| status.as_u16())
+        let block = self.headers.of(&self.frame);
+        let rest = block.strip_prefix(VERSION)?.strip_prefix(b" ")?;
+        let digits = rest.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+        text(digits).parse().ok()
     }
 
     /// Returns the length of the payload.
     pub fn len(&self) -> usize {
-        self.0.payload.len()
+        self.payload.len()
     }
 
     /// Says whether the payload is empty.
     pub fn is_empty(&self) -> bool {
-        self.0.payload.is_empty()
+        self.payload.is_empty()
     }
 }
 
-/// Hands one message to the library's connection task.
-///
-/// [`Kind::Closed`] means that the task is gone.
-pub(super) async fn send(
-    client: &Client,
-    subject: &str,
-    reply: Option<String>,
-    headers: &Headers,
-    payload: Bytes,
-) -> Result<(), Error> {
-    let headers = if headers.is_empty() { None } else { Some(convert(headers)?) };
-    let subject = subject.to_owned();
-    let sent = match (reply, headers) {
-        (Some(reply), Some(headers)) => {
-            client.publish_with_reply_and_headers(subject, reply, headers, payload).await
-        }
-        (Some(reply), None) => client.publish_with_reply(subject, reply, payload).await,
-        (None, Some(headers)) => client.publish_with_headers(subject, headers, payload).await,
-        (None, None) => client.publish(subject, payload).await,
-    };
-    sent.map_err(|error| match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => {
-            let limit = client.max_payload();
-            Error::new(
-                Kind::TooLarge,
-                format!("the message is larger than the server's limit of {limit} bytes"),
-            )
-        }
-        PublishErrorKind::InvalidSubject => Error::new(Kind::Config, "the subject cannot be published to"),
-        PublishErrorKind::Send => Error::closed(),
-    })
-}
-
-pub(super) fn checked(map: &HeaderMap) -> Headers {
+/// Reads a block of headers as far as it can be sent on. The first of several values of a name counts.
+pub(super) fn sendable(block: &[u8]) -> Headers {
     let mut headers = Headers::new();
-    for (name, values) in map.iter() {
-        if let Some(value) = values.first() {
-            let _ = headers.set(AsRef::<str>::as_ref(name).to_owned(), value.as_str());
+    for (name, value) in fields(block) {
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+            continue;
+        };
+        if headers.get(name).is_none() {
+            let _ = headers.set(name.to_owned(), value);
         }
     }
     headers
 }
 
-fn convert(headers: &Headers) -> Result<HeaderMap, Error> {
-    let refused = |name: &str| Error::new(Kind::Codec, format!("header {name} cannot be sent"));
-    let mut map = HeaderMap::new();
-    for (name, value) in headers.iter() {
-        let key: HeaderName = name.parse().map_err(|_| refused(name))?;
-        let value: HeaderValue = value.parse().map_err(|_| refused(name))?;
-        // Both are parsed already, so this is the fallible way and cannot panic.
-        #[expect(clippy::disallowed_methods, reason = "typed values, checked above")]
-        map.insert(key, value);
+/// Goes through what looks like a header field; whatever does not is passed over, as nobody can use it.
+fn fields(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let first = memchr::memmem::find(block, b"\r\n").map_or(block.len(), |end| end + 2);
+    let mut rest = &block[first..];
+    std::iter::from_fn(move || {
+        loop {
+            let end = memchr::memmem::find(rest, b"\r\n")?;
+            let line = &rest[..end];
+            rest = &rest[end + 2..];
+            if let Some(colon) = memchr::memchr(b':', line) {
+                return Some((line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()));
+            }
+        }
+    })
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("subject", &self.subject())
+            .field("reply", &self.reply_to())
+            .field("status", &self.status())
+            .field("bytes", &self.payload.len())
+            .finish_non_exhaustive()
     }
-    Ok(map)
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_block(block: &'static [u8]) -> Message {
+        let frame = Bytes::from_static(block);
+        let headers = Span::new(0, block.len());
+        Message::from_frame(frame, Span::new(0, 0), None, headers, Bytes::new())
+    }
+
+    #[test]
+    fn hostile_headers_are_passed_over_and_the_good_ones_read() {
+        let message = with_block(
+            b"NATS/1.0 what\r\nthere is no colon\r\nx-cut: a\rb\r\nx-bytes: \xff\xfe\r\nGood:  yes \r\ngood: no\r\n\r\n",
+        );
+        assert_eq!(message.header("good"), Some("yes"));
+        assert_eq!(message.header("x-bytes"), None);
+        assert_eq!(message.status(), None);
+        // What would cut somebody else's connection is not sent on.
+        assert_eq!(message.headers().iter().collect::<Vec<_>>(), [("Good", "yes")]);
+        assert_eq!(with_block(b"SPAM/9.9\r\nx: y\r\n\r\n").header("x"), Some("y"));
+        assert_eq!(with_block(b"NATS/1.0 404 No Messages\r\n\r\n").status(), Some(404));
+        assert_eq!(with_block(b"").headers(), Headers::new());
+    }
+
+    #[test]
+    fn a_message_made_of_parts_reads_like_one_that_came() {
+        let mut headers = Headers::new();
+        headers.set("x", "y").unwrap();
+        let message = Message::from_parts("a.b", Some("r"), Some(503), &headers, Bytes::from_static(b"z"));
+        assert_eq!((message.subject(), message.reply_to(), message.status()), ("a.b", Some("r"), Some(503)));
+        assert_eq!((message.header("X"), message.len()), (Some("y"), 1));
+        let plain = Message::from_parts("a", None, None, &Headers::new(), Bytes::new());
+        assert_eq!((plain.reply_to(), plain.status(), plain.headers()), (None, None, Headers::new()));
+    }
 }

@@ -1,36 +1,38 @@
-//! Subscriptions that outlive the client they were made on.
+//! Subscriptions: streams of messages that outlive the connection they were made on.
 
-use futures::StreamExt;
-use tokio::sync::watch;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use super::{Bus, ENQUEUE_TIMEOUT, Message, disconnected};
+use tokio::sync::mpsc;
+
+use super::{Bus, Message, inlets::Outlet, nats};
 use crate::{Error, Kind};
 
-/// A stream of messages. It ends only when it is closed or the bus is.
+/// A stream of messages. It ends only when it is closed or the bus is; dropping it unsubscribes.
 pub struct Subscription {
     bus: Bus,
     subject: String,
-    group: Option<String>,
-    generation: watch::Receiver<u64>,
-    made_on: u64,
-    drained: bool,
-    inner: Option<async_nats::Subscriber>,
+    sid: u64,
+    messages: mpsc::Receiver<Message>,
+    denied: Arc<AtomicBool>,
 }
 
 impl Subscription {
-    pub(super) async fn open(bus: Bus, subject: &str, group: Option<&str>) -> Result<Self, Error> {
-        let generation = bus.shared.generation.clone();
-        let mut new = Self {
-            bus,
-            subject: subject.to_owned(),
-            group: group.map(str::to_owned),
-            generation,
-            made_on: 0,
-            drained: false,
-            inner: None,
-        };
-        new.reopen().await?;
-        Ok(new)
+    pub(super) fn open(bus: Bus, subject: &str, group: Option<&str>) -> Result<Self, Error> {
+        if bus.is_closed() {
+            return Err(Error::closed());
+        }
+        if !nats::is_sendable(subject) || group.is_some_and(|group| !nats::is_sendable(group)) {
+            return Err(Error::new(
+                Kind::Config,
+                format!("cannot subscribe to {subject:?}: a subject has no spaces and is not empty"),
+            ));
+        }
+        let Outlet { sid, messages, denied } = bus.shared.inlets.open(subject, group);
+        bus.shared.link.subscribe(subject, group, sid);
+        Ok(Self { bus, subject: subject.to_owned(), sid, messages, denied })
     }
 
     /// Returns the next message; `None` once closed.
@@ -38,94 +40,37 @@ impl Subscription {
     /// # Cancel safety
     /// Cancel safe: no message is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Message> {
-        if self.drained {
-            return self.next_drained().await;
-        }
-        loop {
-            let Some(inner) = &mut self.inner else {
-                if self.reopen().await.is_err() {
-                    self.wait_for_client().await?;
-                }
-                continue;
-            };
-            tokio::select! {
-                biased;
-                message = inner.next() => match message {
-                    Some(message) => return Some(Message::new(message)),
-                    None => self.lost(),
-                },
-                () = self.bus.shared.stop.cancelled() => return None,
-            }
-            self.wait_for_client().await?;
-        }
+        self.messages.recv().await
+    }
+
+    /// Says whether the server refused it: the account may not subscribe to the subject. Known once
+    /// [`Bus::barrier`] has returned.
+    pub fn is_denied(&self) -> bool {
+        self.denied.load(Ordering::Relaxed)
     }
 
     /// Stops taking new messages; what the server already sent can still be read until `None`.
     ///
-    /// The library's own drain forgets the subscription before the server has heard of it, and loses what is on the
-    /// way. So the server is told first, by a limit it reads as "at once" and the library as "never"; its confirmation
-    /// comes behind the last message, and only then is the subscription given up.
+    /// The server is told first; its confirmation comes behind the last message, and only then is the subscription
+    /// given up.
     pub async fn drain(&mut self) {
-        self.drained = true;
-        let Some(inner) = &mut self.inner else { return };
-        if inner.unsubscribe_after(u64::MAX).await.is_ok()
-            && let Err(error) = self.bus.barrier().await
-        {
+        self.bus.shared.inlets.end(self.sid);
+        self.bus.shared.link.unsubscribe(self.sid);
+        if let Err(error) = self.bus.barrier().await {
             tracing::debug!(subject = self.subject, %error, "the server did not confirm the end of a subscription");
         }
-        if inner.unsubscribe().await.is_err() {
-            self.inner = None;
-        }
+        self.bus.shared.inlets.shut(self.sid);
     }
 
     /// Reads what is left after [`Subscription::drain`]; `None` when all is read.
     pub async fn next_drained(&mut self) -> Option<Message> {
-        self.inner.as_mut()?.next().await.map(Message::new)
+        self.messages.recv().await
     }
+}
 
-    fn lost(&mut self) {
-        self.inner = None;
-        let _ = self.bus.shared.dead.send(self.made_on);
-    }
-
-    async fn wait_for_client(&mut self) -> Option<()> {
-        if self.bus.shared.stop.is_cancelled() {
-            return None;
-        }
-        let (stop, made_on) = (self.bus.shared.stop.clone(), self.made_on);
-        tokio::select! {
-            changed = self.generation.wait_for(|now| *now > made_on) => changed.ok().map(|_| ()),
-            () = stop.cancelled() => None,
-        }
-    }
-
-    async fn reopen(&mut self) -> Result<(), Error> {
-        // The number is read first: if the client changes in between, the next report is about an older one and the
-        // subscription is simply made again.
-        self.made_on = *self.generation.borrow_and_update();
-        let client = self.bus.shared.client.load_full();
-        let subject = self.subject.clone();
-        let making = async {
-            match &self.group {
-                Some(group) => client.queue_subscribe(subject, group.clone()).await,
-                None => client.subscribe(subject).await,
-            }
-        };
-        let Ok(made) = tokio::time::timeout(ENQUEUE_TIMEOUT, making).await else {
-            return Err(disconnected());
-        };
-        match made {
-            Ok(inner) => {
-                self.inner = Some(inner);
-                Ok(())
-            }
-            Err(error) if error.kind() == async_nats::client::SubscribeErrorKind::Other => {
-                let _ = self.bus.shared.dead.send(self.made_on);
-                Err(disconnected().because(error))
-            }
-            Err(error) => {
-                Err(Error::new(Kind::Config, format!("cannot subscribe to {}", self.subject)).because(error))
-            }
-        }
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.bus.shared.inlets.shut(self.sid);
+        self.bus.shared.link.unsubscribe(self.sid);
     }
 }

@@ -1,0 +1,103 @@
+//! What carries messages: a NATS server, or a broker inside this process.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sinew_wire::Headers;
+use tokio::sync::watch;
+
+use super::nats::{Client, Taken};
+use crate::Error;
+
+/// The version an in-process carrier passes for.
+const IN_PROCESS: &str = "in-process";
+/// The largest message an in-process carrier takes: the default of a server.
+const IN_PROCESS_LIMIT: usize = 1 << 20;
+
+/// A broker inside this process. It was given the [`super::Inlets`] that its deliveries go to.
+pub(crate) trait Carrier: Send + Sync + 'static {
+    /// Takes one message; never waits.
+    fn publish(&self, subject: &str, reply: Option<&str>, headers: &Headers, payload: &Bytes);
+    /// Delivers what is published on `subject` to inlet `sid` from now on.
+    fn subscribe(&self, subject: &str, group: Option<&str>, sid: u64);
+    /// Delivers nothing more to inlet `sid`.
+    fn unsubscribe(&self, sid: u64);
+}
+
+/// The way to the other services.
+pub(super) enum Link {
+    Nats(Client),
+    InProcess { carrier: Arc<dyn Carrier>, connects: watch::Sender<u64> },
+}
+
+impl Link {
+    #[allow(dead_code, reason = "made by the test kit")]
+    pub(super) fn in_process(carrier: Arc<dyn Carrier>, replies: &str) -> Self {
+        carrier.subscribe(replies, None, super::inlets::REPLIES);
+        Self::InProcess { carrier, connects: watch::Sender::new(1) }
+    }
+
+    pub(super) fn publish(
+        &self,
+        subject: &str,
+        reply: Option<&str>,
+        headers: &Headers,
+        payload: &Bytes,
+    ) -> Result<Taken, Error> {
+        match self {
+            Self::Nats(client) => client.publish(subject, reply, headers, payload),
+            Self::InProcess { carrier, .. } => {
+                carrier.publish(subject, reply, headers, payload);
+                Ok(Taken::Yes)
+            }
+        }
+    }
+
+    pub(super) async fn writable(&self) {
+        if let Self::Nats(client) = self {
+            client.writable().await;
+        }
+    }
+
+    pub(super) fn subscribe(&self, subject: &str, group: Option<&str>, sid: u64) {
+        match self {
+            Self::Nats(client) => client.subscribe(subject, group, sid),
+            Self::InProcess { carrier, .. } => carrier.subscribe(subject, group, sid),
+        }
+    }
+
+    pub(super) fn unsubscribe(&self, sid: u64) {
+        match self {
+            Self::Nats(client) => client.unsubscribe(sid),
+            Self::InProcess { carrier, .. } => carrier.unsubscribe(sid),
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        match self {
+            Self::Nats(client) => client.is_connected(),
+            Self::InProcess { .. } => true,
+        }
+    }
+
+    pub(super) fn server_version(&self) -> String {
+        match self {
+            Self::Nats(client) => client.info().version.clone(),
+            Self::InProcess { .. } => IN_PROCESS.to_owned(),
+        }
+    }
+
+    pub(super) fn max_payload(&self) -> usize {
+        match self {
+            Self::Nats(client) => client.info().max_payload,
+            Self::InProcess { .. } => IN_PROCESS_LIMIT,
+        }
+    }
+
+    pub(super) fn connects(&self) -> watch::Receiver<u64> {
+        match self {
+            Self::Nats(client) => client.connects(),
+            Self::InProcess { connects, .. } => connects.subscribe(),
+        }
+    }
+}

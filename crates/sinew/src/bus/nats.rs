@@ -1,0 +1,149 @@
+//! Our NATS client: one task that owns the socket, a buffer into it, a table of who reads what out of it.
+//!
+//! Why not a library: every message of every role passes here, and the one there is pays a channel, a hash map of
+//! headers and several allocations for each; gives its connection up at a stray byte in somebody's header; and answers
+//! "sent" while it is disconnected. This one encodes straight into the buffer, hands a reply to its requester from the
+//! task that read it, trusts lengths and never contents, and refuses to send what it cannot send now.
+
+mod address;
+mod auth;
+mod dial;
+mod driver;
+mod outgoing;
+mod protocol;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use sinew_wire::Headers;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::inlets::Inlets;
+use crate::{Config, Error, Kind};
+
+pub(super) use outgoing::Taken;
+pub(super) use protocol::{ServerInfo, is_sendable};
+
+use outgoing::Outgoing;
+
+/// The connection to NATS; the task behind it reconnects until it is told to stop.
+#[derive(Debug)]
+pub(super) struct Client {
+    shared: Arc<Shared>,
+}
+
+/// What handle and task have in common.
+#[derive(Debug)]
+struct Shared {
+    outgoing: Outgoing,
+    inlets: Arc<Inlets>,
+    info: ArcSwap<ServerInfo>,
+    /// Counts connections: whatever stood at the server may be gone with the last one.
+    connects: watch::Sender<u64>,
+}
+
+impl Client {
+    /// Connects, and spawns the task that keeps the connection.
+    ///
+    /// # Errors
+    /// As [`super::Bus::connect`].
+    pub(super) async fn connect(
+        config: &Config,
+        inlets: Arc<Inlets>,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let mut dialer = dial::Dialer::new(config).await?;
+        let connection = dialer.first().await?;
+        let shared = Arc::new(Shared {
+            outgoing: Outgoing::default(),
+            inlets,
+            info: ArcSwap::from_pointee(ServerInfo::default()),
+            connects: watch::Sender::default(),
+        });
+        // Up before the task has run once: what is sent now is buffered for this connection.
+        shared.begin(&connection);
+        tasks.spawn(driver::run(shared.clone(), dialer, connection, stop));
+        Ok(Self { shared })
+    }
+
+    /// Offers one message; never waits.
+    ///
+    /// # Errors
+    /// [`Kind::TooLarge`], or [`Kind::Config`] for a subject that cannot be sent.
+    pub(super) fn publish(
+        &self,
+        subject: &str,
+        reply: Option<&str>,
+        headers: &Headers,
+        payload: &Bytes,
+    ) -> Result<Taken, Error> {
+        if !is_sendable(subject) {
+            return Err(Error::new(Kind::Config, "the subject cannot be published to"));
+        }
+        let limit = self.shared.info.load().max_payload;
+        let header_bytes = if headers.is_empty() { 0 } else { headers.wire_len() };
+        if header_bytes + payload.len() > limit {
+            let text = format!("the message is larger than the server's limit of {limit} bytes");
+            return Err(Error::new(Kind::TooLarge, text));
+        }
+        Ok(self.shared.outgoing.push(|out| protocol::publish(out, subject, reply, headers, payload)))
+    }
+
+    /// Waits until [`Client::publish`] is worth trying again.
+    pub(super) async fn writable(&self) {
+        self.shared.outgoing.writable().await;
+    }
+
+    /// Asks the server for what a subscription takes. Without a connection, the next one begins with it.
+    pub(super) fn subscribe(&self, subject: &str, group: Option<&str>, sid: u64) {
+        self.shared.outgoing.order(|out| protocol::subscribe(out, subject, group, sid));
+    }
+
+    /// Tells the server that a subscription ends.
+    pub(super) fn unsubscribe(&self, sid: u64) {
+        self.shared.outgoing.order(|out| protocol::unsubscribe(out, sid));
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.shared.outgoing.is_open()
+    }
+
+    pub(super) fn info(&self) -> arc_swap::Guard<Arc<ServerInfo>> {
+        self.shared.info.load()
+    }
+
+    pub(super) fn connects(&self) -> watch::Receiver<u64> {
+        self.shared.connects.subscribe()
+    }
+}
+
+impl Shared {
+    /// Opens the way out over a new connection: first of all, every subscription is made again.
+    fn begin(&self, connection: &dial::Connection) {
+        self.info.store(Arc::new(connection.info.clone()));
+        let subscriptions = self.inlets.subscriptions();
+        self.outgoing.open(|out| {
+            protocol::subscribe(out, &self.inlets.wildcard(), None, super::inlets::REPLIES);
+            for (sid, inlet) in subscriptions.iter().filter(|(_, inlet)| !inlet.ending) {
+                protocol::subscribe(out, &inlet.subject, inlet.group.as_deref(), *sid);
+            }
+        });
+        drop(subscriptions);
+        self.connects.send_modify(|count| *count += 1);
+    }
+}
+
+/// The server is of no use to us if it is too old; whatever is no version number is believed.
+fn supported(info: &ServerInfo) -> Result<(), Error> {
+    let version = &info.version;
+    match version.parse::<crate::broker::Version>() {
+        Ok(parsed) if !parsed.is_supported() => Err(Error::new(
+            Kind::Unsupported,
+            format!("the nats server is version {version}: Sinew needs 2.12 or later, please upgrade it"),
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,129 @@
+//! Server addresses as people write them: `nats://user:secret@host:4222`, `tls://host`, `host:4222`, `[::1]:4222`.
+
+use std::{fmt, str::FromStr};
+
+use crate::{Error, Kind};
+
+const PORT: u16 = 4222;
+
+/// Where one server listens, and what it is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Whether the connection must be encrypted, whatever the server asks for.
+    pub(super) tls: bool,
+    /// User and password, or a token alone.
+    pub(super) identity: Option<(String, Option<String>)>,
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        let wrong = || {
+            let shown = redacted(text);
+            Error::new(Kind::Config, format!("{shown:?} is not a server address: use nats://host:port"))
+        };
+        let (scheme, rest) = text.split_once("://").unwrap_or(("nats", text));
+        let tls = match scheme {
+            "nats" => false,
+            "tls" => true,
+            _ => return Err(wrong()),
+        };
+        let rest = rest.trim_end_matches('/');
+        let (identity, place) = match rest.rsplit_once('@') {
+            Some((identity, place)) => (Some(identity), place),
+            None => (None, rest),
+        };
+        let (host, port) = split_port(place).ok_or_else(wrong)?;
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/?#,".contains(c)) {
+            return Err(wrong());
+        }
+        let identity = identity.map(|identity| match identity.split_once(':') {
+            Some((user, secret)) => (decoded(user), Some(decoded(secret))),
+            None => (decoded(identity), None),
+        });
+        Ok(Self { host: host.to_owned(), port, tls, identity })
+    }
+}
+
+/// Shows no secrets.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let brackets = self.host.contains(':');
+        let (open, close) = if brackets { ("[", "]") } else { ("", "") };
+        write!(f, "{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
+/// Reads several addresses, separated by commas.
+///
+/// # Errors
+/// [`Kind::Config`] for one that cannot be read.
+pub(super) fn all(url: &str) -> Result<Vec<Address>, Error> {
+    url.split(',').map(str::parse).collect()
+}
+
+/// Returns addresses without the passwords some of them carry.
+pub(super) fn redacted(url: &str) -> String {
+    let one = |address: &str| match address.rsplit_once('@') {
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            format!("{scheme}{}***@{host}", if scheme.is_empty() { "" } else { "://" })
+        }
+        None => address.to_owned(),
+    };
+    url.split(',').map(one).collect::<Vec<_>>().join(",")
+}
+
+fn split_port(place: &str) -> Option<(&str, u16)> {
+    if let Some(rest) = place.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        return match rest {
+            "" => Some((host, PORT)),
+            _ => Some((host, rest.strip_prefix(':')?.parse().ok()?)),
+        };
+    }
+    match place.split_once(':') {
+        Some((host, port)) => Some((host, port.parse().ok()?)),
+        None => Some((place, PORT)),
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<(String, u16, bool, Option<(String, Option<String>)>)> {
+        let address: Address = text.parse().ok()?;
+        Some((address.host, address.port, address.tls, address.identity))
+    }
+
+    #[test]
+    fn every_usual_spelling_is_read() {
+        assert_eq!(read("nats://h:1"), Some(("h".into(), 1, false, None)));
+        assert_eq!(read("h"), Some(("h".into(), 4222, false, None)));
+        assert_eq!(read("tls://[::1]:7/"), Some(("::1".into(), 7, true, None)));
+        assert_eq!(read("nats://[::1]").map(|read| read.1), Some(4222));
+        let identity = Some(("a@b".into(), Some("p:w".into())));
+        assert_eq!(read("nats://a%40b:p%3Aw@h:1"), Some(("h".into(), 1, false, identity)));
+        assert_eq!(read("token@h"), Some(("h".into(), 4222, false, Some(("token".into(), None)))));
+        for wrong in ["", "http://h", "nats://", "h:port", "h:99999", "a b:1", "[::1"] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_never_shows_a_password() {
+        assert_eq!(redacted("nats://ada:secret@host:4222,host2"), "nats://***@host:4222,host2");
+        assert_eq!(redacted("token@host"), "***@host");
+        let error = "nats://ada:secret@ho st".parse::<Address>().unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
