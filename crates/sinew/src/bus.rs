@@ -5,6 +5,7 @@
 //! [`Subscription`] move over to it. Requests go through one wildcard inbox, so a timed-out or dropped request leaves
 //! nothing behind. The connection ends with [`Bus::close`], or without a word when the last handle is dropped.
 
+mod api;
 mod batch;
 mod connection;
 mod jetstream;

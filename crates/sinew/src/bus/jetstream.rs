@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, stream};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, json};
 use sinew_wire::Headers;
 
-use super::Bus;
+use super::{
+    Bus,
+    api::{self, ApiError, code},
+};
 use crate::{Error, Kind};
-
-/// What the server's error codes mean to us (JetStream API, `err_code`).
-const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];
 
 /// Where a stream keeps its messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +94,6 @@ pub struct StreamState {
 
 #[derive(Deserialize)]
 struct RawAck {
-    error: Option<RawError>,
     #[serde(default)]
     stream: String,
     #[serde(default)]
@@ -103,11 +103,32 @@ struct RawAck {
 }
 
 #[derive(Deserialize)]
-struct RawError {
+struct RawInfo {
+    state: RawState,
+}
+
+#[derive(Deserialize)]
+struct RawState {
+    messages: u64,
+    bytes: u64,
+    first_seq: u64,
+    last_seq: u64,
+}
+
+#[derive(Deserialize)]
+struct RawFound {
+    message: RawStored,
+}
+
+#[derive(Deserialize)]
+struct RawStored {
+    subject: String,
+    seq: u64,
+    /// Base64, as is `data`; both are missing where they are empty.
     #[serde(default)]
-    err_code: u64,
+    hdrs: String,
     #[serde(default)]
-    description: String,
+    data: String,
 }
 
 impl Bus {
@@ -134,17 +155,12 @@ impl Bus {
                 ),
                 _ => error,
             })?;
-        let ack: RawAck = serde_json::from_slice(reply.payload()).map_err(|error| {
-            Error::new(Kind::JetStream, "the stream's answer cannot be read").because(error)
-        })?;
-        match ack.error {
-            None => Ok(PubAck { stream: ack.stream, sequence: ack.seq, duplicate: ack.duplicate }),
-            Some(error) if WRONG_LAST_SEQUENCE.contains(&error.err_code) => {
-                Err(Error::new(Kind::Conflict, error.description))
+        match api::read::<RawAck>(reply.payload()) {
+            Ok(ack) => Ok(PubAck { stream: ack.stream, sequence: ack.seq, duplicate: ack.duplicate }),
+            Err(ApiError::Refused(refusal)) if code::WRONG_LAST_SEQUENCE.contains(&refusal.err_code) => {
+                Err(Error::new(Kind::Conflict, refusal.description))
             }
-            Some(error) => {
-                Err(Error::new(Kind::JetStream, format!("the stream refused it: {}", error.description)))
-            }
+            Err(error) => Err(error.during("the stream refused it")),
         }
     }
 
@@ -153,85 +169,125 @@ impl Bus {
     /// # Errors
     /// [`Kind::JetStream`] when the server refuses, for example because subjects overlap.
     pub async fn ensure_stream(&self, config: &StreamConfig) -> Result<(), Error> {
-        let wanted = stream::Config {
-            name: config.name.clone(),
-            subjects: config.subjects.clone(),
-            storage: match config.storage {
-                Storage::Memory => stream::StorageType::Memory,
-                Storage::File | Storage::FileAsync => stream::StorageType::File,
-            },
-            persist_mode: (config.storage == Storage::FileAsync).then_some(stream::PersistenceMode::Async),
-            retention: match config.retention {
-                Retention::Limits => stream::RetentionPolicy::Limits,
-                Retention::WorkQueue => stream::RetentionPolicy::WorkQueue,
-            },
-            max_age: config.max_age,
-            max_messages_per_subject: i64::try_from(config.max_per_subject).unwrap_or(i64::MAX),
-            num_replicas: config.replicas.max(1),
-            allow_direct: true,
-            ..stream::Config::default()
-        };
-        let made = self.jetstream().get_or_create_stream(wanted).await;
-        made.map(|_| ()).map_err(|error| refused(&format!("cannot create stream {}", config.name), error))
+        let made = self.ensure_raw_stream(&config.name, &config.to_json()).await;
+        made.map_err(|error| error.during(&format!("cannot create stream {}", config.name)))
     }
 
     /// Reads the newest message on `subject` from the stream's leader.
     ///
     /// # Errors
-    /// [`Kind::JetStream`] when the stream cannot be asked.
+    /// [`Kind::JetStream`] when the server refuses; otherwise why it could not be asked.
     pub async fn last_message(&self, stream: &str, subject: &str) -> Result<Option<Stored>, Error> {
-        let failed = |error: async_nats::Error| refused(&format!("cannot read stream {stream}"), error);
-        let handle =
-            self.jetstream().get_stream_no_info(stream).await.map_err(|e| failed(Box::new(e) as _))?;
-        match handle.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => Ok(Some(Stored {
-                subject: message.subject.to_string(),
-                sequence: message.sequence,
-                headers: super::message::checked(&message.headers),
-                payload: message.payload,
-            })),
-            Err(error) if error.kind() == stream::LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(failed(Box::new(error) as _)),
+        let body = json!({ "last_by_subj": subject });
+        match self.api::<RawFound>(&format!("STREAM.MSG.GET.{stream}"), &body).await {
+            Ok(found) => found.message.read().map(Some),
+            Err(error) if error.is(code::NO_MESSAGE) => Ok(None),
+            Err(error) => Err(error.during(&format!("cannot read stream {stream}"))),
         }
     }
 
     /// Returns how full a stream is.
     ///
     /// # Errors
-    /// [`Kind::JetStream`] when there is no such stream.
+    /// [`Kind::JetStream`] when there is no such stream; otherwise why it could not be asked.
     pub async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
-        let info = async { Ok(self.jetstream().get_stream(stream).await?.get_info().await?.state) };
-        let state: Result<_, async_nats::Error> = info.await;
-        let state = state.map_err(|error| refused(&format!("cannot ask about stream {stream}"), error))?;
+        let info = self.api::<RawInfo>(&format!("STREAM.INFO.{stream}"), &Value::Null).await;
+        let state = info.map_err(|error| error.during(&format!("cannot ask about stream {stream}")))?.state;
         Ok(StreamState {
             messages: state.messages,
             bytes: state.bytes,
-            first_sequence: state.first_sequence,
-            last_sequence: state.last_sequence,
+            first_sequence: state.first_seq,
+            last_sequence: state.last_seq,
         })
     }
 
     /// Removes the messages on `subject` that stand before `sequence`.
     ///
     /// # Errors
-    /// [`Kind::JetStream`] when the stream cannot be asked.
+    /// [`Kind::JetStream`] when the server refuses; otherwise why it could not be asked.
     pub async fn purge_stream(&self, stream: &str, subject: &str, sequence: u64) -> Result<(), Error> {
-        let purge = async {
-            let handle = self.jetstream().get_stream_no_info(stream).await?;
-            handle.purge().filter(subject).sequence(sequence).await?;
-            Ok(())
-        };
-        let purged: Result<(), async_nats::Error> = purge.await;
-        purged.map_err(|error| refused(&format!("cannot purge stream {stream}"), error))
+        let body = json!({ "filter": subject, "seq": sequence });
+        let purged = self.api::<IgnoredAny>(&format!("STREAM.PURGE.{stream}"), &body).await;
+        purged.map(|_| ()).map_err(|error| error.during(&format!("cannot purge stream {stream}")))
     }
 
-    pub(super) fn jetstream(&self) -> jetstream::Context {
-        let client = self.shared.client.load_full();
-        jetstream::new((*client).clone())
+    /// Creates a stream from its settings as the server reads them, unless one of that name stands.
+    pub(super) async fn ensure_raw_stream(&self, name: &str, config: &Value) -> Result<(), ApiError> {
+        match self.api::<IgnoredAny>(&format!("STREAM.INFO.{name}"), &Value::Null).await {
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => {}
+            stands => return stands.map(|_| ()),
+        }
+        match self.api::<IgnoredAny>(&format!("STREAM.CREATE.{name}"), config).await {
+            // Somebody else was faster, with settings of their own.
+            Err(error) if error.is(code::STREAM_STANDS) => Ok(()),
+            made => made.map(|_| ()),
+        }
     }
 }
 
-pub(super) fn refused(what: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    let source = source.into();
-    Error::new(Kind::JetStream, format!("{what}: {source}")).because(source)
+impl StreamConfig {
+    /// Returns the settings as the server reads them.
+    fn to_json(&self) -> Value {
+        let mut json = json!({
+            "name": self.name,
+            "subjects": self.subjects,
+            "storage": if self.storage == Storage::Memory { "memory" } else { "file" },
+            "retention": match self.retention {
+                Retention::Limits => "limits",
+                Retention::WorkQueue => "workqueue",
+            },
+            "max_age": nanos(self.max_age),
+            "max_msgs_per_subject": i64::try_from(self.max_per_subject).unwrap_or(i64::MAX),
+            "num_replicas": self.replicas.max(1),
+            "allow_direct": true,
+        });
+        if self.storage == Storage::FileAsync {
+            json["persist_mode"] = "async".into();
+        }
+        json
+    }
+}
+
+impl RawStored {
+    fn read(self) -> Result<Stored, Error> {
+        let bytes = |text: &str| {
+            BASE64_STANDARD.decode(text).map_err(|error| {
+                Error::new(Kind::JetStream, "a message of the stream cannot be read").because(error)
+            })
+        };
+        let headers = header_block(&bytes(&self.hdrs)?);
+        let payload = bytes(&self.data)?.into();
+        Ok(Stored { subject: self.subject, sequence: self.seq, headers, payload })
+    }
+}
+
+/// Returns a duration as the server reads it.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Reads the headers of a stored message: a version line, then `name: value` lines. What cannot be sent on is left out.
+fn header_block(block: &[u8]) -> Headers {
+    let mut headers = Headers::new();
+    let text = String::from_utf8_lossy(block);
+    for (name, value) in text.split("\r\n").skip(1).filter_map(|line| line.split_once(':')) {
+        // The first field of a name counts, as in a message that is delivered.
+        if headers.get(name).is_none() {
+            let _ = headers.set(name.to_owned(), value.trim());
+        }
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_block_is_read_as_far_as_it_can_be_sent_on() {
+        let headers =
+            header_block(b"NATS/1.0\r\nNats-TTL: 5s\r\nx:y\r\nx: z\r\nbad\rname: 1\r\nno colon\r\n\r\n");
+        assert_eq!(headers.iter().collect::<Vec<_>>(), [("Nats-TTL", "5s"), ("x", "y")]);
+        assert!(header_block(b"").is_empty());
+    }
 }

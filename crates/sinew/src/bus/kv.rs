@@ -1,22 +1,27 @@
 //! Key-value buckets: compare-and-set with time to live, and one watcher that outlives reconnects.
 //!
-//! The library's own `create_with_ttl` loses the time to live where a tombstone stands, and its `update` always does;
-//! so entries are written as what they are, messages on `$KV.<bucket>.<key>`.
+//! Entries are written as what they are, messages on `$KV.<bucket>.<key>` (ADR-8): client libraries lose the time to
+//! live of an entry over a tombstone, or on an update. How a bucket is watched is in [`watch`].
 
-use std::{collections::BTreeSet, time::Duration};
+mod watch;
 
-use async_nats::jetstream::kv;
+use std::time::Duration;
+
 use bytes::Bytes;
-use futures::StreamExt;
+use serde_json::json;
 use sinew_wire::Headers;
-use tokio::sync::watch;
 
-use super::{Bus, Stored, disconnected, jetstream::refused};
+use super::{Bus, Stored};
 use crate::Error;
 
+pub use watch::{KvChange, KvWatch};
+
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause before a broken watch is opened again.
-const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+/// How long a deleted or expired key's marker stands.
+const MARKER_AGE: Duration = Duration::from_secs(60);
+
+/// Headers of a message that says a key is gone: deleted by somebody, or removed by the server.
+const MARKS: [&str; 2] = ["KV-Operation", "Nats-Marker-Reason"];
 
 /// A bucket.
 #[derive(Clone)]
@@ -34,43 +39,29 @@ pub struct KvEntry {
     pub revision: u64,
 }
 
-/// What a watcher sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KvChange {
-    /// A key has this value now.
-    Put(String, Bytes),
-    /// A key is gone.
-    Gone(String),
-}
-
-/// A watch over a bucket. After a lost connection it starts again and tells the difference.
-pub struct KvWatch {
-    kv: Kv,
-    connects: watch::Receiver<u64>,
-    inner: Option<kv::Watch>,
-    told: BTreeSet<String>,
-    seen: BTreeSet<String>,
-    gone: Vec<String>,
-    current: bool,
-}
-
 impl Bus {
     /// Opens a bucket, creating it where it does not stand.
     ///
     /// # Errors
     /// [`crate::Kind::JetStream`] when the server refuses.
     pub async fn kv(&self, bucket: &str) -> Result<Kv, Error> {
-        let js = self.jetstream();
-        if js.get_key_value(bucket).await.is_err() {
-            let config = kv::Config {
-                bucket: bucket.to_owned(),
-                history: 1,
-                limit_markers: Some(Duration::from_secs(60)),
-                ..kv::Config::default()
-            };
-            let made = js.create_key_value(config).await;
-            made.map_err(|error| refused(&format!("cannot create bucket {bucket}"), error))?;
-        }
+        let stream = format!("KV_{bucket}");
+        let config = json!({
+            "name": stream,
+            "subjects": [format!("$KV.{bucket}.>")],
+            "storage": "file",
+            "retention": "limits",
+            "discard": "new",
+            "max_msgs_per_subject": 1,
+            "num_replicas": 1,
+            "allow_direct": true,
+            "allow_rollup_hdrs": true,
+            "deny_delete": true,
+            "allow_msg_ttl": true,
+            "subject_delete_marker_ttl": super::jetstream::nanos(MARKER_AGE),
+        });
+        let made = self.ensure_raw_stream(&stream, &config).await;
+        made.map_err(|error| error.during(&format!("cannot create bucket {bucket}")))?;
         Ok(Kv { bus: self.clone(), bucket: bucket.to_owned() })
     }
 }
@@ -142,15 +133,7 @@ impl Kv {
 
     /// Watches the whole bucket: first what stands, then every change.
     pub fn watch(&self) -> KvWatch {
-        KvWatch {
-            kv: self.clone(),
-            connects: self.bus.shared.signals.connects.subscribe(),
-            inner: None,
-            told: BTreeSet::new(),
-            seen: BTreeSet::new(),
-            gone: Vec::new(),
-            current: false,
-        }
+        KvWatch::new(self.clone())
     }
 
     async fn write(
@@ -176,109 +159,7 @@ impl Kv {
     }
 }
 
-impl KvWatch {
-    /// Returns the next change; `None` once the bus is closed.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn next(&mut self) -> Option<KvChange> {
-        let stop = self.kv.bus.shared.stop.clone();
-        loop {
-            if let Some(key) = self.gone.pop() {
-                self.told.remove(&key);
-                return Some(KvChange::Gone(key));
-            }
-            let step = tokio::select! {
-                biased;
-                () = stop.cancelled() => return None,
-                step = self.step() => step,
-            };
-            if let Some(change) = step {
-                return Some(change);
-            }
-        }
-    }
-
-    async fn step(&mut self) -> Option<KvChange> {
-        let Some(watch) = &mut self.inner else {
-            if let Err(error) = self.open().await {
-                tracing::debug!(bucket = self.kv.bucket, %error, "cannot watch yet");
-                tokio::time::sleep(REOPEN_PAUSE).await;
-            }
-            return None;
-        };
-        let heard = tokio::select! {
-            biased;
-            heard = watch.next() => heard,
-            Ok(()) = self.connects.changed() => {
-                // The library finds out by silence that its consumer is gone; this is sooner.
-                self.inner = None;
-                return None;
-            }
-        };
-        match heard {
-            Some(Ok(entry)) => {
-                let current = entry.seen_current && !self.current;
-                let change = self.note(entry);
-                if current {
-                    self.caught_up();
-                }
-                Some(change)
-            }
-            Some(Err(error)) => {
-                tracing::debug!(bucket = self.kv.bucket, %error, "the watch broke and is opened again");
-                self.inner = None;
-                None
-            }
-            None => {
-                self.inner = None;
-                tokio::time::sleep(REOPEN_PAUSE).await;
-                None
-            }
-        }
-    }
-
-    fn note(&mut self, entry: kv::Entry) -> KvChange {
-        self.seen.insert(entry.key.clone());
-        if entry.operation == kv::Operation::Put {
-            self.told.insert(entry.key.clone());
-            return KvChange::Put(entry.key, entry.value);
-        }
-        self.told.remove(&entry.key);
-        KvChange::Gone(entry.key)
-    }
-
-    /// What was told before a break and is not there any more has gone meanwhile.
-    fn caught_up(&mut self) {
-        self.current = true;
-        self.gone = self.told.difference(&self.seen).cloned().collect();
-    }
-
-    async fn open(&mut self) -> Result<(), Error> {
-        self.connects.mark_unchanged();
-        if !self.kv.bus.is_connected() {
-            return Err(disconnected());
-        }
-        let failed = |error: async_nats::Error| refused("cannot watch the bucket", error);
-        let opened = async {
-            let store = self.kv.bus.jetstream().get_key_value(&self.kv.bucket).await?;
-            let empty = store.status().await?.values() == 0;
-            Ok((store.watch_with_history(">").await?, empty))
-        };
-        let (watch, empty) = opened.await.map_err(failed)?;
-        self.inner = Some(watch);
-        self.seen.clear();
-        self.current = false;
-        if empty {
-            // No entry will come to say that it was the last.
-            self.caught_up();
-        }
-        Ok(())
-    }
-}
-
 fn value(stored: Stored) -> Option<Bytes> {
-    let removed =
-        stored.headers.get("KV-Operation").is_some() || stored.headers.get("Nats-Marker-Reason").is_some();
+    let removed = MARKS.iter().any(|mark| stored.headers.get(mark).is_some());
     (!removed).then_some(stored.payload)
 }

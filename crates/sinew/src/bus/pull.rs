@@ -10,13 +10,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy};
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use sinew_wire::Headers;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Bus, Message, Subscription, jetstream::refused};
+use super::{Bus, Message, Subscription, jetstream::nanos};
 use crate::Error;
 
 /// How long one request for messages stands at the server.
@@ -92,19 +92,23 @@ impl Bus {
     }
 
     async fn ensure_consumer(&self, config: &PullConfig) -> Result<(), Error> {
-        let wanted = consumer::pull::Config {
-            durable_name: Some(config.durable.clone()),
-            filter_subject: config.filter.clone(),
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: config.ack_wait,
-            deliver_policy: DeliverPolicy::All,
-            max_deliver: config.max_deliver,
-            max_ack_pending: config.max_ack_pending,
-            ..consumer::pull::Config::default()
-        };
-        let made = self.jetstream().create_consumer_on_stream(wanted, config.stream.as_str()).await;
-        made.map(|_| ())
-            .map_err(|error| refused(&format!("cannot create consumer {}", config.durable), error))
+        let PullConfig { stream, durable, .. } = config;
+        let body = json!({
+            "stream_name": stream,
+            "config": {
+                "durable_name": durable,
+                "name": durable,
+                "filter_subject": config.filter,
+                "deliver_policy": "all",
+                "ack_policy": "explicit",
+                "ack_wait": nanos(config.ack_wait),
+                "max_deliver": config.max_deliver,
+                "max_ack_pending": config.max_ack_pending,
+                "replay_policy": "instant",
+            },
+        });
+        let made = self.api::<IgnoredAny>(&format!("CONSUMER.CREATE.{stream}.{durable}"), &body).await;
+        made.map(|_| ()).map_err(|error| error.during(&format!("cannot create consumer {durable}")))
     }
 }
 
@@ -218,8 +222,8 @@ impl Pull {
         }
         let body = json!({
             "batch": lacking,
-            "expires": u64::try_from(EXPIRES.as_nanos()).unwrap_or(u64::MAX),
-            "idle_heartbeat": u64::try_from(HEARTBEAT.as_nanos()).unwrap_or(u64::MAX),
+            "expires": nanos(EXPIRES),
+            "idle_heartbeat": nanos(HEARTBEAT),
         });
         let PullConfig { stream, durable, .. } = &self.config;
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}");
@@ -253,8 +257,7 @@ impl Delivery {
     /// # Errors
     /// When it cannot be sent; the message is then delivered again after `ack_wait`.
     pub async fn nak(&self, delay: Duration) -> Result<(), Error> {
-        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
-        self.answer(&format!("-NAK {}", json!({ "delay": nanos }))).await
+        self.answer(&format!("-NAK {}", json!({ "delay": nanos(delay) }))).await
     }
 
     /// Tells the server that work goes on: `ack_wait` starts again.
@@ -279,22 +282,26 @@ impl Delivery {
     }
 
     fn read(bus: &Bus, message: Message) -> Option<Self> {
-        let Metadata { attempt, sequence, stored } = metadata(message.reply_to()?)?;
+        let Metadata { attempt, sequence, stored, .. } = metadata(message.reply_to()?)?;
         Some(Self { bus: bus.clone(), message, sequence, attempt, stored })
     }
 }
 
 /// What an acknowledgement subject tells.
 #[derive(Debug, PartialEq)]
-struct Metadata {
+pub(super) struct Metadata {
     attempt: u32,
     sequence: u64,
+    /// The consumer's own count of deliveries.
+    pub(super) delivered: u64,
     stored: SystemTime,
+    /// What the consumer has yet to deliver.
+    pub(super) pending: u64,
 }
 
 /// Reads an acknowledgement subject in its old (9 tokens) and its new form (domain and account behind `$JS.ACK`, and
 /// a random token at the end).
-fn metadata(reply: &str) -> Option<Metadata> {
+pub(super) fn metadata(reply: &str) -> Option<Metadata> {
     let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
     let rest = match tokens.len() {
         7 => &tokens[2..],
@@ -302,7 +309,13 @@ fn metadata(reply: &str) -> Option<Metadata> {
         _ => return None,
     };
     let stored = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(rest[3].parse().ok()?))?;
-    Some(Metadata { attempt: rest[0].parse().ok()?, sequence: rest[1].parse().ok()?, stored })
+    Some(Metadata {
+        attempt: rest[0].parse().ok()?,
+        sequence: rest[1].parse().ok()?,
+        delivered: rest[2].parse().ok()?,
+        stored,
+        pending: rest[4].parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -312,9 +325,9 @@ mod tests {
     #[test]
     fn both_forms_of_the_acknowledgement_subject_are_read() {
         let stored = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_000_007);
-        let told = Some(Metadata { attempt: 3, sequence: 77, stored });
-        assert_eq!(metadata("$JS.ACK.EVENTS.mailer.3.77.5.1700000000000000007.0"), told);
-        assert_eq!(metadata("$JS.ACK._.hash.EVENTS.mailer.3.77.5.1700000000000000007.0.rnd"), told);
+        let told = Some(Metadata { attempt: 3, sequence: 77, delivered: 5, stored, pending: 9 });
+        assert_eq!(metadata("$JS.ACK.EVENTS.mailer.3.77.5.1700000000000000007.9"), told);
+        assert_eq!(metadata("$JS.ACK._.hash.EVENTS.mailer.3.77.5.1700000000000000007.9.rnd"), told);
         assert_eq!(metadata("$JS.ACK.EVENTS"), None);
         assert_eq!(metadata("orders.reply"), None);
     }
