@@ -87,6 +87,8 @@ mod routes;
 mod service;
 pub mod shutdown;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod workflow;
 
 pub use bus::Bus;

@@ -97,7 +97,7 @@ pub(super) fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, ApiError> {
 fn without_jetstream(error: Error) -> Error {
     match error.kind() {
         Kind::NoResponders => Error::new(
-            Kind::NoResponders,
+            Kind::JetStream,
             "the server does not serve jetstream: enable it, or wait until it is up",
         ),
         _ => error,

@@ -1,0 +1,3 @@
+//! The testing kit.
+
+mod server;
