@@ -12,6 +12,7 @@ mod outage;
 mod requests;
 mod retries;
 mod store;
+mod streams;
 mod traces;
 
 use std::time::Duration;

@@ -123,6 +123,7 @@ pub(crate) mod tests {
             subject: format!("svc.shop.{name}"),
             description: String::new(),
             idempotent: false,
+            stream: false,
             http: Some(binding),
             request: json!({ "type": "object", "properties": {
                 "id": { "type": "string" }, "count": { "type": "integer" }, "tags": { "type": "array", "items": { "type": "string" } },

@@ -70,6 +70,16 @@ impl Table {
         for service in services.values() {
             for descriptor in &service.operations {
                 let Some(binding) = &descriptor.http else { continue };
+                if descriptor.stream {
+                    // One HTTP reply cannot carry a stream; its first item would be taken for the whole answer.
+                    let (service, operation) = (&service.name, &descriptor.name);
+                    tracing::info!(
+                        service,
+                        operation,
+                        "answers with a stream, which has no route over http yet"
+                    );
+                    continue;
+                }
                 match Operation::read(&service.name, descriptor, binding) {
                     Ok(operation) => table.add(operation),
                     Err(reason) => {

@@ -28,7 +28,13 @@ struct Contract {
 struct Operation {
     attributes: Vec<Attribute>,
     method: Ident,
+    /// Whether the word `stream` stands before the type.
+    stream: bool,
     request: Type,
+}
+
+mod word {
+    syn::custom_keyword!(stream);
 }
 
 /// Methods the builder has anyway.
@@ -114,7 +120,12 @@ impl Parse for Operation {
             return Err(syn::Error::new(method.span(), message));
         }
         input.parse::<Token![:]>()?;
-        Ok(Self { attributes, method, request: input.parse()? })
+        // `stream::Rows` is a type in a module of that name.
+        let stream = input.peek(word::stream) && !input.peek2(Token![::]) && input.peek2(Ident);
+        if stream {
+            input.parse::<word::stream>()?;
+        }
+        Ok(Self { attributes, method, stream, request: input.parse()? })
     }
 }
 
@@ -135,6 +146,21 @@ mod tests {
         );
         assert_eq!(check(r#"Orders = "orders" @ "1.2.0" { place: Place, }"#), Ok(()));
         assert_eq!(check(r#"Orders = "orders" @ "1.2.0" {}"#), Ok(()));
+    }
+
+    #[test]
+    fn the_word_stream_is_no_part_of_the_type() {
+        for (text, stream, shown) in [
+            ("rows: stream Rows", true, "Rows"),
+            ("rows: stream reports::Rows", true, "reports :: Rows"),
+            ("rows: stream::Rows", false, "stream :: Rows"),
+            ("stream: stream", false, "stream"),
+            ("stream: stream stream", true, "stream"),
+        ] {
+            let operation = syn::parse_str::<Operation>(text).unwrap();
+            assert_eq!(operation.stream, stream, "{text}");
+            assert_eq!(operation.request.to_token_stream().to_string(), shown, "{text}");
+        }
     }
 
     #[test]

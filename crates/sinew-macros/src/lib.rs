@@ -26,6 +26,7 @@ use proc_macro::TokenStream;
 /// |---|---|
 /// | `subject = "orders.place"` | service and operation, required; requests go to `svc.orders.place` |
 /// | `reply = Order` | what a successful call answers, required; `()` if there is nothing to say |
+/// | `stream = Row` | in the place of `reply`: a successful call answers a stream of these, and the type implements `StreamRequest` |
 /// | `error = OrderError` | what a refused call answers; any problem where nothing is declared |
 /// | `idempotent` | repeating the request has no further effect, so it may be retried |
 /// | `http = "POST /orders/{id}"` | how the edge publishes it; `{id}` is a field, in its serialized spelling |
@@ -126,6 +127,11 @@ pub fn problem(input: TokenStream) -> TokenStream {
 /// a builder with one method per operation, which takes the operation's handler. A service that leaves an operation
 /// out does not compile, unless it says `.unimplemented()`; nor does one that serves an operation twice.
 ///
+/// A request that is declared with `stream = ..` is listed with that word: `rows: stream Rows`.
+///
+/// Callers need the contract and no handlers: `Orders::client(&ctx)` is a client with one method per operation, which
+/// returns the same as `ctx.call(..)` or `ctx.stream(..)` would.
+///
 /// Every request has to belong to the service, and the version has to be a semantic version.
 ///
 /// ```
@@ -149,6 +155,11 @@ pub fn problem(input: TokenStream) -> TokenStream {
 /// }
 ///
 /// let service = Service::new("orders", state).serve(Orders, |orders| orders.place(place).get(get));
+///
+/// async fn buy(ctx: sinew::Ctx) -> Result<u32, sinew::CallError<sinew::Problem>> {
+///     let orders = Orders::client(&ctx);
+///     orders.place(PlaceOrder {}).idempotency_key("cart-7").await
+/// }
 /// ```
 #[proc_macro]
 pub fn contract(input: TokenStream) -> TokenStream {

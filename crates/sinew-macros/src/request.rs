@@ -1,8 +1,8 @@
-//! `#[derive(Request)]`: the declaration is read, checked as a whole, then written out as an implementation.
+//! `#[derive(Request)]`, for one reply or a stream: the declaration is read, checked as a whole, then written out as an implementation.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
-use syn::{Attribute, Data, DeriveInput, Ident, LitInt, LitStr, Type, parse_quote};
+use syn::{Attribute, Data, DeriveInput, Ident, LitInt, LitStr, Type, parse_quote, spanned::Spanned};
 
 use crate::{
     attributes::{self, Mistakes},
@@ -16,6 +16,7 @@ use crate::{
 struct Keys {
     subject: Option<LitStr>,
     reply: Option<Type>,
+    stream: Option<Type>,
     error: Option<Type>,
     idempotent: bool,
     http: Option<LitStr>,
@@ -28,10 +29,17 @@ struct Request {
     ident: Ident,
     description: String,
     subject: Subject,
-    reply: Type,
+    answer: Answer,
     error: Type,
     idempotent: bool,
     http: Option<Http>,
+}
+
+/// What a successful call gets.
+enum Answer {
+    Reply(Type),
+    /// A stream of these.
+    Stream(Type),
 }
 
 /// How HTTP reaches the operation.
@@ -41,9 +49,9 @@ struct Http {
     status: Option<u16>,
 }
 
-const KEYS: [&str; 7] = ["subject", "reply", "error", "idempotent", "http", "body", "status"];
+const KEYS: [&str; 8] = ["subject", "reply", "stream", "error", "idempotent", "http", "body", "status"];
 
-/// Implements `Request` for the type in `input`.
+/// Implements `Request`, or `StreamRequest`, for the type in `input`.
 pub(crate) fn expand(input: DeriveInput) -> syn::Result<TokenStream> {
     Request::read(input).map(|request| request.to_token_stream())
 }
@@ -54,6 +62,7 @@ impl Keys {
         attributes::each_key(attributes, "sinew", |key, meta| match key {
             "subject" => attributes::set(&mut keys.subject, meta),
             "reply" => attributes::set(&mut keys.reply, meta),
+            "stream" => attributes::set(&mut keys.stream, meta),
             "error" => attributes::set(&mut keys.error, meta),
             "idempotent" => attributes::raise(&mut keys.idempotent, meta),
             "http" => attributes::set(&mut keys.http, meta),
@@ -62,6 +71,22 @@ impl Keys {
             _ => Err(attributes::unknown(meta, &KEYS)),
         })?;
         Ok(keys)
+    }
+
+    fn answer(&self, place: Span) -> syn::Result<Answer> {
+        match (&self.reply, &self.stream) {
+            (Some(reply), None) => Ok(Answer::Reply(reply.clone())),
+            (None, Some(item)) => Ok(Answer::Stream(item.clone())),
+            (None, None) => Err(syn::Error::new(
+                place,
+                "`reply` is missing: add `reply = TheReply`, `reply = ()` if there is none, \
+                 or `stream = TheItem` for a stream",
+            )),
+            (Some(_), Some(item)) => Err(syn::Error::new(
+                item.span(),
+                "an operation has one reply or a stream of items: remove either `reply` or `stream`",
+            )),
+        }
     }
 }
 
@@ -81,10 +106,7 @@ impl Request {
         if keys.subject.is_none() {
             mistakes.at(place, "`subject` is missing: add #[sinew(subject = \"service.operation\", ..)]");
         }
-        if keys.reply.is_none() {
-            mistakes
-                .at(place, "`reply` is missing: add `reply = TheReply`, or `reply = ()` if there is none");
-        }
+        let answer = mistakes.check(keys.answer(place));
         let subject = keys
             .subject
             .as_ref()
@@ -95,7 +117,7 @@ impl Request {
             description: attributes::first_paragraph(&input.attrs),
             ident: input.ident,
             subject: subject.unwrap_or_default(),
-            reply: keys.reply.unwrap_or_else(|| parse_quote!(())),
+            answer: answer.unwrap_or_else(|| Answer::Reply(parse_quote!(()))),
             error: keys.error.unwrap_or_else(|| parse_quote!(::sinew::__private::Problem)),
             idempotent: keys.idempotent,
             http,
@@ -128,16 +150,20 @@ impl Http {
 
 impl ToTokens for Request {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        let Self { ident, description, subject, reply, error, idempotent, .. } = self;
+        let Self { ident, description, subject, answer, error, idempotent, .. } = self;
         let (service, operation) = (&subject.first, &subject.second);
         let address = format!("svc.{service}.{operation}");
         let http = optional(self.http.as_ref());
+        let (kind, answered, ty, stream) = match answer {
+            Answer::Reply(ty) => (quote!(Request), quote!(Reply), ty, false),
+            Answer::Stream(ty) => (quote!(StreamRequest), quote!(Item), ty, true),
+        };
         tokens.extend(quote! {
             // Other requests are no help to somebody who lacks one: errors should not list them.
             #[diagnostic::do_not_recommend]
             #[automatically_derived]
-            impl ::sinew::__private::Request for #ident {
-                type Reply = #reply;
+            impl ::sinew::__private::#kind for #ident {
+                type #answered = #ty;
                 type Error = #error;
                 const SERVICE: &'static str = #service;
                 const OPERATION: &'static str = #operation;
@@ -146,15 +172,16 @@ impl ToTokens for Request {
 
                 fn descriptor() -> ::sinew::__private::OperationDescriptor {
                     // Generic, so that a type without a schema is reported once: where it is declared.
-                    fn describe<R: ::sinew::__private::Request>() -> ::sinew::__private::OperationDescriptor {
+                    fn describe<R: ::sinew::__private::#kind>() -> ::sinew::__private::OperationDescriptor {
                         ::sinew::__private::OperationDescriptor {
                             name: ::std::string::String::from(R::OPERATION),
                             subject: ::std::string::String::from(R::SUBJECT),
                             description: ::std::string::String::from(#description),
                             idempotent: R::IDEMPOTENT,
+                            stream: #stream,
                             http: #http,
                             request: ::sinew::__private::schema_of::<R>(),
-                            reply: ::sinew::__private::schema_of::<R::Reply>(),
+                            reply: ::sinew::__private::schema_of::<R::#answered>(),
                             errors: <R::Error as ::sinew::__private::ServiceError>::declared(),
                         }
                     }

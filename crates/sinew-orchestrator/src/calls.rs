@@ -136,6 +136,11 @@ impl Line {
             let detail = format!("nobody has announced operation {}: is its service running?", call.target);
             return Outcome::NotSent(fault(503, "no such operation", "unknown-operation", &detail));
         };
+        if endpoint.stream {
+            let detail =
+                format!("{} answers with a stream: a step needs an operation with one reply", call.target);
+            return Outcome::Refused(fault(501, "a stream is no reply", "streaming-operation", &detail));
+        }
         let prepared = self.headers(origin, &call, &endpoint);
         let prepared = prepared.and_then(|headers| Ok((headers, encode(endpoint.codec, call.body)?)));
         let (headers, payload) = match prepared {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use sinew::{
     Bus, Catalogue, CatalogueChange,
-    wire::{ContentType, Headers},
+    wire::{ContentType, Headers, OperationDescriptor},
 };
 use sinew_workflow::Target;
 use tokio::sync::watch;
@@ -24,6 +24,8 @@ const INTRODUCTION: Duration = Duration::from_millis(500);
 pub(crate) struct Endpoint {
     pub(crate) subject: String,
     pub(crate) codec: ContentType,
+    /// Whether it answers with a stream, which a step cannot take.
+    pub(crate) stream: bool,
 }
 
 /// The known operations; a cheap handle.
@@ -33,7 +35,7 @@ pub(crate) struct Directory {
     known: watch::Receiver<Arc<Known>>,
 }
 
-type Known = HashMap<String, HashMap<String, String>>;
+type Known = HashMap<String, HashMap<String, Endpoint>>;
 
 /// The parts of a `$SRV.INFO` answer that matter here.
 #[derive(Deserialize)]
@@ -48,6 +50,8 @@ struct Info {
 struct InfoEndpoint {
     name: String,
     subject: String,
+    #[serde(default)]
+    metadata: Option<HashMap<String, String>>,
 }
 
 impl Directory {
@@ -67,14 +71,16 @@ impl Directory {
         let known =
             self.known.borrow().get(&target.service).and_then(|ops| ops.get(&target.operation)).cloned();
         let introduced = match known {
-            Some(subject) => Some(Endpoint { subject, codec: ContentType::MessagePack }),
+            Some(endpoint) => Some(endpoint),
             None if target.subject.is_some() => None,
             None => self.introduce(target).await,
         };
         match &target.subject {
             Some(subject) => {
-                let codec = introduced.map_or(ContentType::Json, |endpoint| endpoint.codec);
-                Some(Endpoint { subject: subject.clone(), codec })
+                let known = introduced.as_ref();
+                let codec = known.map_or(ContentType::Json, |endpoint| endpoint.codec);
+                let stream = known.is_some_and(|endpoint| endpoint.stream);
+                Some(Endpoint { subject: subject.clone(), codec, stream })
             }
             None => introduced,
         }
@@ -88,7 +94,8 @@ impl Directory {
         let ours = info.metadata.is_some_and(|metadata| metadata.contains_key("sinew"));
         let endpoint = info.endpoints.into_iter().find(|endpoint| endpoint.name == target.operation)?;
         let codec = if ours { ContentType::MessagePack } else { ContentType::Json };
-        Some(Endpoint { subject: endpoint.subject, codec })
+        let stream = endpoint.metadata.is_some_and(|metadata| metadata.contains_key("stream"));
+        Some(Endpoint { subject: endpoint.subject, codec, stream })
     }
 }
 
@@ -102,9 +109,7 @@ async fn follow(catalogue: Catalogue, known: watch::Sender<Arc<Known>>, stop: Ca
         let mut next = Known::clone(&known.borrow());
         match change {
             Some(CatalogueChange::Served(service)) => {
-                let operations =
-                    service.operations.into_iter().map(|operation| (operation.name, operation.subject));
-                next.insert(service.name, operations.collect());
+                next.insert(service.name, service.operations.into_iter().map(listed).collect());
             }
             Some(CatalogueChange::Removed(service)) => {
                 next.remove(&service);
@@ -113,4 +118,9 @@ async fn follow(catalogue: Catalogue, known: watch::Sender<Arc<Known>>, stop: Ca
         }
         known.send_replace(Arc::new(next));
     }
+}
+
+fn listed(operation: OperationDescriptor) -> (String, Endpoint) {
+    let (subject, stream) = (operation.subject, operation.stream);
+    (operation.name, Endpoint { subject, codec: ContentType::MessagePack, stream })
 }

@@ -9,11 +9,12 @@ use crate::Problem;
 /// A message that asks one operation for a reply. Derived, never written by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a request",
-    note = "derive it: #[derive(Request, Serialize, Deserialize, JsonSchema)] with #[sinew(subject = \"service.operation\", reply = ..)]"
+    note = "derive it: #[derive(Request, Serialize, Deserialize, JsonSchema)] with #[sinew(subject = \"service.operation\", reply = ..)]",
+    note = "if it is declared with `stream = ..`: write `operation: stream {Self}` in the contract, and ask with `ctx.stream(..)`"
 )]
-pub trait Request: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+pub trait Request: Serialize + DeserializeOwned + Described + Send + 'static {
     /// What a successful call answers.
-    type Reply: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
+    type Reply: Serialize + DeserializeOwned + Described + Send + 'static;
     /// What a refused call answers; [`Problem`] where nothing was declared.
     type Error: ServiceError;
     /// The service that answers.
@@ -29,12 +30,38 @@ pub trait Request: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     fn descriptor() -> OperationDescriptor;
 }
 
+/// A message that asks one operation for a stream of items. Derived, never written by hand.
+///
+/// The derive is the one of [`Request`]: `stream = Item` in the place of `reply = Reply` makes the difference.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a request for a stream",
+    note = "declare what the stream consists of: #[sinew(subject = \"service.operation\", stream = ..)]",
+    note = "if it is declared with `reply = ..`: leave the word `stream` out of the contract, and ask with `ctx.call(..)`"
+)]
+pub trait StreamRequest: Serialize + DeserializeOwned + Described + Send + 'static {
+    /// What the stream consists of.
+    type Item: Serialize + DeserializeOwned + Described + Send + 'static;
+    /// What a refused or failed stream ends with; [`Problem`] where nothing was declared.
+    type Error: ServiceError;
+    /// The service that answers.
+    const SERVICE: &'static str;
+    /// The operation within the service.
+    const OPERATION: &'static str;
+    /// `svc.<service>.<operation>`.
+    const SUBJECT: &'static str;
+    /// Whether repeating the request has no further effect.
+    const IDEMPOTENT: bool;
+
+    /// Describes the operation, schemas included; `reply` is the schema of an item.
+    fn descriptor() -> OperationDescriptor;
+}
+
 /// A message that says what happened. Derived, never written by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     note = "derive it: #[derive(Event, Serialize, Deserialize, JsonSchema)] with #[sinew(subject = \"domain.event\")]"
 )]
-pub trait Event: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+pub trait Event: Serialize + DeserializeOwned + Described + Send + 'static {
     /// `<domain>.<event>`.
     const NAME: &'static str;
     /// `evt.<domain>.<event>`.
@@ -47,6 +74,19 @@ pub trait Event: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     /// Describes the event, schema included.
     fn descriptor() -> EventDescriptor;
 }
+
+/// A type with a JSON Schema. Holds for all that implement [`JsonSchema`], and says to the others what to do.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no JSON Schema",
+    label = "the schema of this type is missing",
+    note = "the catalogue describes every message: derive it with #[derive(schemars::JsonSchema)]",
+    note = "a type of another crate: switch on the feature of `schemars` that is named like the crate, or wrap it in a type of your own"
+)]
+pub trait Described: JsonSchema {}
+
+// The text above is of more help than the list of types that have a schema.
+#[diagnostic::do_not_recommend]
+impl<T: JsonSchema> Described for T {}
 
 /// An error a service declares. Derived from an enum with `#[derive(Problem)]`.
 #[diagnostic::on_unimplemented(
@@ -107,12 +147,15 @@ pub struct OperationDescriptor {
     /// Whether repeating a request has no further effect.
     #[serde(default)]
     pub idempotent: bool,
+    /// Whether it answers with a stream of items instead of one reply.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
     /// How HTTP reaches it, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpBinding>,
     /// JSON Schema (2020-12) of the request.
     pub request: Value,
-    /// JSON Schema (2020-12) of the reply.
+    /// JSON Schema (2020-12) of the reply, or of one item where `stream` is set.
     pub reply: Value,
     /// Declared errors.
     #[serde(default)]

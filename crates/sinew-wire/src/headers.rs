@@ -20,6 +20,16 @@ pub mod header {
     pub const IDEMPOTENCY_KEY: &str = "Sinew-Idempotency-Key";
     /// On a compensation: the idempotency key of the request it undoes.
     pub const FORWARD_KEY: &str = "Sinew-Forward-Key";
+    /// Name of the service or program that asks. Said by itself, so no authentication.
+    pub const CALLER: &str = "Sinew-Caller";
+    /// On a request for a stream: how many items may be sent before more are asked for. Absent: all of them.
+    pub const CREDIT: &str = "Sinew-Credit";
+    /// On a request for a stream: the longest silence the caller takes for life, in milliseconds.
+    pub const IDLE: &str = "Sinew-Idle";
+    /// On a message of a stream: the number of the last item sent, from 1; 0 says that the stream is open.
+    pub const SEQ: &str = "Sinew-Seq";
+    /// On the last message of a stream: how many items it had.
+    pub const END: &str = "Sinew-End";
     /// HTTP status a reply asks the edge to answer with.
     pub const STATUS: &str = "Sinew-Status";
     /// Path of the resource a reply is about; the edge sends it as `Location`.

@@ -24,8 +24,8 @@ mod trace;
 
 pub use codec::{CodecError, ContentType, decode, encode, transcode};
 pub use contract::{
-    Event, EventDescriptor, GroupDescriptor, HttpBinding, OperationDescriptor, ProblemDescriptor, Request,
-    ServiceDescriptor, ServiceError,
+    Described, Event, EventDescriptor, GroupDescriptor, HttpBinding, OperationDescriptor, ProblemDescriptor,
+    Request, ServiceDescriptor, ServiceError, StreamRequest,
 };
 pub use event::CloudEvent;
 pub use headers::{Headers, InvalidHeader, header};

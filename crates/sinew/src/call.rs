@@ -68,7 +68,8 @@ impl<R: Request> Call<R> {
         let span = tracer.span(|| format!("{}/{}", R::SERVICE, R::OPERATION), SpanKind::Client, ctx.trace());
         let span = span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into());
         ctx.inherit(&mut headers, span.context());
-        prepare(&mut headers, limit);
+        ctx.sign(&mut headers);
+        prepare(&mut headers, Some(limit));
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.request)
             .map_err(|error| CallError::NotSent(error.into()))?;
         let answer = ctx.bus().request(R::SUBJECT, &headers, payload, limit).await;
@@ -93,22 +94,40 @@ impl<R: Request> IntoFuture for Call<R> {
 /// Reads a reply: a problem where the service says so, else the typed reply.
 fn read<R: Request>(message: &Message) -> Result<R::Reply, CallError<R::Error>> {
     if let Some(problem) = problem_of(message) {
-        // Said by the runtime of the service, not by its handler: the work was given up in the middle.
-        if problem.status == 504 && problem.code == DEADLINE_EXCEEDED {
-            return Err(CallError::TimedOut);
-        }
-        return Err(match R::Error::from_problem(&problem) {
-            Some(error) => CallError::Refused(error),
-            None if problem.status == 504 => CallError::TimedOut,
-            None => CallError::Undeclared(problem),
-        });
+        return Err(refusal(problem));
     }
     let codec = message.content_type().map_err(|error| CallError::Incompatible(error.to_string()))?;
     sinew_wire::decode(codec, message.payload()).map_err(|error| CallError::Incompatible(error.to_string()))
 }
 
+/// Says what the problem in a reply means to the caller.
+pub(crate) fn refusal<E: ServiceError>(problem: Problem) -> CallError<E> {
+    // Said by the runtime of the service, not by its handler: the work was given up in the middle.
+    if problem.status == 504 && problem.code == DEADLINE_EXCEEDED {
+        return CallError::TimedOut;
+    }
+    match E::from_problem(&problem) {
+        Some(error) => CallError::Refused(error),
+        None if problem.status == 504 => CallError::TimedOut,
+        None => CallError::Undeclared(problem),
+    }
+}
+
 /// Returns the problem a reply carries, if it is one. A service of another stack may send a bare error header.
+///
+/// A message of a stream is a problem here as well: its first item must not be taken for the whole answer.
 pub fn problem_of(message: &Message) -> Option<Problem> {
+    declared_problem(message).or_else(|| {
+        let streams = message.header(header::SEQ).is_some() || message.header(header::END).is_some();
+        streams.then(|| {
+            Problem::new(501, "streaming-operation", "the operation answers with a stream")
+                .detail("ask with Ctx::stream, or with a client that takes many replies to one request")
+        })
+    })
+}
+
+/// Returns the problem a message carries, of a stream or not.
+pub(crate) fn declared_problem(message: &Message) -> Option<Problem> {
     let text = message.header(header::SERVICE_ERROR);
     let code = message.header(header::SERVICE_ERROR_CODE);
     if text.is_none() && code.is_none() {
@@ -125,10 +144,12 @@ pub fn problem_of(message: &Message) -> Option<Problem> {
 }
 
 /// Writes the headers every request carries.
-pub(crate) fn prepare(headers: &mut Headers, limit: Duration) {
+pub(crate) fn prepare(headers: &mut Headers, limit: Option<Duration>) {
     // Both values are plain ASCII.
     let _ = headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str());
-    let _ = headers.set(header::TIMEOUT, limit.as_millis().max(1).to_string());
+    if let Some(limit) = limit {
+        let _ = headers.set(header::TIMEOUT, limit.as_millis().max(1).to_string());
+    }
 }
 
 fn lost<E>(error: Error) -> CallError<E> {

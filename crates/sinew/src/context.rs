@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use sinew_wire::{Event, Headers, Request, TraceContext, header};
+use sinew_wire::{Event, Headers, Request, StreamRequest, TraceContext, header};
 use tokio::time::Instant;
 
-use crate::{Bus, Call, bus::Message, publish::Publish};
+use crate::{Bus, Call, StreamCall, bus::Message, publish::Publish};
 
 /// The handler's end of the conversation: calls and events made through it carry the caller's deadline and trace.
 #[derive(Clone)]
@@ -73,6 +73,11 @@ impl Ctx {
         Call::new(self.clone(), request)
     }
 
+    /// Prepares a request for a stream; awaiting it sends the request and waits until the stream is open.
+    pub fn stream<R: StreamRequest>(&self, request: R) -> StreamCall<R> {
+        StreamCall::new(self.clone(), request)
+    }
+
     /// Prepares an event; awaiting it publishes and waits until it is stored.
     pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
         Publish::new(self.clone(), event)
@@ -96,6 +101,12 @@ impl Ctx {
     /// Returns the key that is constant over every repetition of the effect asked for.
     pub fn idempotency_key(&self) -> Option<&str> {
         self.header(header::IDEMPOTENCY_KEY)
+    }
+
+    /// Returns who asks: the name the calling [`Ctx`] goes by, or the source of the event in hand. Said by the sender
+    /// itself, see [`Caller`](crate::Caller).
+    pub fn caller(&self) -> Option<&str> {
+        self.header(header::CALLER).or_else(|| self.header("ce-source")?.strip_prefix("/services/"))
     }
 
     /// Returns how often this message was delivered, this time included.
@@ -137,6 +148,12 @@ impl Ctx {
                 set(name, value.to_owned());
             }
         }
+    }
+
+    /// Says on whose behalf a request is sent.
+    pub(crate) fn sign(&self, headers: &mut Headers) {
+        // A name that cannot be sent is not worth the request.
+        let _ = headers.set(header::CALLER, self.service());
     }
 
     pub(crate) fn reply_hints(&self, headers: &mut Headers) {

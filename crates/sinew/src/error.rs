@@ -154,6 +154,8 @@ pub enum CallError<E> {
     NoResponders,
     /// No answer came in time: the effect may have happened. Repeat only with the same idempotency key.
     TimedOut,
+    /// A stream broke off: items may be missing, and nobody knows how far the service has come.
+    Interrupted(String),
     /// The two sides do not understand each other: a schema changed incompatibly.
     Incompatible(String),
     /// The request did not leave this process.
@@ -168,6 +170,9 @@ impl<E: ServiceError> CallError<E> {
             Self::Undeclared(problem) => problem.clone(),
             Self::NoResponders => Error::new(Kind::NoResponders, "").to_problem(),
             Self::TimedOut => Error::new(Kind::TimedOut, "").to_problem(),
+            Self::Interrupted(_) => {
+                Problem::new(502, "stream-interrupted", "the stream broke off before its end").retriable()
+            }
             Self::Incompatible(_) => Error::new(Kind::Codec, "").to_problem(),
             Self::NotSent(error) => error.to_problem(),
         }
@@ -175,7 +180,7 @@ impl<E: ServiceError> CallError<E> {
 
     /// Says whether the effect may have happened although no reply came.
     pub fn is_unknown(&self) -> bool {
-        matches!(self, Self::TimedOut | Self::Incompatible(_))
+        matches!(self, Self::TimedOut | Self::Interrupted(_) | Self::Incompatible(_))
     }
 
     /// Says whether the same call may succeed later.
@@ -187,6 +192,7 @@ impl<E: ServiceError> CallError<E> {
 impl<E: ServiceError> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Interrupted(reason) => write!(f, "the stream broke off: {reason}"),
             Self::Incompatible(reason) => write!(f, "the reply does not fit the contract: {reason}"),
             Self::NotSent(error) => write!(f, "the request was not sent: {error}"),
             other => write!(f, "{}", other.to_problem()),

@@ -1,6 +1,7 @@
 //! Handlers: plain async functions, payload first, extractors after.
 
-use sinew_wire::{Event, Request, ServiceError};
+use futures::Stream;
+use sinew_wire::{Event, Request, ServiceError, StreamRequest};
 
 use crate::{Ctx, FromMessage};
 
@@ -10,7 +11,8 @@ use crate::{Ctx, FromMessage};
 #[diagnostic::on_unimplemented(
     message = "this function cannot answer `{R}`",
     label = "not a handler of `{R}`",
-    note = "write it as: async fn(request: {R}, ..extractors) -> Result<Reply, Error>, with Reply and Error as declared on `{R}`"
+    note = "write it as: async fn(request: {R}, ..extractors) -> Result<Reply, Error>, with Reply and Error as declared on `{R}`",
+    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types"
 )]
 pub trait Handler<R: Request, S, M>: Clone + Send + Sync + 'static {
     /// Answers `request`.
@@ -22,11 +24,71 @@ pub trait Handler<R: Request, S, M>: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<R::Reply, Refusal<R::Error>>> + Send;
 }
 
+/// A function that answers one kind of request with a stream of items.
+///
+/// Two shapes are handlers: an async function that returns `Result<impl Stream, Error>`, which may refuse before the
+/// first item, and a plain function that returns `impl Stream`. The items are `Result<Item, Error>`, with both types as
+/// declared on the request; the first error is the last item.
+///
+/// ```
+/// use futures::{Stream, StreamExt, stream};
+/// use sinew::{Ctx, Problem, Request, Service, contract};
+/// # use {schemars::JsonSchema, serde::{Deserialize, Serialize}};
+///
+/// #[derive(Request, Serialize, Deserialize, JsonSchema)]
+/// #[sinew(subject = "counter.count", stream = u64)]
+/// struct Count { from: u64 }
+///
+/// #[derive(Request, Serialize, Deserialize, JsonSchema)]
+/// #[sinew(subject = "counter.primes", stream = u64)]
+/// struct Primes {}
+///
+/// contract! { Counter = "counter" @ "1.0.0" { count: stream Count, primes: stream Primes } }
+///
+/// async fn count(request: Count, _ctx: Ctx) -> Result<impl Stream<Item = Result<u64, Problem>>, Problem> {
+///     if request.from == 0 {
+///         return Err(Problem::new(400, "from-one", "counting begins at 1"));
+///     }
+///     Ok(stream::iter(request.from..).map(Ok))
+/// }
+///
+/// fn primes(_: Primes) -> impl Stream<Item = Result<u64, Problem>> {
+///     stream::iter([2, 3, 5, 7]).map(Ok)
+/// }
+///
+/// let service = Service::new("counter", ()).serve(Counter, |c| c.count(count).primes(primes));
+/// ```
+///
+/// The stream is dropped when the caller is gone, at whatever await it stands.
+#[diagnostic::on_unimplemented(
+    message = "this function cannot answer `{R}` with a stream",
+    label = "not a stream handler of `{R}`",
+    note = "write it as: async fn(request: {R}, ..extractors) -> Result<impl Stream<Item = Result<Item, Error>>, Error>, or fn(..) -> impl Stream<..>, with Item and Error as declared on `{R}`",
+    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types"
+)]
+pub trait StreamHandler<R: StreamRequest, S, M>: Clone + Send + Sync + 'static {
+    /// The items.
+    type Items: Stream<Item = Result<R::Item, R::Error>> + Send + 'static;
+
+    /// Opens the stream.
+    fn open(
+        self,
+        request: R,
+        ctx: Ctx,
+        state: S,
+    ) -> impl Future<Output = Result<Self::Items, Refusal<R::Error>>> + Send;
+}
+
+/// Marks handlers that are plain functions and return the stream itself.
+#[derive(Debug)]
+pub struct Plain;
+
 /// A function that reacts to one kind of event.
 #[diagnostic::on_unimplemented(
     message = "this function cannot react to `{E}`",
     label = "not a handler of `{E}`",
-    note = "write it as: async fn(event: {E}, ..extractors) -> Result<(), Error>, with a derived Problem as Error"
+    note = "write it as: async fn(event: {E}, ..extractors) -> Result<(), Error>, with a derived Problem as Error",
+    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types"
 )]
 pub trait EventHandler<E: Event, S, M>: Clone + Send + Sync + 'static {
     /// Reacts to `event`.
@@ -61,6 +123,41 @@ macro_rules! handlers {
             async fn answer(self, request: R, ctx: Ctx, state: S) -> Result<R::Reply, Refusal<R::Error>> {
                 $(let $arg = $arg::from_message(&ctx, &state).await.map_err(Refusal::Extractor)?;)*
                 self(request, $($arg),*).await.map_err(Refusal::Handler)
+            }
+        }
+
+        #[allow(non_snake_case, unused_variables, reason = "type parameters name the arguments of each arity")]
+        impl<F, Fut, St, R, S, $($arg,)*> StreamHandler<R, S, (R, $($arg,)*)> for F
+        where
+            F: Fn(R, $($arg),*) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Result<St, R::Error>> + Send,
+            St: Stream<Item = Result<R::Item, R::Error>> + Send + 'static,
+            R: StreamRequest,
+            S: Send + Sync,
+            $($arg: FromMessage<S>,)*
+        {
+            type Items = St;
+
+            async fn open(self, request: R, ctx: Ctx, state: S) -> Result<St, Refusal<R::Error>> {
+                $(let $arg = $arg::from_message(&ctx, &state).await.map_err(Refusal::Extractor)?;)*
+                self(request, $($arg),*).await.map_err(Refusal::Handler)
+            }
+        }
+
+        #[allow(non_snake_case, unused_variables, reason = "type parameters name the arguments of each arity")]
+        impl<F, St, R, S, $($arg,)*> StreamHandler<R, S, (Plain, R, $($arg,)*)> for F
+        where
+            F: Fn(R, $($arg),*) -> St + Clone + Send + Sync + 'static,
+            St: Stream<Item = Result<R::Item, R::Error>> + Send + 'static,
+            R: StreamRequest,
+            S: Send + Sync,
+            $($arg: FromMessage<S>,)*
+        {
+            type Items = St;
+
+            async fn open(self, request: R, ctx: Ctx, state: S) -> Result<St, Refusal<R::Error>> {
+                $(let $arg = $arg::from_message(&ctx, &state).await.map_err(Refusal::Extractor)?;)*
+                Ok(self(request, $($arg),*))
             }
         }
 

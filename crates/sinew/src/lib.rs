@@ -86,6 +86,7 @@ mod publish;
 mod routes;
 mod service;
 pub mod shutdown;
+pub mod stream;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -97,15 +98,16 @@ pub use catalogue::{Catalogue, CatalogueChange, CatalogueWatch};
 pub use config::Config;
 pub use context::{Ctx, Deadline};
 pub use error::{CallError, Error, Kind};
-pub use extract::{Attempt, FromMessage, FromRef, IdempotencyKey, State};
+pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, IdempotencyKey, State};
 pub use group::{Group, Retry};
-pub use handler::{EventHandler, Handler};
+pub use handler::{EventHandler, Handler, StreamHandler};
 pub use publish::{DEAD_LETTERS, EVENTS, Publish, ensure_streams, publish_raw};
 pub use routes::{Complete, Contract, IsServed, Routes, Served};
 pub use service::{Answer, BoxError, Invocation, OperationService, Running, Service};
 pub use sinew_macros::{Event, Problem, Request, contract};
 pub use sinew_wire as wire;
-pub use sinew_wire::{Event, Problem, Request, ServiceError};
+pub use sinew_wire::{Event, Problem, Request, ServiceError, StreamRequest};
+pub use stream::{StreamCall, Streaming};
 pub use telemetry::Tracer;
 
 /// Creates an id that sorts by its time of creation: 32 hexadecimal digits.
@@ -124,7 +126,9 @@ pub mod __private {
     pub use serde_json;
     pub use sinew_wire::*;
 
-    pub use crate::{Complete, Contract, Handler, IsServed, Routes, Served};
+    pub use crate::{
+        Call, Complete, Contract, Ctx, Handler, IsServed, Routes, Served, StreamCall, StreamHandler,
+    };
 
     /// Returns the JSON Schema (2020-12) of `T`.
     pub fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {

@@ -2,12 +2,19 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use futures::future::BoxFuture;
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture};
 use sinew_wire::{
-    ContentType, Headers, OperationDescriptor, Problem, Request, ServiceDescriptor, ServiceError, header,
+    ContentType, Headers, OperationDescriptor, Problem, Request, ServiceDescriptor, ServiceError,
+    StreamRequest, header,
 };
 
-use crate::{Ctx, Handler, bus::Message, handler::Refusal, service::Answer};
+use crate::{
+    Ctx, Handler, StreamHandler,
+    bus::Message,
+    handler::Refusal,
+    service::{Answer, Items},
+};
 
 /// A named, versioned set of operations. Made by `contract!`.
 pub trait Contract: Send + 'static {
@@ -68,6 +75,12 @@ struct Typed<H, R, M> {
     types: PhantomData<fn(R, M)>,
 }
 
+/// The same for a handler that answers with a stream.
+struct TypedStream<H, R, M> {
+    handler: H,
+    types: PhantomData<fn(R, M)>,
+}
+
 struct Unimplemented;
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
@@ -80,6 +93,19 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         M: 'static,
     {
         let endpoint = Arc::new(Typed { handler, types: PhantomData::<fn(R, M)> });
+        self.routes.push(Route { descriptor: R::descriptor(), endpoint });
+        self
+    }
+
+    /// Adds the handler of one operation that answers with a stream.
+    #[must_use]
+    pub fn serve_stream<R, H, M>(mut self, handler: H) -> Self
+    where
+        R: StreamRequest,
+        H: StreamHandler<R, S, M>,
+        M: 'static,
+    {
+        let endpoint = Arc::new(TypedStream { handler, types: PhantomData::<fn(R, M)> });
         self.routes.push(Route { descriptor: R::descriptor(), endpoint });
         self
     }
@@ -111,18 +137,41 @@ where
     fn invoke(&self, message: Message, ctx: Ctx, state: S) -> BoxFuture<'static, Answer> {
         let handler = self.handler.clone();
         Box::pin(async move {
-            let (from, to) = match codecs(&message) {
-                Ok(codecs) => codecs,
-                Err(problem) => return Answer::problem(problem, ContentType::Json),
-            };
-            let request = match sinew_wire::decode::<R>(from, message.payload()) {
-                Ok(request) => request,
-                Err(error) => return Answer::problem(malformed(&error.to_string()), to),
+            let (request, to) = match read::<R>(&message) {
+                Ok(read) => read,
+                Err((problem, to)) => return Answer::problem(problem, to),
             };
             match handler.answer(request, ctx.clone(), state).await {
                 Ok(reply) => success(&reply, to, &ctx),
-                Err(Refusal::Handler(error)) => Answer::problem(error.to_problem(), to),
-                Err(Refusal::Extractor(problem)) => Answer::problem(problem, to),
+                Err(refusal) => refused(refusal, to),
+            }
+        })
+    }
+}
+
+impl<S, H, R, M> Endpoint<S> for TypedStream<H, R, M>
+where
+    S: Send + 'static,
+    H: StreamHandler<R, S, M>,
+    R: StreamRequest,
+{
+    fn invoke(&self, message: Message, ctx: Ctx, state: S) -> BoxFuture<'static, Answer> {
+        let handler = self.handler.clone();
+        Box::pin(async move {
+            let (request, to) = match read::<R>(&message) {
+                Ok(read) => read,
+                Err((problem, to)) => return Answer::problem(problem, to),
+            };
+            match handler.open(request, ctx.clone(), state).await {
+                Ok(items) => {
+                    let encoded = items.map(move |item| match item {
+                        Ok(item) => encoded(&item, to),
+                        Err(error) => Err(error.to_problem()),
+                    });
+                    let items = Some(Items(Box::pin(encoded)));
+                    Answer { items, ..Answer::reply(reply_headers(to, &ctx), Bytes::new()) }
+                }
+                Err(refusal) => refused(refusal, to),
             }
         })
     }
@@ -153,17 +202,41 @@ fn malformed(reason: &str) -> Problem {
     Problem::new(400, "malformed-request", "the request does not fit the operation").detail(reason)
 }
 
-fn success<T: serde::Serialize>(reply: &T, to: ContentType, ctx: &Ctx) -> Answer {
-    match sinew_wire::encode(to, reply) {
-        Ok(payload) => {
-            let mut headers = Headers::new();
-            let _ = headers.set(header::CONTENT_TYPE, to.as_str());
-            ctx.reply_hints(&mut headers);
-            Answer { headers, payload, problem: None }
-        }
-        Err(error) => {
-            tracing::error!(%error, "a reply could not be encoded");
-            Answer::problem(Problem::new(500, "internal", "internal error"), to)
-        }
+/// Decodes a request, and says in which codec its answer is wanted.
+fn read<R: serde::de::DeserializeOwned>(
+    message: &Message,
+) -> Result<(R, ContentType), (Problem, ContentType)> {
+    let (from, to) = codecs(message).map_err(|problem| (problem, ContentType::Json))?;
+    match sinew_wire::decode::<R>(from, message.payload()) {
+        Ok(request) => Ok((request, to)),
+        Err(error) => Err((malformed(&error.to_string()), to)),
     }
+}
+
+fn refused<E: ServiceError>(refusal: Refusal<E>, to: ContentType) -> Answer {
+    match refusal {
+        Refusal::Handler(error) => Answer::problem(error.to_problem(), to),
+        Refusal::Extractor(problem) => Answer::problem(problem, to),
+    }
+}
+
+fn success<T: serde::Serialize>(reply: &T, to: ContentType, ctx: &Ctx) -> Answer {
+    match encoded(reply, to) {
+        Ok(payload) => Answer::reply(reply_headers(to, ctx), payload),
+        Err(problem) => Answer::problem(problem, to),
+    }
+}
+
+fn encoded<T: serde::Serialize>(value: &T, to: ContentType) -> Result<Bytes, Problem> {
+    sinew_wire::encode(to, value).map_err(|error| {
+        tracing::error!(%error, "a reply could not be encoded");
+        Problem::new(500, "internal", "internal error")
+    })
+}
+
+fn reply_headers(to: ContentType, ctx: &Ctx) -> Headers {
+    let mut headers = Headers::new();
+    let _ = headers.set(header::CONTENT_TYPE, to.as_str());
+    ctx.reply_hints(&mut headers);
+    headers
 }

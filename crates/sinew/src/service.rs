@@ -3,10 +3,12 @@
 mod discovery;
 mod operation;
 mod running;
+mod stream;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::Stream;
 use sinew_wire::{ContentType, Event, Headers, Problem, ServiceDescriptor, ServiceName, header};
 use tower::{Layer, util::BoxCloneSyncService};
 
@@ -42,8 +44,8 @@ pub struct Invocation {
     pub ctx: Ctx,
 }
 
-/// What is sent back.
-#[derive(Clone, Debug)]
+/// What is sent back. Of a streaming operation: how the stream opened; its items follow.
+#[derive(Debug)]
 pub struct Answer {
     /// Header fields of the reply.
     pub headers: Headers,
@@ -51,7 +53,12 @@ pub struct Answer {
     pub payload: Bytes,
     /// The problem, where it is one; for traces and statistics.
     pub problem: Option<Problem>,
+    /// What the stream consists of, where it is one.
+    pub(crate) items: Option<Items>,
 }
+
+/// The items of a stream, encoded; an error is the last one.
+pub(crate) struct Items(pub(crate) Pin<Box<dyn Stream<Item = Result<Bytes, Problem>> + Send>>);
 
 /// A service under construction.
 ///
@@ -231,6 +238,11 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
 }
 
 impl Answer {
+    /// Creates the answer that carries an encoded reply.
+    pub fn reply(headers: Headers, payload: Bytes) -> Self {
+        Self { headers, payload, problem: None, items: None }
+    }
+
     /// Creates the answer that carries a problem, as other NATS clients expect errors (ADR-32).
     pub fn problem(problem: Problem, to: ContentType) -> Self {
         let mut headers = Headers::new();
@@ -239,7 +251,13 @@ impl Answer {
         let _ = headers.set(header::SERVICE_ERROR, title);
         let _ = headers.set(header::SERVICE_ERROR_CODE, problem.status.to_string());
         let payload = sinew_wire::encode(to, &problem).unwrap_or_default();
-        Self { headers, payload, problem: Some(problem) }
+        Self { headers, payload, problem: Some(problem), items: None }
+    }
+}
+
+impl fmt::Debug for Items {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Items(..)")
     }
 }
 

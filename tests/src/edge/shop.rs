@@ -140,6 +140,7 @@ fn raw_operation(name: &str) -> OperationDescriptor {
         subject: format!("svc.raw.{name}"),
         description: String::new(),
         idempotent: false,
+        stream: false,
         http: Some(HttpBinding { method: "POST".into(), path, body: None, status: None }),
         request: json!({ "type": "object" }),
         reply: json!(true),

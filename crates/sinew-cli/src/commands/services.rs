@@ -87,6 +87,7 @@ fn operation(endpoint: &Endpoint) -> OperationDescriptor {
         subject: endpoint.subject.clone(),
         description: String::new(),
         idempotent: false,
+        stream: false,
         http: None,
         request: Value::Null,
         reply: Value::Null,

@@ -1,4 +1,4 @@
-//! What a contract becomes: a unit struct, a builder with one type parameter per operation, assertions.
+//! What a contract becomes: a unit struct, a builder with one type parameter per operation, a client, assertions.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -10,6 +10,7 @@ use crate::{attributes, name};
 /// The names the parts of the expansion share.
 struct Names {
     routes: Ident,
+    client: Ident,
     missing: Ident,
     /// One type parameter per operation: served, or still missing.
     states: Vec<Ident>,
@@ -24,6 +25,7 @@ impl ToTokens for Contract {
         tokens.extend(self.methods(&names));
         tokens.extend(self.completion(&names));
         tokens.extend(self.markers(&names));
+        tokens.extend(self.client(&names));
     }
 }
 
@@ -32,6 +34,7 @@ impl Names {
         let words = name::words(&contract.ident.to_string()).join("_");
         Self {
             routes: format_ident!("{}Routes", contract.ident),
+            client: format_ident!("{}Client", contract.ident),
             missing: Ident::new(&format!("{words}_missing"), contract.ident.span()),
             states: (0..contract.operations.len()).map(|at| format_ident!("P{at}")).collect(),
         }
@@ -149,6 +152,8 @@ impl Contract {
         let requests = self.operations.iter().map(Operation::as_request);
         let served = states.iter().map(|_| quote!(::sinew::__private::Served));
         quote! {
+            // A crate that only calls has no use for them.
+            #[allow(dead_code, reason = "a contract serves callers as well")]
             impl<S, #(#states),*> #routes<S, #(#states),*>
             where
                 S: ::std::clone::Clone + ::std::marker::Send + ::std::marker::Sync + 'static,
@@ -170,15 +175,19 @@ impl Contract {
 
     fn serving(&self, at: usize, names: &Names) -> TokenStream {
         let Self { visibility, .. } = self;
-        let Names { routes, missing, states } = names;
-        let Operation { attributes, method, request } = &self.operations[at];
+        let Names { routes, missing, states, .. } = names;
+        let Operation { attributes, method, stream, request } = &self.operations[at];
         let state = &states[at];
         let after = states.iter().enumerate().map(|(other, state)| match other == at {
             true => quote!(::sinew::__private::Served),
             false => state.to_token_stream(),
         });
         let docs = format!("Serves `{}` with `handler`.", method.unraw());
-        let handler = quote_spanned!(request.span()=> ::sinew::__private::Handler<#request, S, M>);
+        let (handler, serve) = match stream {
+            true => (quote!(StreamHandler), quote!(serve_stream)),
+            false => (quote!(Handler), quote!(serve)),
+        };
+        let handler = quote_spanned!(request.span()=> ::sinew::__private::#handler<#request, S, M>);
         quote! {
             #[doc = #docs]
             ///
@@ -190,7 +199,7 @@ impl Contract {
                 #state: #missing::Open<#missing::#method>,
             {
                 #routes {
-                    routes: self.routes.serve::<#request, H, M>(handler),
+                    routes: self.routes.#serve::<#request, H, M>(handler),
                     states: ::std::marker::PhantomData,
                 }
             }
@@ -239,13 +248,63 @@ impl Contract {
             }
         }
     }
+
+    /// The other end: who calls needs the contract, and no handlers.
+    fn client(&self, names: &Names) -> TokenStream {
+        let Self { visibility, ident, .. } = self;
+        let client = &names.client;
+        let asking = self.operations.iter().map(|operation| operation.asking(visibility));
+        let docs = format!("A client of [`{ident}`]: one method per operation. Clones are cheap.");
+        let made = "Returns a client that calls on behalf of `ctx`: within its deadline and its trace.";
+        quote! {
+            #[doc = #docs]
+            #[derive(Clone, Debug)]
+            #[allow(dead_code, reason = "a contract serves services as well")]
+            #visibility struct #client(::sinew::__private::Ctx);
+
+            #[allow(dead_code, reason = "a contract serves services as well")]
+            impl #ident {
+                #[doc = #made]
+                #visibility fn client(ctx: &::sinew::__private::Ctx) -> #client {
+                    #client(::std::clone::Clone::clone(ctx))
+                }
+            }
+
+            #[allow(dead_code, clippy::should_implement_trait, reason = "operations have the names they have")]
+            impl #client {
+                #(#asking)*
+            }
+        }
+    }
 }
 
 impl Operation {
-    /// Returns `<TheRequest as Request>`, spanned so that a type which is none is reported where it is listed.
+    /// The client's method.
+    fn asking(&self, visibility: &Visibility) -> TokenStream {
+        let Self { attributes, method, stream, request } = self;
+        let (prepared, ask) = match stream {
+            true => (quote!(StreamCall), quote!(stream)),
+            false => (quote!(Call), quote!(call)),
+        };
+        let docs = format!("Prepares a call of `{}`; awaiting it sends `request`.", method.unraw());
+        let prepared = quote_spanned!(request.span()=> ::sinew::__private::#prepared<#request>);
+        quote! {
+            #[doc = #docs]
+            ///
+            #(#attributes)*
+            #visibility fn #method(&self, request: #request) -> #prepared {
+                self.0.#ask(request)
+            }
+        }
+    }
+
+    /// Returns `<TheRequest as Request>`, or `StreamRequest`, spanned so that a type which is none is reported where it is listed.
     fn as_request(&self) -> TokenStream {
         let request = &self.request;
-        quote_spanned!(request.span()=> <#request as ::sinew::__private::Request>)
+        match self.stream {
+            true => quote_spanned!(request.span()=> <#request as ::sinew::__private::StreamRequest>),
+            false => quote_spanned!(request.span()=> <#request as ::sinew::__private::Request>),
+        }
     }
 }
 

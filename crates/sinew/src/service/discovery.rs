@@ -85,6 +85,9 @@ impl Discovery {
         let endpoint = |operation: &sinew_wire::OperationDescriptor| {
             let mut metadata = serde_json::Map::new();
             metadata.insert("idempotent".into(), operation.idempotent.to_string().into());
+            if operation.stream {
+                metadata.insert("stream".into(), "true".into());
+            }
             if let Some(http) = &operation.http {
                 metadata.insert("http".into(), format!("{} {}", http.method, http.path).into());
             }

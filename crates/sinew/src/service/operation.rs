@@ -31,11 +31,17 @@ pub(super) struct Shop {
     pub(super) waiting: AtomicUsize,
     pub(super) queue: usize,
     pub(super) tasks: TaskTracker,
+    /// Holds a token for each running stream.
+    pub(super) streams: TaskTracker,
+    /// Ends the streams that outlast the drain.
+    pub(super) abandon: CancellationToken,
 }
 
 /// One operation.
 pub(super) struct Operation {
     pub(super) name: Arc<str>,
+    /// Whether it answers with a stream.
+    pub(super) stream: bool,
     pub(super) inner: OperationService,
     pub(super) stats: Stats,
 }
@@ -122,7 +128,7 @@ async fn work(
 ) {
     if deadline.has_passed() {
         // Nobody waits for this any more and nothing was begun, so nothing is begun.
-        return reply(shop, operation, &message, late(&message)).await;
+        return reply(shop, operation, &message, Answer::problem(late(), wanted(&message))).await;
     }
     let began = Instant::now();
     let tracer = shop.bus.tracer();
@@ -132,11 +138,18 @@ async fn work(
         .with("rpc.system", || "sinew".into())
         .with("messaging.destination.name", || message.subject().to_owned());
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
-    let answer = fit(shop, operation, &message, run(operation, message.clone(), ctx, deadline).await);
+    let running = run(operation, message.clone(), ctx, deadline);
+    let _token = operation.stream.then(|| shop.streams.token());
+    let answer = match operation.stream {
+        true => super::stream::run(shop, operation, &message, deadline, running).await,
+        false => Some(fit(shop, operation, &message, running.await)),
+    };
     operation
         .stats
         .nanos
         .fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    // Nobody is left to be told: the caller of a stream has gone.
+    let Some(answer) = answer else { return };
     match &answer.problem {
         Some(problem) => span.fail(problem.to_string()),
         None => drop(span),
@@ -154,16 +167,12 @@ async fn run(operation: &Operation, message: Message, ctx: Ctx, deadline: Deadli
         None => Ok(running.await),
     };
     match outcome {
-        Err(_) => late(&message),
+        Err(_) => Answer::problem(late(), to),
         // The runtime may finish both at once; a reply that would leave after the deadline is not a success.
-        Ok(_) if deadline.has_passed() => late(&message),
+        Ok(_) if deadline.has_passed() => Answer::problem(late(), to),
         Ok(Ok(Ok(answer))) => answer,
         Ok(Ok(Err(error))) => Answer::problem(layer_problem(&operation.name, error), to),
-        Ok(Err(panic)) => {
-            operation.stats.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(operation = %operation.name, panic = panic_text(&panic), "a handler panicked");
-            Answer::problem(Problem::new(500, "internal", "internal error"), to)
-        }
+        Ok(Err(panic)) => Answer::problem(handler_panicked(operation, &panic), to),
     }
 }
 
@@ -194,7 +203,7 @@ fn deadline(message: &Message) -> Deadline {
     budget.map_or(Deadline::NONE, Deadline::after)
 }
 
-fn wanted(message: &Message) -> ContentType {
+pub(super) fn wanted(message: &Message) -> ContentType {
     crate::routes::codecs(message).map_or(ContentType::Json, |(_, to)| to)
 }
 
@@ -203,10 +212,15 @@ fn wire_len(headers: &Headers) -> usize {
     headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 14
 }
 
-fn late(message: &Message) -> Answer {
-    let problem =
-        Problem::new(504, DEADLINE_EXCEEDED, "the caller's deadline passed before the work was done");
-    Answer::problem(problem, wanted(message))
+pub(super) fn late() -> Problem {
+    Problem::new(504, DEADLINE_EXCEEDED, "the caller's deadline passed before the work was done")
+}
+
+/// Counts a panic and says what its caller is told.
+pub(super) fn handler_panicked(operation: &Operation, panic: &Box<dyn std::any::Any + Send>) -> Problem {
+    operation.stats.panics.fetch_add(1, Ordering::Relaxed);
+    tracing::error!(operation = %operation.name, panic = panic_text(panic), "a handler panicked");
+    Problem::new(500, "internal", "internal error")
 }
 
 fn layer_problem(operation: &str, error: BoxError) -> Problem {

@@ -32,6 +32,8 @@ pub struct Running {
     readers: TaskTracker,
     /// Requests in work.
     work: TaskTracker,
+    /// Streams in work, which are requests as well.
+    streams: TaskTracker,
     groups: Vec<Health>,
     drain: std::time::Duration,
 }
@@ -42,6 +44,7 @@ where
 {
     let descriptor = service.describe();
     let (halt, readers, work) = (Halt::default(), TaskTracker::new(), TaskTracker::new());
+    let streams = TaskTracker::new();
     // A service that does not start whole does not go on in part.
     let failed = halt.stop.clone().drop_guard();
     let shop = Arc::new(Shop {
@@ -51,12 +54,15 @@ where
         waiting: AtomicUsize::new(0),
         queue: service.queue,
         tasks: work.clone(),
+        streams: streams.clone(),
+        abandon: halt.abandon.clone(),
     });
     let mut operations = Vec::new();
     for route in &service.routes {
         let inner = layered(&route.endpoint, &service);
         let name = route.descriptor.name.as_str().into();
-        let operation = Arc::new(Operation { name, inner, stats: Stats::default() });
+        let stream = route.descriptor.stream;
+        let operation = Arc::new(Operation { name, stream, inner, stats: Stats::default() });
         let subscription = bus.subscribe(&route.descriptor.subject, Some(&service.name)).await?;
         readers.spawn(operation::serve(shop.clone(), operation.clone(), subscription, halt.stop.clone()));
         operations.push(operation);
@@ -74,7 +80,7 @@ where
     announce(&bus, &descriptor).await;
     tracing::info!(service = descriptor.name, version = descriptor.version, "serving");
     failed.disarm();
-    Ok(Running { name: service.name, bus, halt, readers, work, groups, drain: service.drain })
+    Ok(Running { name: service.name, bus, halt, readers, work, streams, groups, drain: service.drain })
 }
 
 impl Running {
@@ -86,7 +92,8 @@ impl Running {
     /// Stops taking requests and events, finishes what is in work, sends what is queued; bounded in time.
     ///
     /// An event that is still in work when the time is over is handed back, to be begun anew by another member. A
-    /// request is left to its handler, and its caller to its deadline.
+    /// request is left to its handler, and its caller to its deadline. A stream ends with a problem that says to try
+    /// again.
     pub async fn drain(self) {
         self.halt.stop.cancel();
         self.readers.close();
@@ -100,7 +107,9 @@ impl Running {
             let left = self.work.len();
             tracing::warn!(service = self.name, left, "draining took too long: what is in work is abandoned");
             self.halt.abandon.cancel();
-            let _ = tokio::time::timeout(HAND_BACK, self.readers.wait()).await;
+            self.streams.close();
+            let hand_back = async { tokio::join!(self.readers.wait(), self.streams.wait()) };
+            let _ = tokio::time::timeout(HAND_BACK, hand_back).await;
         }
         if let Err(error) = self.bus.barrier().await {
             tracing::warn!(service = self.name, %error, "the last replies may not have left");

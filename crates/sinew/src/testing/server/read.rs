@@ -1,6 +1,6 @@
 //! Reading a stream: single messages from its leader, and batches of them (NATS ADR-31).
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use data_encoding::BASE64;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sinew_wire::Headers;
@@ -23,10 +23,10 @@ impl Server {
             "subject": entry.subject,
             "seq": sequence,
             "time": entry.stored.to_string(),
-            "data": BASE64_STANDARD.encode(&entry.payload),
+            "data": BASE64.encode(&entry.payload),
         });
         if !entry.headers.is_empty() {
-            message["hdrs"] = BASE64_STANDARD.encode(block(&entry.headers)).into();
+            message["hdrs"] = BASE64.encode(&block(&entry.headers)).into();
         }
         Ok(json!({ "message": message }))
     }

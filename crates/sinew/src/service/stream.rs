@@ -1,0 +1,243 @@
+//! One streaming reply at work: opens the control inbox, sends items as credit allows, notices that the caller is gone.
+
+use std::{panic::AssertUnwindSafe, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt};
+use sinew_wire::{ContentType, Headers, Problem, header};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{
+    Answer, Items,
+    operation::{Operation, Shop, handler_panicked, late, wanted},
+};
+use crate::{
+    Deadline, Error,
+    bus::{Message, Subscription},
+    stream::{DEFAULT_IDLE, Pace, Window, Word},
+};
+
+/// Far beyond any stream; the clock has no "never".
+const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
+/// The service's end of one stream.
+struct Line<'a> {
+    shop: &'a Shop,
+    operation: &'a Operation,
+    to: &'a str,
+    codec: ContentType,
+    control: Subscription,
+    /// Where the caller's words are expected; travels with everything sent.
+    inbox: String,
+    window: Window,
+    /// `None` for an ordinary NATS client, which shows no signs of life and would misunderstand ours.
+    pace: Option<Pace>,
+    deadline: Option<Instant>,
+    heard: Instant,
+    spoke: Instant,
+    /// Due at the earliest of what has to be done at a certain time; rather too early than moved for every item.
+    tick: Pin<Box<Sleep>>,
+    abandoned: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// Why a stream ends before its handler has said all.
+enum Ending {
+    /// The caller is gone, so nobody has to be told.
+    Gone,
+    /// The caller is told.
+    Told(Problem),
+}
+
+/// Opens a stream and sends what it consists of; returns the last message, or `None` if nobody is left to be told.
+pub(super) async fn run(
+    shop: &Shop,
+    operation: &Operation,
+    message: &Message,
+    deadline: Deadline,
+    opening: impl Future<Output = Answer>,
+) -> Option<Answer> {
+    // Without a place to send items to there is no stream to be made.
+    let to = message.reply_to()?;
+    let mut line = match Line::open(shop, operation, message, to, deadline).await {
+        Ok(line) => line,
+        Err(error) => return Some(Answer::problem(error.to_problem(), wanted(message))),
+    };
+    let mut opening = std::pin::pin!(opening);
+    let mut answer = loop {
+        tokio::select! {
+            biased;
+            heard = line.listen(false) => if let Err(ending) = heard {
+                return line.ended(ending, message);
+            },
+            answer = &mut opening => break answer,
+        }
+    };
+    let Some(items) = answer.items.take() else { return Some(line.last(answer)) };
+    let ending = line.send_all(&answer.headers, items).await;
+    match ending {
+        Ok(()) => Some(line.last(Answer::reply(Headers::new(), Bytes::new()))),
+        Err(ending) => line.ended(ending, message),
+    }
+}
+
+impl<'a> Line<'a> {
+    async fn open(
+        shop: &'a Shop,
+        operation: &'a Operation,
+        message: &Message,
+        to: &'a str,
+        deadline: Deadline,
+    ) -> Result<Self, Error> {
+        let number = |name| message.header(name).and_then(|text| text.parse::<u64>().ok());
+        let credit = number(header::CREDIT);
+        let idle = number(header::IDLE).map_or(DEFAULT_IDLE, Duration::from_millis);
+        let inbox = shop.bus.new_inbox();
+        let now = Instant::now();
+        Ok(Self {
+            control: shop.bus.subscribe(&inbox, None).await?,
+            shop,
+            operation,
+            to,
+            codec: wanted(message),
+            inbox,
+            window: Window::new(credit),
+            pace: credit.map(|_| Pace::new(idle)),
+            deadline: deadline.remaining().map(|left| now + left),
+            heard: now,
+            spoke: now,
+            tick: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            abandoned: Box::pin(shop.abandon.clone().cancelled_owned()),
+        })
+    }
+
+    /// Says that the stream is open, then sends item after item.
+    async fn send_all(&mut self, headers: &Headers, mut items: Items) -> Result<(), Ending> {
+        if self.pace.is_some() {
+            self.alive(true).await;
+        }
+        loop {
+            // The user's stream is not even asked while the caller takes no more: what it makes, it makes for somebody.
+            while !self.window.is_open() {
+                self.listen(true).await?;
+            }
+            let next = tokio::select! {
+                biased;
+                heard = self.listen(true) => {
+                    heard?;
+                    continue;
+                }
+                next = AssertUnwindSafe(items.0.next()).catch_unwind() => next,
+            };
+            match next {
+                Ok(Some(Ok(item))) => self.item(headers, item).await?,
+                Ok(Some(Err(problem))) => return Err(Ending::Told(problem)),
+                Ok(None) => return Ok(()),
+                Err(panic) => return Err(Ending::Told(handler_panicked(self.operation, &panic))),
+            }
+        }
+    }
+
+    async fn item(&mut self, headers: &Headers, item: Bytes) -> Result<(), Ending> {
+        if item.len() + 256 > self.shop.bus.max_payload() {
+            let (operation, bytes) = (&self.operation.name, item.len());
+            tracing::error!(%operation, bytes, "an item is too large for the bus");
+            return Err(Ending::Told(Problem::new(
+                502,
+                "reply-too-large",
+                "an item is larger than the bus takes",
+            )));
+        }
+        let mut headers = headers.clone();
+        let _ = headers.set(header::SEQ, self.window.send().to_string());
+        self.spoke = Instant::now();
+        let sent = self.shop.bus.publish_reply(self.to, Some(self.inbox.clone()), &headers, item);
+        sent.await.map_err(|error| {
+            // The caller finds out by the silence, or by the gap if the connection comes back.
+            tracing::warn!(operation = %self.operation.name, %error, "an item could not be sent");
+            Ending::Gone
+        })
+    }
+
+    /// Waits for one thing to happen beside the work: a word of the caller, or something that is due.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: at most a sign of life is not sent.
+    async fn listen(&mut self, is_open: bool) -> Result<(), Ending> {
+        tokio::select! {
+            biased;
+            word = self.control.next() => self.hear(word.as_ref()),
+            () = &mut self.abandoned => Err(Ending::Told(draining())),
+            () = &mut self.tick => {
+                let now = Instant::now();
+                self.overdue(now)?;
+                if self.pace.is_some_and(|pace| self.spoke + pace.service_beat() <= now) {
+                    self.alive(is_open).await;
+                }
+                let due = self.due();
+                self.tick.as_mut().reset(due);
+                Ok(())
+            }
+        }
+    }
+
+    fn hear(&mut self, word: Option<&Message>) -> Result<(), Ending> {
+        // The bus was closed, or the server knows nobody who would take the items.
+        let Some(word) = word.filter(|word| word.status() != Some(503)) else { return Err(Ending::Gone) };
+        self.heard = Instant::now();
+        match Word::read(word.payload()) {
+            Some(word) if !self.window.hear(word) => Err(Ending::Gone),
+            _ => Ok(()),
+        }
+    }
+
+    fn overdue(&self, now: Instant) -> Result<(), Ending> {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(Ending::Told(late()));
+        }
+        match self.pace {
+            Some(pace) if self.heard + pace.patience() <= now => Err(Ending::Gone),
+            _ => Ok(()),
+        }
+    }
+
+    fn due(&self) -> Instant {
+        let never = self.spoke + NEVER;
+        let next = self
+            .pace
+            .map_or(never, |pace| (self.spoke + pace.service_beat()).min(self.heard + pace.patience()));
+        self.deadline.map_or(next, |deadline| next.min(deadline))
+    }
+
+    /// Shows life; with a number once the stream is open, so that a lost item is noticed.
+    async fn alive(&mut self, is_open: bool) {
+        self.spoke = Instant::now();
+        let mut headers = Headers::new();
+        if is_open {
+            let _ = headers.set(header::SEQ, self.window.sent().to_string());
+        }
+        let sent = self.shop.bus.publish_reply(self.to, Some(self.inbox.clone()), &headers, Bytes::new());
+        if let Err(error) = sent.await {
+            tracing::debug!(operation = %self.operation.name, %error, "a sign of life could not be sent");
+        }
+    }
+
+    fn ended(&self, ending: Ending, message: &Message) -> Option<Answer> {
+        match ending {
+            Ending::Told(problem) => Some(self.last(Answer::problem(problem, self.codec))),
+            Ending::Gone => {
+                tracing::debug!(operation = %self.operation.name, subject = message.subject(), "a stream's caller is gone");
+                None
+            }
+        }
+    }
+
+    fn last(&self, mut answer: Answer) -> Answer {
+        let _ = answer.headers.set(header::END, self.window.sent().to_string());
+        answer
+    }
+}
+
+fn draining() -> Problem {
+    Problem::new(503, "draining", "the service is being stopped and cannot finish the stream").retriable()
+}

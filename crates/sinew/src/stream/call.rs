@@ -1,0 +1,212 @@
+//! The caller's end as it is used: a stream in preparation, and an open one.
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::Stream;
+use sinew_wire::{ContentType, Headers, StreamRequest, header};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{DEFAULT_IDLE, Pace, receive::Reception};
+use crate::{CallError, Ctx, Error, call::prepare, telemetry::SpanKind};
+
+/// Items that may be under way where a caller says nothing.
+const DEFAULT_CREDIT: u32 = 256;
+/// Far below what one subscription can hold.
+const MAX_CREDIT: u32 = 16_384;
+
+/// A request for a stream in preparation; awaiting it sends the request and waits until the stream is open.
+///
+/// ```no_run
+/// # use sinew::{Ctx, CallError, Problem, Request, wire};
+/// # use {schemars::JsonSchema, serde::{Deserialize, Serialize}};
+/// # #[derive(Request, Serialize, Deserialize, JsonSchema)]
+/// # #[sinew(subject = "reports.rows", stream = String)]
+/// # struct Rows { table: String }
+/// # async fn demo(ctx: Ctx) -> Result<(), CallError<Problem>> {
+/// let mut rows = ctx.stream(Rows { table: "sales".into() }).within(std::time::Duration::from_secs(60)).await?;
+/// while let Some(row) = rows.next().await {
+///     println!("{}", row?);
+/// }
+/// # Ok(()) }
+/// ```
+#[must_use = "a stream is not asked for until it is awaited"]
+pub struct StreamCall<R> {
+    ctx: Ctx,
+    request: R,
+    within: Option<Duration>,
+    idle: Duration,
+    credit: u32,
+    headers: Headers,
+    invalid: Option<Error>,
+}
+
+/// The items of an open stream, in order.
+///
+/// Dropping it cancels the stream: the handler's side is dropped as well.
+///
+/// An item that is an error is the last one. [`CallError::Refused`] and [`CallError::Undeclared`] are the service's own
+/// words; after [`CallError::TimedOut`] and [`CallError::Interrupted`] nobody knows how far the service has come.
+#[must_use = "dropping a stream cancels it"]
+pub struct Streaming<R: StreamRequest> {
+    items: mpsc::Receiver<Result<R::Item, CallError<R::Error>>>,
+    /// Tells the receiving task how many items were taken; its end tells that nobody wants more.
+    taken_to: mpsc::UnboundedSender<u64>,
+    taken: u64,
+    told: u64,
+    /// Items taken before more are asked for.
+    step: u64,
+}
+
+impl<R: StreamRequest> StreamCall<R> {
+    pub(crate) fn new(ctx: Ctx, request: R) -> Self {
+        let (within, idle, credit) = (None, DEFAULT_IDLE, DEFAULT_CREDIT);
+        Self { ctx, request, within, idle, credit, headers: Headers::new(), invalid: None }
+    }
+
+    /// Bounds the whole stream, from the request to the last item. Default: what is left of the deadline of the
+    /// [`Ctx`], and no bound where it has none.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.within = Some(limit);
+        self
+    }
+
+    /// Gives up after this much silence. Default: 30 seconds.
+    ///
+    /// A service that is alive is not silent: it shows life three times as often, however slow its items are. So this
+    /// says how soon a service that died or is cut off is noticed at the latest.
+    pub fn idle(mut self, limit: Duration) -> Self {
+        self.idle = limit;
+        self
+    }
+
+    /// Lets at most this many items be under way or wait to be taken, 1 to 16,384. Default: 256.
+    ///
+    /// It bounds memory on both sides. A small number costs throughput, as more has to be asked for more often.
+    pub fn credit(mut self, items: u32) -> Self {
+        self.credit = items.clamp(1, MAX_CREDIT);
+        self
+    }
+
+    /// Sends the key under which the callee recognises a repetition.
+    pub fn idempotency_key(self, key: impl Into<String>) -> Self {
+        self.header(header::IDEMPOTENCY_KEY, key)
+    }
+
+    /// Adds a header. One that cannot be sent fails the request before anything is sent.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        if let Err(error) = self.headers.set(name, value) {
+            self.invalid = Some(error.into());
+        }
+        self
+    }
+
+    async fn open(self) -> Result<Streaming<R>, CallError<R::Error>> {
+        if let Some(error) = self.invalid {
+            return Err(CallError::NotSent(error));
+        }
+        let (ctx, mut headers, pace) = (self.ctx, self.headers, Pace::new(self.idle));
+        let limit =
+            self.within.map(|limit| ctx.deadline().within(limit)).or_else(|| ctx.deadline().remaining());
+        if limit.is_some_and(|limit| limit.is_zero()) {
+            return Err(CallError::NotSent(Error::too_late()));
+        }
+        let tracer = ctx.bus().tracer();
+        let span = tracer.span(|| format!("{}/{}", R::SERVICE, R::OPERATION), SpanKind::Client, ctx.trace());
+        let span = span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into());
+        ctx.inherit(&mut headers, span.context());
+        ctx.sign(&mut headers);
+        prepare(&mut headers, limit);
+        let _ = headers.set(header::CREDIT, self.credit.to_string());
+        let _ = headers.set(header::IDLE, pace.idle().as_millis().to_string());
+        let payload = sinew_wire::encode(ContentType::MessagePack, &self.request)
+            .map_err(|error| CallError::NotSent(error.into()))?;
+
+        let inbox = ctx.bus().new_inbox();
+        let subscription = ctx.bus().subscribe(&inbox, None).await.map_err(CallError::NotSent)?;
+        let sent = ctx.bus().publish_reply(R::SUBJECT, Some(inbox.clone()), &headers, payload).await;
+        if let Err(error) = sent {
+            span.fail(error.to_string());
+            return Err(CallError::NotSent(error));
+        }
+        let credit = u64::from(self.credit);
+        // One place more than the credit: for the error that may end the stream.
+        let (items_to, items) = mpsc::channel(self.credit as usize + 1);
+        let (taken_to, taken) = mpsc::unbounded_channel();
+        let (opened_to, opened) = oneshot::channel();
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let reception = Reception::<R>::new(
+            ctx.bus().clone(),
+            (subscription, inbox),
+            (opened_to, items_to, taken),
+            credit,
+            pace,
+            deadline,
+        );
+        // Ends with the handle returned here, with the stream, or with the bus, whichever is first. It is a task because
+        // life has to be shown while the caller is busy with an item.
+        tokio::spawn(reception.run(span));
+        let streaming = Streaming { items, taken_to, taken: 0, told: 0, step: credit.div_ceil(2) };
+        opened.await.unwrap_or_else(|_| Err(CallError::NotSent(Error::closed()))).map(|()| streaming)
+    }
+}
+
+impl<R: StreamRequest> IntoFuture for StreamCall<R> {
+    type Output = Result<Streaming<R>, CallError<R::Error>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+impl<R: StreamRequest> Streaming<R> {
+    /// Returns the next item; `None` behind the last one.
+    ///
+    /// # Errors
+    /// An error is the last item. What came before it stays true.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no item is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<R::Item, CallError<R::Error>>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    fn count(&mut self) {
+        self.taken += 1;
+        if self.taken - self.told >= self.step {
+            self.told = self.taken;
+            // The task is gone once the stream has ended; then nothing more is asked for.
+            let _ = self.taken_to.send(self.taken);
+        }
+    }
+}
+
+impl<R: StreamRequest> Stream for Streaming<R> {
+    type Item = Result<R::Item, CallError<R::Error>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.items.poll_recv(cx);
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            self.count();
+        }
+        polled
+    }
+}
+
+impl<R: StreamRequest> fmt::Debug for Streaming<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streaming")
+            .field("subject", &R::SUBJECT)
+            .field("taken", &self.taken)
+            .finish_non_exhaustive()
+    }
+}
