@@ -1,6 +1,8 @@
 //! Consumer groups: their settings. How they work is in [`worker`].
 
+pub(crate) mod inlet;
 mod policy;
+mod settle;
 mod worker;
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
@@ -11,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Bus, Ctx, Error, EventHandler, Kind, bus::Message};
 
+pub use inlet::Redelivery;
 pub use policy::Retry;
 pub(crate) use worker::Health;
 
@@ -91,6 +94,16 @@ pub(crate) enum Failure {
     Handler(Problem),
     /// This process has no time left for it.
     Abandoned,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Poison(reason) => f.write_str(reason),
+            Self::Handler(problem) => problem.fmt(f),
+            Self::Abandoned => f.write_str("the process stopped in the middle of it"),
+        }
+    }
 }
 
 struct Typed<E, H, M> {

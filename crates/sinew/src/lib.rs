@@ -78,14 +78,17 @@ mod call;
 mod catalogue;
 mod config;
 mod context;
+pub mod dead_letters;
 mod error;
 mod extract;
 mod group;
 mod handler;
 mod publish;
 mod routes;
+pub mod schedule;
 mod service;
 pub mod shutdown;
+mod streams;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -98,14 +101,15 @@ pub use config::Config;
 pub use context::{Ctx, Deadline};
 pub use error::{CallError, Error, Kind};
 pub use extract::{Attempt, FromMessage, FromRef, IdempotencyKey, State};
-pub use group::{Group, Retry};
+pub use group::{Group, Redelivery, Retry};
 pub use handler::{EventHandler, Handler};
-pub use publish::{DEAD_LETTERS, EVENTS, Publish, ensure_streams, publish_raw};
+pub use publish::{Publish, PublishLater, PublishRepeatedly, publish_raw};
 pub use routes::{Complete, Contract, IsServed, Routes, Served};
 pub use service::{Answer, BoxError, Invocation, OperationService, Running, Service};
 pub use sinew_macros::{Event, Problem, Request, contract};
 pub use sinew_wire as wire;
 pub use sinew_wire::{Event, Problem, Request, ServiceError};
+pub use streams::{DEAD_LETTERS, EVENTS, REDELIVERIES, ensure_streams};
 pub use telemetry::Tracer;
 
 /// Creates an id that sorts by its time of creation: 32 hexadecimal digits.
