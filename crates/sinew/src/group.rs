@@ -17,6 +17,9 @@ pub use inlet::Redelivery;
 pub use policy::Retry;
 pub(crate) use worker::Health;
 
+/// Longest time a failed event waits among the messages that are out.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
+
 /// The settings of a consumer group.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -24,6 +27,7 @@ pub struct Group {
     pub(crate) concurrency: usize,
     pub(crate) retry: Retry,
     pub(crate) ack_wait: Duration,
+    pub(crate) hold: Duration,
 }
 
 impl Group {
@@ -33,6 +37,7 @@ impl Group {
             concurrency: 16,
             retry: Retry::default(),
             ack_wait: Duration::from_secs(30),
+            hold: LONGEST_HOLD,
         }
     }
 
@@ -55,6 +60,15 @@ impl Group {
     #[must_use]
     pub fn ack_wait(mut self, wait: Duration) -> Self {
         self.ack_wait = wait.max(Duration::from_millis(100));
+        self
+    }
+
+    /// Sets how long a failed event may wait for its next attempt at the consumer, where it takes one of the 10,000
+    /// places of events in flight. What has to wait longer does so in the group's own inlet. Default, and at most: 30
+    /// seconds.
+    #[must_use]
+    pub fn longest_hold(mut self, limit: Duration) -> Self {
+        self.hold = limit.min(LONGEST_HOLD);
         self
     }
 }

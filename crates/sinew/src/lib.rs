@@ -73,6 +73,7 @@
 //! development and tests. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
 
 pub mod broker;
+mod bulk;
 pub mod bus;
 mod call;
 mod catalogue;
@@ -84,6 +85,7 @@ mod extract;
 mod group;
 mod handler;
 mod publish;
+pub mod replay;
 mod routes;
 pub mod schedule;
 mod service;
@@ -94,6 +96,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod workflow;
 
+pub use bulk::Bulk;
 pub use bus::Bus;
 pub use call::{Call, problem_of};
 pub use catalogue::{Catalogue, CatalogueChange, CatalogueWatch};

@@ -18,8 +18,6 @@ use super::{
 use crate::{Error, Kind, bus::Message, dead_letters::field, streams::EVENTS};
 
 pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest delay a delivery is handed back with: meanwhile it keeps its place among the messages that are out.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// What the server says when it gives a message up.
 #[derive(Deserialize)]
@@ -62,7 +60,7 @@ impl Member {
         };
         let delay = self.spec.group.retry.delay(arrival.attempt(), fastrand::f64()).filter(|_| problem.retry);
         match delay {
-            Some(delay) if delay <= LONGEST_DELAY => arrival.delivery.nak(delay).await,
+            Some(delay) if delay <= self.spec.group.hold => arrival.delivery.nak(delay).await,
             Some(delay) => self.put_off(arrival, delay).await,
             None => self.bury(arrival, &problem, trace).await,
         }
@@ -129,7 +127,7 @@ impl Member {
             Err(error) => {
                 // It is too large with what was added, or the stream is not there: it waits here, as long as it may.
                 tracing::warn!(group, %error, "a retry could not be put off and comes sooner");
-                arrival.delivery.nak(LONGEST_DELAY).await
+                arrival.delivery.nak(delay.min(super::LONGEST_HOLD)).await
             }
         }
     }
