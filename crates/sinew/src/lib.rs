@@ -106,6 +106,7 @@ pub use error::{CallError, Error, Kind};
 pub use extract::{Attempt, FromMessage, FromRef, IdempotencyKey, State};
 pub use group::{Group, Redelivery, Retry};
 pub use handler::{EventHandler, Handler};
+pub use jiff::Timestamp;
 pub use publish::{Publish, PublishLater, PublishRepeatedly, publish_raw};
 pub use routes::{Complete, Contract, IsServed, Routes, Served};
 pub use service::{Answer, BoxError, Invocation, OperationService, Running, Service};

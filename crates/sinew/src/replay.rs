@@ -148,7 +148,7 @@ impl Replay {
     /// # Cancel safety
     /// Dropping the future ends the replay; up to 64 events behind the last progress may have been copied.
     pub async fn run(
-        &self,
+        self,
         bus: &Bus,
         bulk: Bulk,
         mut report: impl FnMut(Progress),
