@@ -1,16 +1,21 @@
 //! The SDK against real servers: requests, events, what happens when the bus breaks, and what others see of a service.
 
+mod book;
 mod catalogue;
+mod dead_letters;
 mod deadlines;
 mod discovery;
 mod draining;
 mod events;
 mod extractors;
 mod hostile;
+mod inlet;
 mod layers;
 mod outage;
+mod replay;
 mod requests;
 mod retries;
+mod schedules;
 mod store;
 mod streams;
 mod traces;
@@ -131,4 +136,8 @@ fn problem(reply: &Message) -> Problem {
 
 fn pack(value: &impl Serialize) -> Bytes {
     wire::encode(ContentType::MessagePack, value).unwrap()
+}
+
+fn now() -> sinew::Timestamp {
+    sinew::Timestamp::now()
 }

@@ -48,6 +48,11 @@ impl CloudEvent {
             subject: get("ce-subject"),
         })
     }
+
+    /// Returns the value of an attribute whose header says `text`.
+    pub fn decode(text: &str) -> String {
+        percent_decode(text)
+    }
 }
 
 fn percent_encode(text: &str) -> String {

@@ -42,6 +42,14 @@ pub mod header {
     pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
     /// Deduplication id of a message in a stream.
     pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+    /// On an event in a group's own inlet: how often the group had it in hand before.
+    pub const ATTEMPT: &str = "Sinew-Attempt";
+    /// On an event in a group's own inlet: the sequence under which it was published.
+    pub const ORIGIN_SEQUENCE: &str = "Sinew-Origin-Sequence";
+    /// On an event in a group's own inlet: the subject on which it was published.
+    pub const ORIGIN_SUBJECT: &str = "Sinew-Origin-Subject";
+    /// On an event in a group's own inlet: why it is there, `retry`, `redrive` or `replay`.
+    pub const REDELIVERY: &str = "Sinew-Redelivery";
 }
 
 /// An ordered list of header fields whose names and values are known to be safe on the wire.

@@ -6,6 +6,7 @@
 //! in bounded time and then says so. The connection ends with [`Bus::close`], or without a word when the last handle is
 //! dropped.
 
+pub mod admin;
 mod api;
 mod batch;
 mod inlets;

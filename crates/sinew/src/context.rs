@@ -6,10 +6,15 @@ use std::{
     time::Duration,
 };
 
-use sinew_wire::{Event, Headers, Request, StreamRequest, TraceContext, header};
+use sinew_wire::{CloudEvent, Event, Headers, Request, StreamRequest, TraceContext, header};
 use tokio::time::Instant;
 
-use crate::{Bus, Call, StreamCall, bus::Message, publish::Publish};
+use crate::{
+    Bus, Call, Error, Redelivery, StreamCall,
+    bus::Message,
+    publish::Publish,
+    schedule::{self, ScheduleId},
+};
 
 /// The handler's end of the conversation: calls and events made through it carry the caller's deadline and trace.
 #[derive(Clone)]
@@ -28,6 +33,8 @@ struct Inner {
     deadline: Deadline,
     trace: Option<TraceContext>,
     attempt: u32,
+    sequence: Option<u64>,
+    redelivery: Option<Redelivery>,
     reply: OnceLock<u16>,
     location: OnceLock<String>,
 }
@@ -44,7 +51,18 @@ impl Ctx {
         let (bus, service) = (bus.clone(), service.clone());
         let (reply, location) = (OnceLock::new(), OnceLock::new());
         let message = Some(message);
-        Self { inner: Arc::new(Inner { bus, service, message, deadline, trace, attempt, reply, location }) }
+        let (sequence, redelivery) = (None, None);
+        let inner =
+            Inner { bus, service, message, deadline, trace, attempt, sequence, redelivery, reply, location };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Says which event this is about and why the group has it in hand.
+    pub(crate) fn delivered(mut self, sequence: u64, redelivery: Option<Redelivery>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            (inner.sequence, inner.redelivery) = (Some(sequence), redelivery);
+        }
+        self
     }
 
     /// Creates a context outside any handler, for programs that only call: no deadline, no trace, `name` as the source
@@ -62,6 +80,8 @@ impl Ctx {
             deadline: Deadline(None),
             trace,
             attempt: 1,
+            sequence: None,
+            redelivery: None,
             reply: OnceLock::new(),
             location: OnceLock::new(),
         };
@@ -81,6 +101,15 @@ impl Ctx {
     /// Prepares an event; awaiting it publishes and waits until it is stored.
     pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
         Publish::new(self.clone(), event)
+    }
+
+    /// Takes back an event that [waits](Publish::after), and says whether it was still there: `false` once it was
+    /// published or cancelled.
+    ///
+    /// # Errors
+    /// [`Kind::TimedOut`](crate::Kind::TimedOut) when it is unknown whether it was taken back.
+    pub async fn cancel_scheduled(&self, id: &ScheduleId) -> Result<bool, Error> {
+        schedule::cancel(self.bus(), id).await
     }
 
     /// Returns when the caller stops waiting.
@@ -112,6 +141,25 @@ impl Ctx {
     /// Returns how often this message was delivered, this time included.
     pub fn attempt(&self) -> u32 {
         self.inner.attempt
+    }
+
+    /// Returns the logical id of the event in hand: the same over every redelivery, redrive and replay, so what a
+    /// handler remembers to recognise an event it has seen.
+    pub fn event_id(&self) -> Option<String> {
+        let id =
+            schedule::logical_id(self.header("ce-id")?, self.header(schedule::FIRED), self.inner.sequence?);
+        Some(CloudEvent::decode(&id))
+    }
+
+    /// Says why the group has this event in hand, where it did not just come from its publisher.
+    pub fn redelivery(&self) -> Option<Redelivery> {
+        self.inner.redelivery
+    }
+
+    /// Says whether the event comes from a replay of the past: a handler may want to leave out what must not happen
+    /// again, for example sending mail.
+    pub fn is_replay(&self) -> bool {
+        self.redelivery() == Some(Redelivery::Replay)
     }
 
     /// Returns the name of the service the handler belongs to.

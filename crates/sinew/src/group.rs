@@ -1,6 +1,8 @@
 //! Consumer groups: their settings. How they work is in [`worker`].
 
+pub(crate) mod inlet;
 mod policy;
+mod settle;
 mod worker;
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
@@ -11,8 +13,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Bus, Ctx, Error, EventHandler, Kind, bus::Message};
 
+pub use inlet::Redelivery;
 pub use policy::Retry;
 pub(crate) use worker::Health;
+
+/// Longest time a failed event waits among the messages that are out.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
 /// The settings of a consumer group.
 #[derive(Clone, Debug)]
@@ -21,6 +27,7 @@ pub struct Group {
     pub(crate) concurrency: usize,
     pub(crate) retry: Retry,
     pub(crate) ack_wait: Duration,
+    pub(crate) hold: Duration,
 }
 
 impl Group {
@@ -30,6 +37,7 @@ impl Group {
             concurrency: 16,
             retry: Retry::default(),
             ack_wait: Duration::from_secs(30),
+            hold: LONGEST_HOLD,
         }
     }
 
@@ -52,6 +60,15 @@ impl Group {
     #[must_use]
     pub fn ack_wait(mut self, wait: Duration) -> Self {
         self.ack_wait = wait.max(Duration::from_millis(100));
+        self
+    }
+
+    /// Sets how long a failed event may wait for its next attempt at the consumer, where it takes one of the 10,000
+    /// places of events in flight. What has to wait longer does so in the group's own inlet. Default, and at most: 30
+    /// seconds.
+    #[must_use]
+    pub fn longest_hold(mut self, limit: Duration) -> Self {
+        self.hold = limit.min(LONGEST_HOLD);
         self
     }
 }
@@ -91,6 +108,16 @@ pub(crate) enum Failure {
     Handler(Problem),
     /// This process has no time left for it.
     Abandoned,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Poison(reason) => f.write_str(reason),
+            Self::Handler(problem) => problem.fmt(f),
+            Self::Abandoned => f.write_str("the process stopped in the middle of it"),
+        }
+    }
 }
 
 struct Typed<E, H, M> {

@@ -73,25 +73,31 @@
 //! development and tests. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
 
 pub mod broker;
+mod bulk;
 pub mod bus;
 mod call;
 mod catalogue;
 mod config;
 mod context;
+pub mod dead_letters;
 mod error;
 mod extract;
 mod group;
 mod handler;
 mod publish;
+pub mod replay;
 mod routes;
+pub mod schedule;
 mod service;
 pub mod shutdown;
 pub mod stream;
+mod streams;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod workflow;
 
+pub use bulk::Bulk;
 pub use bus::Bus;
 pub use call::{Call, problem_of};
 pub use catalogue::{Catalogue, CatalogueChange, CatalogueWatch};
@@ -99,15 +105,17 @@ pub use config::Config;
 pub use context::{Ctx, Deadline};
 pub use error::{CallError, Error, Kind};
 pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, IdempotencyKey, State};
-pub use group::{Group, Retry};
+pub use group::{Group, Redelivery, Retry};
 pub use handler::{EventHandler, Handler, StreamHandler};
-pub use publish::{DEAD_LETTERS, EVENTS, Publish, ensure_streams, publish_raw};
+pub use jiff::Timestamp;
+pub use publish::{Publish, PublishLater, PublishRepeatedly, publish_raw};
 pub use routes::{Complete, Contract, IsServed, Routes, Served};
 pub use service::{Answer, BoxError, Invocation, OperationService, Running, Service};
 pub use sinew_macros::{Event, Problem, Request, contract};
 pub use sinew_wire as wire;
 pub use sinew_wire::{Event, Problem, Request, ServiceError, StreamRequest};
 pub use stream::{StreamCall, Streaming};
+pub use streams::{DEAD_LETTERS, EVENTS, REDELIVERIES, ensure_streams};
 pub use telemetry::Tracer;
 
 /// Creates an id that sorts by its time of creation: 32 hexadecimal digits.

@@ -1,5 +1,7 @@
 //! Publishing events: an accepted event is stored. Knows streams, not who listens.
 
+mod later;
+
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
@@ -9,25 +11,14 @@ use std::{
 use jiff::Timestamp;
 use sinew_wire::{CloudEvent, ContentType, Event, Headers, header};
 
-use crate::{
-    Bus, Ctx, Error, Kind,
-    bus::{PubAck, Retention, StreamConfig},
-    telemetry::SpanKind,
-};
-
-/// The stream that captures every event.
-pub const EVENTS: &str = "EVENTS";
-/// The stream that keeps what no group could handle.
-pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
-/// The stream that keeps the server's word on every event it gave up, until the group has made a dead letter of it.
-pub(crate) const GIVEN_UP: &str = "GIVEN_UP";
-/// Where the server says that it gave up an event; behind it stands the group's consumer.
-pub(crate) const GIVING_UP: &str = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVENTS";
+use crate::{Bus, Ctx, Error, Kind, bus::PubAck, streams::ensure_streams, telemetry::SpanKind};
 
 const ATTEMPT: Duration = Duration::from_secs(2);
 const BUDGET: Duration = Duration::from_secs(10);
 /// Pause before an event is offered again.
 const PAUSE: Duration = Duration::from_millis(50);
+
+pub use later::{PublishLater, PublishRepeatedly};
 
 /// An event in preparation; awaiting it publishes and waits until it is stored.
 #[must_use = "an event is not published until it is awaited"]
@@ -36,6 +27,14 @@ pub struct Publish<E> {
     event: E,
     id: Option<String>,
     about: Option<String>,
+}
+
+/// An event with everything but the headers of its way.
+struct Prepared {
+    ctx: Ctx,
+    id: String,
+    headers: Headers,
+    payload: bytes::Bytes,
 }
 
 impl<E: Event> Publish<E> {
@@ -56,20 +55,25 @@ impl<E: Event> Publish<E> {
         self
     }
 
-    async fn send(self) -> Result<PubAck, Error> {
+    fn prepare(self, time: Option<Timestamp>) -> Result<Prepared, Error> {
         let id = self.id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let mut headers = Headers::new();
         let attributes = CloudEvent {
             id: id.clone(),
             kind: E::TYPE.to_owned(),
             source: format!("/services/{}", self.ctx.service()),
-            time: Some(Timestamp::now().to_string()),
+            time: Some(time.unwrap_or_else(Timestamp::now).to_string()),
             subject: self.about,
         };
         attributes.write(&mut headers)?;
         headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.event)?;
-        publish_raw(&self.ctx, E::SUBJECT, E::NAME, &id, headers, payload).await
+        Ok(Prepared { ctx: self.ctx, id, headers, payload })
+    }
+
+    async fn send(self) -> Result<PubAck, Error> {
+        let Prepared { ctx, id, headers, payload } = self.prepare(None)?;
+        publish_raw(&ctx, E::SUBJECT, E::NAME, &id, headers, payload).await
     }
 }
 
@@ -96,6 +100,19 @@ pub async fn publish_raw(
     mut headers: Headers,
     payload: bytes::Bytes,
 ) -> Result<PubAck, Error> {
+    // The stream holds every kind of event: an id is taken to be unique per event and source, as CloudEvents has it.
+    headers.set(header::MESSAGE_ID, format!("{}/{name}/{id}", ctx.service()))?;
+    offer(ctx, subject, name, headers, payload).await
+}
+
+/// As [`publish_raw`], with the headers that make a repetition harmless already there.
+pub(crate) async fn offer(
+    ctx: &Ctx,
+    subject: &str,
+    name: &str,
+    mut headers: Headers,
+    payload: bytes::Bytes,
+) -> Result<PubAck, Error> {
     let limit = ctx.deadline().within(BUDGET);
     if limit.is_zero() {
         return Err(Error::too_late());
@@ -104,8 +121,6 @@ pub async fn publish_raw(
     let span =
         span.with("messaging.system", || "nats".into()).with("messaging.operation.type", || "send".into());
     ctx.inherit(&mut headers, span.context());
-    // The stream holds every kind of event: an id is taken to be unique per event and source, as CloudEvents has it.
-    headers.set(header::MESSAGE_ID, format!("{}/{name}/{id}", ctx.service()))?;
     let stored = tokio::time::timeout(limit, store(ctx.bus(), subject, &headers, &payload)).await;
     let outcome = stored.unwrap_or_else(|_| Err(Error::timed_out(subject, limit)));
     match &outcome {
@@ -113,24 +128,6 @@ pub async fn publish_raw(
         Err(error) => span.fail(error.to_string()),
     }
     outcome
-}
-
-/// Creates the streams of events and dead letters where they do not stand, and the one in which events that could not
-/// be delivered wait to become dead letters.
-///
-/// # Errors
-/// [`Kind::JetStream`] when the server refuses.
-pub async fn ensure_streams(bus: &Bus) -> Result<(), Error> {
-    let stream = |name: &str, subject: &str| StreamConfig {
-        name: name.to_owned(),
-        subjects: vec![subject.to_owned()],
-        ..StreamConfig::default()
-    };
-    bus.ensure_stream(&stream(EVENTS, "evt.>")).await?;
-    bus.ensure_stream(&stream(DEAD_LETTERS, "dlq.>")).await?;
-    let advisories = format!("{GIVING_UP}.*");
-    let given_up = StreamConfig { retention: Retention::WorkQueue, ..stream(GIVEN_UP, &advisories) };
-    bus.ensure_stream(&given_up).await
 }
 
 /// Offers an event until the server's word is heard, whatever it is.

@@ -17,7 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the server's numbers mean to us.
 pub(super) mod code {
+    pub(in crate::bus) const CONSUMER_NOT_FOUND: u64 = 10_014;
     pub(in crate::bus) const NO_MESSAGE: u64 = 10_037;
+    pub(in crate::bus) const NO_SEQUENCE: u64 = 10_043;
     pub(in crate::bus) const STREAM_NOT_FOUND: u64 = 10_059;
     pub(in crate::bus) const STREAM_STANDS: u64 = 10_058;
     pub(in crate::bus) const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];

@@ -54,6 +54,8 @@ pub struct StreamConfig {
     pub max_per_subject: u64,
     /// Copies in a cluster; zero means one.
     pub replicas: usize,
+    /// Whether messages may be held back by a schedule; an existing stream learns it by [`Bus::provide_stream`].
+    pub schedules: bool,
 }
 
 /// The server's word that a message is stored.
@@ -117,12 +119,12 @@ struct RawState {
 }
 
 #[derive(Deserialize)]
-struct RawFound {
-    message: RawStored,
+pub(super) struct RawFound {
+    pub(super) message: RawStored,
 }
 
 #[derive(Deserialize)]
-struct RawStored {
+pub(super) struct RawStored {
     subject: String,
     seq: u64,
     /// Base64, as is `data`; both are missing where they are empty.
@@ -130,6 +132,9 @@ struct RawStored {
     hdrs: String,
     #[serde(default)]
     data: String,
+    /// When it was stored, RFC 3339.
+    #[serde(default)]
+    pub(super) time: String,
 }
 
 impl Bus {
@@ -228,7 +233,7 @@ impl Bus {
 
 impl StreamConfig {
     /// Returns the settings as the server reads them.
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let mut json = json!({
             "name": self.name,
             "subjects": self.subjects,
@@ -245,12 +250,15 @@ impl StreamConfig {
         if self.storage == Storage::FileAsync {
             json["persist_mode"] = "async".into();
         }
+        if self.schedules {
+            json["allow_msg_schedules"] = true.into();
+        }
         json
     }
 }
 
 impl RawStored {
-    fn read(self) -> Result<Stored, Error> {
+    pub(super) fn read(self) -> Result<Stored, Error> {
         let bytes = |text: &str| {
             BASE64.decode(text.as_bytes()).map_err(|error| {
                 Error::new(Kind::JetStream, "a message of the stream cannot be read").because(error)

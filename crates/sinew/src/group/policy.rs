@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Longest delay a delivery may be handed back with: it keeps its place among the messages that are out.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// Longest delay a policy may ask for.
+const LONGEST_DELAY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How a failed event is tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,19 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Doubles the delay from `first` up to `longest` (at most 30 seconds), with full jitter; eight attempts.
+    /// Doubles the delay from `first` up to `longest`, with full jitter; eight attempts.
+    ///
+    /// Delays may be hours: one of more than 30 seconds is waited for in the group's own inlet at the server, survives
+    /// a restart of everything, and keeps no other event waiting. The longest is a year.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinew::Retry;
+    ///
+    /// // After at most 1, 2, 4, 8, 16, 32 and 60 minutes.
+    /// let patient = Retry::exponential(Duration::from_secs(60), Duration::from_secs(3600));
+    /// assert_eq!(patient.budget(), Duration::from_secs(123 * 60));
+    /// ```
     pub fn exponential(first: Duration, longest: Duration) -> Self {
         let longest = longest.min(LONGEST_DELAY);
         Self { first: first.min(longest), longest, attempts: 8 }
@@ -78,7 +90,7 @@ mod tests {
 
     #[test]
     fn large_attempts_do_not_overflow() {
-        let retry = Retry::exponential(Duration::from_secs(1), Duration::from_secs(600)).attempts(u32::MAX);
+        let retry = Retry::exponential(Duration::from_secs(1), Duration::MAX).attempts(u32::MAX);
         assert_eq!(retry.delay(4_000_000, 1.0), Some(LONGEST_DELAY));
     }
 }

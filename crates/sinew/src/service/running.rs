@@ -71,7 +71,7 @@ where
     readers.spawn(discovery.run(halt.stop.clone()));
     let mut groups = Vec::new();
     if !service.groups.is_empty() {
-        crate::publish::ensure_streams(&bus).await?;
+        crate::ensure_streams(&bus).await?;
     }
     for group in &service.groups {
         groups.push(group.start(&bus, &shop.service, service.state.clone(), &readers, &halt).await?);
