@@ -9,6 +9,7 @@ mod draining;
 mod events;
 mod extractors;
 mod hostile;
+mod identity;
 mod inlet;
 mod layers;
 mod outage;

@@ -16,7 +16,17 @@ pub struct Subscription {
     subject: String,
     sid: u64,
     messages: mpsc::Receiver<Message>,
-    denied: Arc<AtomicBool>,
+    denied: Denial,
+}
+
+/// Whether the server refused a subscription; outlives it.
+#[derive(Clone, Debug)]
+pub(crate) struct Denial(Arc<AtomicBool>);
+
+impl Denial {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Subscription {
@@ -32,7 +42,7 @@ impl Subscription {
         }
         let Outlet { sid, messages, denied } = bus.shared.inlets.open(subject, group);
         bus.shared.link.subscribe(subject, group, sid);
-        Ok(Self { bus, subject: subject.to_owned(), sid, messages, denied })
+        Ok(Self { bus, subject: subject.to_owned(), sid, messages, denied: Denial(denied) })
     }
 
     /// Returns the next message; `None` once closed.
@@ -46,7 +56,12 @@ impl Subscription {
     /// Says whether the server refused it: the account may not subscribe to the subject. Known once
     /// [`Bus::barrier`] has returned.
     pub fn is_denied(&self) -> bool {
-        self.denied.load(Ordering::Relaxed)
+        self.denied.is_set()
+    }
+
+    /// Returns what [`Subscription::is_denied`] reads.
+    pub(crate) fn denial(&self) -> Denial {
+        self.denied.clone()
     }
 
     /// Stops taking new messages; what the server already sent can still be read until `None`.

@@ -13,7 +13,7 @@ use super::{
     operation::{self, Operation, Shop, Stats},
 };
 use crate::{
-    Bus, Error,
+    Bus, Error, Kind,
     catalogue::Catalogue,
     group::{Halt, Health},
     routes::Endpoint,
@@ -58,12 +58,14 @@ where
         abandon: halt.abandon.clone(),
     });
     let mut operations = Vec::new();
+    let mut denials = Vec::new();
     for route in &service.routes {
         let inner = layered(&route.endpoint, &service);
         let name = route.descriptor.name.as_str().into();
         let stream = route.descriptor.stream;
         let operation = Arc::new(Operation { name, stream, inner, stats: Stats::default() });
         let subscription = bus.subscribe(&route.descriptor.subject, Some(&service.name)).await?;
+        denials.push(subscription.denial());
         readers.spawn(operation::serve(shop.clone(), operation.clone(), subscription, halt.stop.clone()));
         operations.push(operation);
     }
@@ -77,6 +79,14 @@ where
         groups.push(group.start(&bus, &shop.service, service.state.clone(), &readers, &halt).await?);
     }
     bus.barrier().await?;
+    // The server's refusals come before its answer.
+    let denied = denials.iter().zip(&service.routes).find(|(denial, _)| denial.is_set());
+    if let Some((_, route)) = denied {
+        let subject = &route.descriptor.subject;
+        let hint = "ask for subscribe permission, `sinew describe` prints what a service needs";
+        let text = format!("the account may not subscribe to {subject}: {hint}");
+        return Err(Error::new(Kind::Permission, text));
+    }
     announce(&bus, &descriptor).await;
     tracing::info!(service = descriptor.name, version = descriptor.version, "serving");
     failed.disarm();
