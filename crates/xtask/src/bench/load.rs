@@ -69,6 +69,15 @@ pub(super) fn median(mut rounds: Vec<Figures>) -> Figures {
     rounds[rounds.len() / 2]
 }
 
+/// Prints what one median rate is of the other.
+pub(super) fn compare_rates(what: &str, ours: &mut [f64], baseline: &mut [f64]) {
+    ours.sort_by(f64::total_cmp);
+    baseline.sort_by(f64::total_cmp);
+    let (ours, baseline) = (ours[ours.len() / 2], baseline[baseline.len() / 2]);
+    let ratio = ours / baseline;
+    println!("{what:>24}  ours {ours:.0}/s, baseline {baseline:.0}/s, ratio {ratio:.3}");
+}
+
 /// Prints ours, the baseline, and what one is of the other.
 pub(super) fn compare(what: &str, ours: Figures, baseline: Figures) {
     println!("{what:>24}  ours     {ours}");

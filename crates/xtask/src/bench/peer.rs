@@ -40,9 +40,16 @@ pub(super) struct Step {
     pub(super) payload: String,
 }
 
+/// A request that takes its time.
+#[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "bench.slow", reply = bool)]
+pub(super) struct Slow {
+    pub(super) text: String,
+}
+
 contract! {
     /// Answers with what it was asked.
-    pub(super) Bench = "bench" @ "1.0.0" { echo: Echo, step: Step }
+    pub(super) Bench = "bench" @ "1.0.0" { echo: Echo, step: Step, slow: Slow }
 }
 
 /// A running peer; killed when dropped.
@@ -58,6 +65,21 @@ impl Peer {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bench-peer", part, nats]);
         Self::spawn(command)
+    }
+
+    /// As [`Peer::start`], with its spans sent to `collector`.
+    pub(super) fn start_traced(part: &str, nats: &str, collector: &str) -> Result<Self, Error> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench-peer", part, nats, collector]);
+        Self::spawn(command)
+    }
+
+    /// Returns a figure of the kernel's about its memory (`VmRSS`, `VmHWM`), in megabytes.
+    pub(super) fn resident(&self, field: &str) -> Result<f64, Error> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        Ok(kilobytes.ok_or("the kernel does not tell the memory of the peer")? / 1024.0)
     }
 
     /// Starts any program that prints a line when it is ready.
@@ -87,13 +109,24 @@ impl Sample {
 
 /// Plays a part until it is killed.
 pub(super) async fn play(arguments: &[&str]) -> Result<(), Error> {
-    let [part, nats] = arguments else { return Err("usage: bench-peer PART NATS_URL".into()) };
-    let bus = Bus::connect(Config::new(*nats, *part)).await?;
+    let (part, nats, collector) = match arguments {
+        [part, nats] => (part, nats, None),
+        [part, nats, collector] => (part, nats, Some((*collector).to_owned())),
+        _ => return Err("usage: bench-peer PART NATS_URL [COLLECTOR_URL]".into()),
+    };
+    let bus = Bus::connect(Config::new(*nats, *part).traced_to(collector)).await?;
     let edge = sinew_edge::Config { listen: ([127, 0, 0, 1], 0).into(), ..sinew_edge::Config::default() };
     match *part {
         "raw" => raw(nats).await,
         "service" => {
             let running = service().start(&bus).await?;
+            ready("");
+            sinew::shutdown::requested().await;
+            running.drain().await;
+            Ok(())
+        }
+        "slow" => {
+            let running = service().limits(64, 1_024).start(&bus).await?;
             ready("");
             sinew::shutdown::requested().await;
             running.drain().await;
@@ -122,7 +155,7 @@ pub(super) async fn play(arguments: &[&str]) -> Result<(), Error> {
 }
 
 fn service() -> Service<()> {
-    Service::new("bench", ()).serve(Bench, |s| s.echo(echo).step(step))
+    Service::new("bench", ()).serve(Bench, |s| s.echo(echo).step(step).slow(slow))
 }
 
 async fn echo(request: Echo) -> Result<Sample, Problem> {
@@ -131,6 +164,11 @@ async fn echo(request: Echo) -> Result<Sample, Problem> {
 
 async fn step(request: Step) -> Result<Step, Problem> {
     Ok(request)
+}
+
+async fn slow(request: Slow) -> Result<bool, Problem> {
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    Ok(request.text.is_empty())
 }
 
 fn ready(what: &str) {

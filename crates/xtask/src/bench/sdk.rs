@@ -1,59 +1,18 @@
-//! SDK request/reply against raw async-nats with the same headers and payload.
+//! What the SDK costs: requests, events, tracing, memory; against raw async-nats with the same bytes and headers.
+
+mod costs;
+mod events;
+mod requests;
 
 use std::time::Duration;
 
-use sinew::{
-    Bus, Config, Ctx,
-    wire::{ContentType, encode},
-};
+use super::Error;
 
-use super::{
-    Error,
-    load::{self, Figures},
-    peer::{Echo, Peer, Sample, headers},
-    server,
-};
-
-const ROUNDS: usize = 3;
+/// Rounds of each measurement; ours and the baseline take turns, and the median counts.
+const ROUNDS: usize = 5;
 
 pub(super) async fn run(time: Duration) -> Result<(), Error> {
-    println!("\nsdk: request/reply, 256-byte struct, against async-nats with the same bytes and headers");
-    let broker = server(false).await?;
-    let _raw = Peer::start("raw", broker.url())?;
-    let _service = Peer::start("service", broker.url())?;
-    let client = async_nats::connect(broker.url()).await?;
-    let bus = Bus::connect(Config::new(broker.url(), "bench")).await?;
-    for concurrency in [1, 64, 256] {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            theirs.push(raw(&client, concurrency, time).await?);
-            ours.push(sdk(&bus, concurrency, time).await?);
-        }
-        load::compare(&format!("{concurrency} in flight"), load::median(ours), load::median(theirs));
-    }
-    bus.close().await;
-    broker.stop().await?;
-    Ok(())
-}
-
-async fn sdk(bus: &Bus, concurrency: usize, time: Duration) -> Result<Figures, Error> {
-    let ctx = Ctx::detached(bus, "bench");
-    let make = async || Ok((ctx.clone(), Sample::new()));
-    load::run(concurrency, time, make, |(ctx, sample)| async move {
-        let sample = ctx.call(Echo { sample }).await.map_err(|error| error.to_string())?;
-        Ok((ctx, sample))
-    })
-    .await
-}
-
-async fn raw(client: &async_nats::Client, concurrency: usize, time: Duration) -> Result<Figures, Error> {
-    let payload = encode(ContentType::MessagePack, &Echo { sample: Sample::new() })?;
-    let make = async || Ok((client.clone(), payload.clone()));
-    #[expect(clippy::disallowed_methods, reason = "the baseline is what the library offers by itself")]
-    load::run(concurrency, time, make, |(client, payload)| async move {
-        let headers = headers(&[("content-type", "application/msgpack"), ("Sinew-Timeout", "30000")]);
-        client.request_with_headers("raw.echo", headers, payload.clone()).await?;
-        Ok((client, payload))
-    })
-    .await
+    requests::run(time).await?;
+    events::run(time).await?;
+    costs::run(time).await
 }
