@@ -84,6 +84,7 @@ mod error;
 mod extract;
 mod group;
 mod handler;
+pub mod policy;
 mod publish;
 pub mod replay;
 mod routes;
@@ -99,7 +100,7 @@ pub mod workflow;
 
 pub use bulk::Bulk;
 pub use bus::Bus;
-pub use call::{Call, problem_of};
+pub use call::{Call, CallFuture, RawCall, problem_of};
 pub use catalogue::{Catalogue, CatalogueChange, CatalogueWatch};
 pub use config::Config;
 pub use context::{Ctx, Deadline};
@@ -108,6 +109,7 @@ pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, Ide
 pub use group::{Group, Redelivery, Retry};
 pub use handler::{EventHandler, Handler, StreamHandler};
 pub use jiff::Timestamp;
+pub use policy::{Breaker, CallRetry, Calls, Policy};
 pub use publish::{Publish, PublishLater, PublishRepeatedly, publish_raw};
 pub use routes::{Complete, Contract, IsServed, Routes, Served};
 pub use service::{Answer, BoxError, Invocation, OperationService, Running, Service};

@@ -1,0 +1,261 @@
+//! The attempts of one call: one as a rule, more where that is allowed, may help and can be afforded.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use sinew_wire::{Headers, Problem, header};
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use super::{DEFAULT_TIMEOUT, Options, problem_of};
+use crate::{
+    Bus, CallRetry, Ctx, Error, Kind,
+    bus::Message,
+    policy::{Again, Dependency, Outgoing, layer_error},
+    telemetry::{Span, SpanKind},
+};
+
+/// What is asked, and of whom.
+pub(super) struct Target {
+    pub(super) service: Cow<'static, str>,
+    pub(super) operation: Cow<'static, str>,
+    pub(super) subject: Cow<'static, str>,
+    pub(super) idempotent: bool,
+}
+
+/// A call with everything decided before its first attempt.
+struct Plan {
+    ctx: Ctx,
+    target: Target,
+    payload: Bytes,
+    limit: Duration,
+    deadline: Instant,
+    retry: CallRetry,
+    hedge: Option<Duration>,
+    dependency: Arc<Dependency>,
+}
+
+/// How a call ended. The last attempt's span is still open.
+pub(super) struct Sent {
+    pub(super) result: Result<Reply, Error>,
+    pub(super) span: Span,
+    /// Whether there was an attempt at all.
+    pub(super) begun: bool,
+}
+
+/// A reply, and the problem it carries.
+pub(super) struct Reply {
+    pub(super) message: Message,
+    pub(super) problem: Option<Problem>,
+}
+
+/// Makes the call.
+pub(super) async fn run(
+    ctx: Ctx,
+    target: Target,
+    mut options: Options,
+    payload: Result<Bytes, Error>,
+) -> Sent {
+    let headers = std::mem::take(&mut options.headers);
+    let allowed = check(&ctx, &target, &headers, &mut options);
+    match allowed.and_then(|limit| Ok((limit, payload?))) {
+        Ok((limit, payload)) => Plan::new(ctx, target, options, payload, limit).run(headers).await,
+        Err(error) => Sent { result: Err(error), span: span(&ctx, &target), begun: false },
+    }
+}
+
+/// Returns how long the call may take, if it may be made at all.
+fn check(ctx: &Ctx, target: &Target, headers: &Headers, options: &mut Options) -> Result<Duration, Error> {
+    if let Some(error) = options.invalid.take() {
+        return Err(error);
+    }
+    if !target.idempotent && headers.get(header::IDEMPOTENCY_KEY).is_none() {
+        if options.hedge.is_some() || options.retry.as_ref().is_some_and(|retry| retry.allows(1)) {
+            return Err(not_idempotent(target));
+        }
+        options.retry = Some(CallRetry::never());
+    }
+    let limit = ctx.deadline().within(options.within.unwrap_or(DEFAULT_TIMEOUT));
+    if limit.is_zero() { Err(Error::too_late()) } else { Ok(limit) }
+}
+
+impl Plan {
+    fn new(ctx: Ctx, target: Target, options: Options, payload: Bytes, limit: Duration) -> Self {
+        let dependency = ctx.bus().dependencies().of(&target.service);
+        let retry = options.retry.unwrap_or_else(|| dependency.retry().clone());
+        let now = Instant::now();
+        let deadline = now.checked_add(limit).unwrap_or_else(|| now + DEFAULT_TIMEOUT);
+        Self { ctx, target, payload, limit, deadline, retry, hedge: options.hedge, dependency }
+    }
+
+    async fn run(self, mut headers: Headers) -> Sent {
+        self.dependency.count();
+        let (mut attempt, mut retry) = (1, 1);
+        loop {
+            let sent = match self.hedge {
+                None => self.attempt(attempt, &mut headers).await,
+                Some(pause) => self.hedged(&mut attempt, &mut headers, pause).await,
+            };
+            let Some(pause) = self.pause(&sent, retry) else { return sent };
+            sent.end();
+            tokio::time::sleep(pause).await;
+            (attempt, retry) = (attempt + 1, retry + 1);
+        }
+    }
+
+    /// Returns how long to wait for the next attempt, if there is to be one. It is paid for last: what is not made must
+    /// not cost.
+    fn pause(&self, sent: &Sent, retry: u32) -> Option<Duration> {
+        let Again::After(hint) = sent.again() else { return None };
+        let pause = self.retry.pause(retry, hint, fastrand::f64());
+        (self.retry.allows(retry) && pause < self.left() && self.dependency.afford()).then_some(pause)
+    }
+
+    /// Makes an attempt, and a second one beside it when the first takes too long. The one that is not needed is dropped,
+    /// which cancels it.
+    async fn hedged(&self, attempt: &mut u32, headers: &mut Headers, pause: Duration) -> Sent {
+        let mut others = headers.clone();
+        let mut first = std::pin::pin!(self.attempt(*attempt, headers));
+        tokio::select! {
+            biased;
+            sent = &mut first => return sent,
+            () = tokio::time::sleep(pause) => {}
+        }
+        if !self.dependency.afford() {
+            return first.await;
+        }
+        *attempt += 1;
+        let mut second = std::pin::pin!(self.attempt(*attempt, &mut others));
+        let (sent, other) = tokio::select! {
+            sent = &mut first => (sent, second),
+            sent = &mut second => (sent, first),
+        };
+        if sent.is_answer() {
+            return sent;
+        }
+        sent.end();
+        other.await
+    }
+
+    async fn attempt(&self, number: u32, headers: &mut Headers) -> Sent {
+        let left = if number == 1 { self.limit } else { self.left() };
+        let limit = self.retry.share_of(left);
+        let span = span(&self.ctx, &self.target).with("attempt", || number.to_string());
+        self.ctx.inherit(headers, span.context());
+        self.ctx.sign(headers);
+        // A number cannot break a header.
+        let _ = headers.set(header::TIMEOUT, limit.as_millis().max(1).to_string());
+        let bus = self.ctx.bus();
+        let result = match bus.dependencies().stack() {
+            None => {
+                let (subject, payload) = (&self.target.subject, self.payload.clone());
+                exchange(bus, &self.dependency, subject, headers, payload, limit).await
+            }
+            Some(stack) => {
+                let outgoing = self.outgoing(number, headers.clone(), limit);
+                let answered = tokio::time::timeout(limit, stack.clone().oneshot(outgoing)).await;
+                match answered {
+                    Ok(answered) => answered.map(Reply::new).map_err(layer_error),
+                    Err(_) => Err(Error::timed_out(&self.target.subject, limit)),
+                }
+            }
+        };
+        Sent { result, span, begun: true }
+    }
+
+    fn outgoing(&self, attempt: u32, headers: Headers, limit: Duration) -> Outgoing {
+        let target = &self.target;
+        Outgoing {
+            service: target.service.clone(),
+            operation: target.operation.clone(),
+            subject: target.subject.clone(),
+            headers,
+            payload: self.payload.clone(),
+            limit,
+            attempt,
+            idempotent: target.idempotent,
+            bus: self.ctx.bus().clone(),
+            dependency: self.dependency.clone(),
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Sent {
+    fn again(&self) -> Again {
+        match &self.result {
+            Ok(Reply { problem: None, .. }) => Again::No,
+            Ok(Reply { problem: Some(problem), .. }) => Again::after_problem(problem),
+            Err(error) => Again::after_error(error),
+        }
+    }
+
+    /// Says whether another attempt under way need not be waited for.
+    fn is_answer(&self) -> bool {
+        self.result.is_ok() && self.again() == Again::No
+    }
+
+    /// Ends an attempt that another one follows.
+    fn end(self) {
+        match self.result {
+            Ok(Reply { problem: Some(problem), .. }) => self.span.fail(problem.to_string()),
+            Ok(_) => drop(self.span),
+            Err(error) => self.span.fail(error.to_string()),
+        }
+    }
+}
+
+impl Reply {
+    fn new(message: Message) -> Self {
+        let problem = problem_of(&message);
+        Self { message, problem }
+    }
+}
+
+/// The innermost station of every attempt: breaker, bulkhead, bus.
+async fn exchange(
+    bus: &Bus,
+    dependency: &Dependency,
+    subject: &str,
+    headers: &Headers,
+    payload: Bytes,
+    limit: Duration,
+) -> Result<Reply, Error> {
+    let pass = dependency.enter()?;
+    match bus.request(subject, headers, payload, limit).await {
+        Ok(message) => {
+            let reply = Reply::new(message);
+            pass.answered(reply.problem.as_ref());
+            Ok(reply)
+        }
+        Err(error) => {
+            pass.failed(&error);
+            Err(error)
+        }
+    }
+}
+
+/// Makes the attempt that came through the layers.
+pub(crate) async fn transmit(outgoing: &Outgoing) -> Result<Message, Error> {
+    let Outgoing { bus, dependency, subject, headers, payload, limit, .. } = outgoing;
+    let reply = exchange(bus, dependency, subject, headers, payload.clone(), *limit).await?;
+    Ok(reply.message)
+}
+
+fn span(ctx: &Ctx, target: &Target) -> Span {
+    let name = || format!("{}/{}", target.service, target.operation);
+    let span = ctx.bus().tracer().span(name, SpanKind::Client, ctx.trace());
+    span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into())
+}
+
+fn not_idempotent(target: &Target) -> Error {
+    let text = format!(
+        "{} is not idempotent, so it is never sent twice: give the call an idempotency key, declare the operation \
+         idempotent, or leave retry and hedge out",
+        target.subject
+    );
+    Error::new(Kind::Config, text)
+}
