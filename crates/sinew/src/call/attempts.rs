@@ -11,7 +11,7 @@ use super::{DEFAULT_TIMEOUT, Options, problem_of};
 use crate::{
     Bus, CallRetry, Ctx, Error, Kind,
     bus::Message,
-    policy::{Again, Dependency, Outgoing, layer_error},
+    policy::{Again, CallService, Dependency, Outgoing, layer_error},
     telemetry::{Span, SpanKind},
 };
 
@@ -52,12 +52,13 @@ pub(super) struct Reply {
 /// Makes the call.
 pub(super) async fn run(
     ctx: Ctx,
-    target: Target,
+    mut target: Target,
     mut options: Options,
     payload: Result<Bytes, Error>,
 ) -> Sent {
     let headers = std::mem::take(&mut options.headers);
-    let allowed = check(&ctx, &target, &headers, &mut options);
+    target.idempotent |= headers.get(header::IDEMPOTENCY_KEY).is_some();
+    let allowed = check(&ctx, &target, &mut options);
     match allowed.and_then(|limit| Ok((limit, payload?))) {
         Ok((limit, payload)) => Plan::new(ctx, target, options, payload, limit).run(headers).await,
         Err(error) => Sent { result: Err(error), span: span(&ctx, &target), begun: false },
@@ -65,11 +66,11 @@ pub(super) async fn run(
 }
 
 /// Returns how long the call may take, if it may be made at all.
-fn check(ctx: &Ctx, target: &Target, headers: &Headers, options: &mut Options) -> Result<Duration, Error> {
+fn check(ctx: &Ctx, target: &Target, options: &mut Options) -> Result<Duration, Error> {
     if let Some(error) = options.invalid.take() {
         return Err(error);
     }
-    if !target.idempotent && headers.get(header::IDEMPOTENCY_KEY).is_none() {
+    if !target.idempotent {
         if options.hedge.is_some() || options.retry.as_ref().is_some_and(|retry| retry.allows(1)) {
             return Err(not_idempotent(target));
         }
@@ -94,7 +95,8 @@ impl Plan {
         loop {
             let sent = match self.hedge {
                 None => self.attempt(attempt, &mut headers).await,
-                Some(pause) => self.hedged(&mut attempt, &mut headers, pause).await,
+                // Boxed, as it is rare and twice as large: every other call would have to carry its room.
+                Some(pause) => Box::pin(self.hedged(&mut attempt, &mut headers, pause)).await,
             };
             let Some(pause) = self.pause(&sent, retry) else { return sent };
             sent.end();
@@ -151,21 +153,21 @@ impl Plan {
                 let (subject, payload) = (&self.target.subject, self.payload.clone());
                 exchange(bus, &self.dependency, subject, headers, payload, limit).await
             }
-            Some(stack) => {
-                let outgoing = self.outgoing(number, headers.clone(), limit);
-                let answered = tokio::time::timeout(limit, stack.clone().oneshot(outgoing)).await;
-                match answered {
-                    Ok(answered) => answered.map(Reply::new).map_err(layer_error),
-                    Err(_) => Err(Error::timed_out(&self.target.subject, limit)),
-                }
-            }
+            Some(stack) => Box::pin(self.through(stack, number, headers.clone(), limit)).await,
         };
         Sent { result, span, begun: true }
     }
 
-    fn outgoing(&self, attempt: u32, headers: Headers, limit: Duration) -> Outgoing {
+    /// Makes an attempt through the layers, which end in [`transmit`].
+    async fn through(
+        &self,
+        stack: &CallService,
+        attempt: u32,
+        headers: Headers,
+        limit: Duration,
+    ) -> Result<Reply, Error> {
         let target = &self.target;
-        Outgoing {
+        let outgoing = Outgoing {
             service: target.service.clone(),
             operation: target.operation.clone(),
             subject: target.subject.clone(),
@@ -176,6 +178,10 @@ impl Plan {
             idempotent: target.idempotent,
             bus: self.ctx.bus().clone(),
             dependency: self.dependency.clone(),
+        };
+        match tokio::time::timeout(limit, stack.clone().oneshot(outgoing)).await {
+            Ok(answered) => answered.map(Reply::new).map_err(layer_error),
+            Err(_) => Err(Error::timed_out(&target.subject, limit)),
         }
     }
 
