@@ -11,7 +11,7 @@ use std::{
 
 use sinew_wire::{ContentType, Headers, Problem, Request, ServiceError, header};
 
-use self::attempts::{Sent, Target};
+use self::attempts::{Plan, Sent, Target};
 use crate::{
     CallError, CallRetry, Ctx, Error, Kind, bus::Message, error::DEADLINE_EXCEEDED, telemetry::Span,
 };
@@ -143,8 +143,9 @@ impl<R: Request> Call<R> {
         F: FnOnce(CallError<R::Error>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<R::Reply, CallError<R::Error>>> + Send,
     {
+        let mut plan = self.plan();
         Box::pin(async move {
-            let (outcome, mut span) = self.send().await;
+            let (outcome, mut span) = answer::<R>(plan.run().await);
             let Err(error) = outcome else { return outcome };
             let text = error.to_string();
             let instead = fallback(error).await;
@@ -157,8 +158,7 @@ impl<R: Request> Call<R> {
         })
     }
 
-    /// Sends it, and leaves the last attempt's span open.
-    async fn send(self) -> (Result<R::Reply, CallError<R::Error>>, Span) {
+    fn plan(self) -> Plan {
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.request).map_err(Error::from);
         let mut options = self.options;
         prepare(&mut options.headers, None);
@@ -168,16 +168,7 @@ impl<R: Request> Call<R> {
             subject: R::SUBJECT.into(),
             idempotent: R::IDEMPOTENT,
         };
-        let Sent { result, span, begun } = attempts::run(self.ctx, target, options, payload).await;
-        let outcome = match result {
-            Ok(reply) => match reply.problem {
-                Some(problem) => Err(refusal(problem)),
-                None => read::<R>(&reply.message),
-            },
-            Err(error) if begun => Err(lost(error)),
-            Err(error) => Err(CallError::NotSent(error)),
-        };
-        (outcome, span)
+        Plan::new(self.ctx, target, options, payload)
     }
 }
 
@@ -186,8 +177,9 @@ impl<R: Request> IntoFuture for Call<R> {
     type IntoFuture = CallFuture<R>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let mut plan = self.plan();
         Box::pin(async move {
-            let (outcome, span) = self.send().await;
+            let (outcome, span) = answer::<R>(plan.run().await);
             match &outcome {
                 Err(error) => span.fail(error.to_string()),
                 Ok(_) => drop(span),
@@ -203,6 +195,19 @@ impl Options {
             self.invalid = Some(error.into());
         }
     }
+}
+
+/// Reads how a call ended. The last attempt's span is left open.
+fn answer<R: Request>(sent: Sent) -> (Result<R::Reply, CallError<R::Error>>, Span) {
+    let outcome = match sent.result {
+        Ok(reply) => match reply.problem {
+            Some(problem) => Err(refusal(problem)),
+            None => read::<R>(&reply.message),
+        },
+        Err(error) if sent.begun => Err(lost(error)),
+        Err(error) => Err(CallError::NotSent(error)),
+    };
+    (outcome, sent.span)
 }
 
 fn read<R: Request>(message: &Message) -> Result<R::Reply, CallError<R::Error>> {

@@ -23,15 +23,20 @@ pub(super) struct Target {
     pub(super) idempotent: bool,
 }
 
-/// A call with everything decided before its first attempt.
-struct Plan {
+/// A call that is ready to be made.
+pub(super) struct Plan {
     ctx: Ctx,
     target: Target,
+    options: Options,
     payload: Bytes,
+}
+
+/// A call being made.
+struct Run<'a> {
+    plan: &'a Plan,
     limit: Duration,
     deadline: Instant,
     retry: CallRetry,
-    hedge: Option<Duration>,
     dependency: Arc<Dependency>,
 }
 
@@ -49,54 +54,58 @@ pub(super) struct Reply {
     pub(super) problem: Option<Problem>,
 }
 
-/// Makes the call.
-pub(super) async fn run(
-    ctx: Ctx,
-    mut target: Target,
-    mut options: Options,
-    payload: Result<Bytes, Error>,
-) -> Sent {
-    let headers = std::mem::take(&mut options.headers);
-    target.idempotent |= headers.get(header::IDEMPOTENCY_KEY).is_some();
-    let allowed = check(&ctx, &target, &mut options);
-    match allowed.and_then(|limit| Ok((limit, payload?))) {
-        Ok((limit, payload)) => Plan::new(ctx, target, options, payload, limit).run(headers).await,
-        Err(error) => Sent { result: Err(error), span: span(&ctx, &target), begun: false },
-    }
-}
-
-/// Returns how long the call may take, if it may be made at all.
-fn check(ctx: &Ctx, target: &Target, options: &mut Options) -> Result<Duration, Error> {
-    if let Some(error) = options.invalid.take() {
-        return Err(error);
-    }
-    if !target.idempotent {
-        if options.hedge.is_some() || options.retry.as_ref().is_some_and(|retry| retry.allows(1)) {
-            return Err(not_idempotent(target));
-        }
-        options.retry = Some(CallRetry::never());
-    }
-    let limit = ctx.deadline().within(options.within.unwrap_or(DEFAULT_TIMEOUT));
-    if limit.is_zero() { Err(Error::too_late()) } else { Ok(limit) }
-}
-
 impl Plan {
-    fn new(ctx: Ctx, target: Target, options: Options, payload: Bytes, limit: Duration) -> Self {
-        let dependency = ctx.bus().dependencies().of(&target.service);
-        let retry = options.retry.unwrap_or_else(|| dependency.retry().clone());
+    /// Decides what can be decided before anybody waits.
+    pub(super) fn new(
+        ctx: Ctx,
+        mut target: Target,
+        mut options: Options,
+        payload: Result<Bytes, Error>,
+    ) -> Self {
+        target.idempotent |= options.headers.get(header::IDEMPOTENCY_KEY).is_some();
+        let again = options.hedge.is_some() || options.retry.as_ref().is_some_and(|retry| retry.allows(1));
+        if again && !target.idempotent {
+            options.invalid.get_or_insert_with(|| not_idempotent(&target));
+        }
+        if !target.idempotent {
+            options.retry = Some(CallRetry::never());
+        }
+        let payload = payload.unwrap_or_else(|error| {
+            options.invalid.get_or_insert(error);
+            Bytes::new()
+        });
+        Self { ctx, target, options, payload }
+    }
+
+    /// Makes the call. Borrows, so that the future of a call holds each part of it once.
+    pub(super) async fn run(&mut self) -> Sent {
+        let limit = self.ctx.deadline().within(self.options.within.unwrap_or(DEFAULT_TIMEOUT));
+        let late = || limit.is_zero().then(Error::too_late);
+        if let Some(error) = self.options.invalid.take().or_else(late) {
+            return Sent { result: Err(error), span: span(&self.ctx, &self.target), begun: false };
+        }
+        let mut headers = std::mem::take(&mut self.options.headers);
+        Run::new(self, limit).run(&mut headers).await
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan, limit: Duration) -> Self {
+        let dependency = plan.ctx.bus().dependencies().of(&plan.target.service);
+        let retry = plan.options.retry.as_ref().unwrap_or_else(|| dependency.retry()).clone();
         let now = Instant::now();
         let deadline = now.checked_add(limit).unwrap_or_else(|| now + DEFAULT_TIMEOUT);
-        Self { ctx, target, payload, limit, deadline, retry, hedge: options.hedge, dependency }
+        Self { plan, limit, deadline, retry, dependency }
     }
 
-    async fn run(self, mut headers: Headers) -> Sent {
+    async fn run(&self, headers: &mut Headers) -> Sent {
         self.dependency.count();
         let (mut attempt, mut retry) = (1, 1);
         loop {
-            let sent = match self.hedge {
-                None => self.attempt(attempt, &mut headers).await,
+            let sent = match self.plan.options.hedge {
+                None => self.attempt(attempt, headers).await,
                 // Boxed, as it is rare and twice as large: every other call would have to carry its room.
-                Some(pause) => Box::pin(self.hedged(&mut attempt, &mut headers, pause)).await,
+                Some(pause) => Box::pin(self.hedged(&mut attempt, headers, pause)).await,
             };
             let Some(pause) = self.pause(&sent, retry) else { return sent };
             sent.end();
@@ -142,17 +151,15 @@ impl Plan {
     async fn attempt(&self, number: u32, headers: &mut Headers) -> Sent {
         let left = if number == 1 { self.limit } else { self.left() };
         let limit = self.retry.share_of(left);
-        let span = span(&self.ctx, &self.target).with("attempt", || number.to_string());
-        self.ctx.inherit(headers, span.context());
-        self.ctx.sign(headers);
+        let Plan { ctx, target, payload, .. } = self.plan;
+        let span = span(ctx, target).with("attempt", || number.to_string());
+        ctx.inherit(headers, span.context());
+        ctx.sign(headers);
         // A number cannot break a header.
         let _ = headers.set(header::TIMEOUT, limit.as_millis().max(1).to_string());
-        let bus = self.ctx.bus();
+        let bus = ctx.bus();
         let result = match bus.dependencies().stack() {
-            None => {
-                let (subject, payload) = (&self.target.subject, self.payload.clone());
-                exchange(bus, &self.dependency, subject, headers, payload, limit).await
-            }
+            None => exchange(bus, &self.dependency, &target.subject, headers, payload.clone(), limit).await,
             Some(stack) => Box::pin(self.through(stack, number, headers.clone(), limit)).await,
         };
         Sent { result, span, begun: true }
@@ -166,17 +173,17 @@ impl Plan {
         headers: Headers,
         limit: Duration,
     ) -> Result<Reply, Error> {
-        let target = &self.target;
+        let Plan { ctx, target, payload, .. } = self.plan;
         let outgoing = Outgoing {
             service: target.service.clone(),
             operation: target.operation.clone(),
             subject: target.subject.clone(),
             headers,
-            payload: self.payload.clone(),
+            payload: payload.clone(),
             limit,
             attempt,
             idempotent: target.idempotent,
-            bus: self.ctx.bus().clone(),
+            bus: ctx.bus().clone(),
             dependency: self.dependency.clone(),
         };
         match tokio::time::timeout(limit, stack.clone().oneshot(outgoing)).await {

@@ -7,7 +7,7 @@ use sinew_wire::Headers;
 
 use super::{
     Options,
-    attempts::{self, Sent, Target},
+    attempts::{Plan, Sent, Target},
 };
 use crate::{CallRetry, Ctx, Error, bus::Message};
 
@@ -75,9 +75,9 @@ impl IntoFuture for RawCall {
         let (service, operation) = names(&self.subject);
         let idempotent = self.idempotent;
         let target = Target { service, operation, subject: self.subject, idempotent };
+        let mut plan = Plan::new(self.ctx, target, self.options, Ok(self.payload));
         Box::pin(async move {
-            let Sent { result, span, .. } =
-                attempts::run(self.ctx, target, self.options, Ok(self.payload)).await;
+            let Sent { result, span, .. } = plan.run().await;
             match result {
                 Ok(reply) => {
                     match reply.problem {
