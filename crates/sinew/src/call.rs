@@ -274,3 +274,34 @@ fn lost<E>(error: Error) -> CallError<E> {
         _ => CallError::NotSent(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_surely_not_sent_is_told_from_what_may_have_been() {
+        let told = |kind| lost::<Problem>(Error::new(kind, "")).to_problem();
+        for (kind, code, retry) in [
+            (Kind::Permission, "not-permitted", false),
+            (Kind::CircuitOpen, "circuit-open", true),
+            (Kind::BulkheadFull, "bulkhead-full", true),
+            (Kind::Disconnected, "bus-down", true),
+        ] {
+            let error = lost::<Problem>(Error::new(kind, ""));
+            assert!(matches!(error, CallError::NotSent(_)) && !error.is_unknown(), "{kind:?}");
+            assert_eq!((told(kind).code.as_str(), told(kind).retry), (code, retry));
+        }
+        assert!(lost::<Problem>(Error::new(Kind::TimedOut, "")).is_unknown());
+    }
+
+    #[test]
+    fn a_retry_hint_reaches_whoever_asks_for_it() {
+        let pause = Duration::from_millis(70);
+        let open = Error::new(Kind::CircuitOpen, "").retry_after(pause);
+        assert_eq!(CallError::<Problem>::NotSent(open).retry_hint(), Some(pause));
+        let busy = Problem::new(503, "busy", "busy").retry_after(pause);
+        assert_eq!(CallError::<Problem>::Undeclared(busy).retry_hint(), Some(pause));
+        assert_eq!(CallError::<Problem>::NoResponders.retry_hint(), None);
+    }
+}

@@ -58,6 +58,10 @@
 //!
 //! - **Deadlines travel as durations.** A call waits for the shorter of what it asks and what is left of its caller's
 //!   time; a reply after the deadline is never a success ([`Deadline`], [`Call::within`]).
+//! - **Who goes away takes the work along.** A call that is dropped or times out cancels its handler, and whatever that
+//!   was calling in turn ([`Ctx::cancelled`], [`Ctx::shield`]).
+//! - **Calls do no harm.** Only idempotent operations are tried again, within a budget that keeps retries from adding to
+//!   an outage; circuit breakers, bulkheads and tower layers stand in one place ([`policy`]).
 //! - **Errors decide.** A handler's error says whether trying again can help. [`CallError`] tells apart what matters to
 //!   a caller: refused, nobody there, or *unknown* because no answer came in time.
 //! - **An accepted event is never silently gone.** [`Ctx::publish`] returns when it is stored; every group handles it at

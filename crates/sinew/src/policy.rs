@@ -33,6 +33,7 @@ mod breaker;
 mod budget;
 mod calls;
 mod dependency;
+mod describe;
 mod retry;
 
 pub use breaker::Breaker;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures::StreamExt;
 use sinew::policy::{CallService, Outgoing};
 use sinew::{BoxError, Breaker, Calls, Kind, Policy, State};
 use tokio::sync::Semaphore;
@@ -84,6 +85,21 @@ async fn a_call_that_its_caller_drops_says_nothing_about_the_service() {
         assert!(tokio::time::timeout(Duration::from_millis(2), call).await.is_err());
     }
     ask(&caller).await.unwrap();
+}
+
+#[tokio::test]
+async fn retries_do_not_exceed_the_budget_while_nobody_is_there() {
+    let stage = Stage::start().await;
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let caller = with(&stage, Calls::new().layer(Badge(attempts.clone())));
+    let began = std::time::Instant::now();
+    let calls = futures::stream::iter(0..1_000).map(|_| async {
+        assert!(matches!(caller.call(echo("")).within(PATIENCE).await, Err(CallError::NoResponders)));
+    });
+    calls.buffer_unordered(100).collect::<Vec<()>>().await;
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
+    let retries = attempts.load(Ordering::SeqCst) - 1_000;
+    assert!((150..=200 + 10 * seconds).contains(&retries), "{retries} retries in {seconds} s");
 }
 
 #[tokio::test]

@@ -13,12 +13,12 @@ const SLOTS: usize = 10;
 /// sent, does not count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Breaker {
-    share: f64,
-    calls: u32,
-    window: Duration,
-    pause: Duration,
-    longest: Duration,
-    probes: u32,
+    pub(super) share: f64,
+    pub(super) calls: u32,
+    pub(super) window: Duration,
+    pub(super) pause: Duration,
+    pub(super) longest: Duration,
+    pub(super) probes: u32,
 }
 
 /// The right to make one attempt; it has to be settled.

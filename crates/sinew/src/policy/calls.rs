@@ -110,6 +110,16 @@ impl Calls {
     }
 }
 
+impl Calls {
+    pub(super) fn policies(&self) -> impl Iterator<Item = (&str, &Policy)> {
+        self.policies.iter().map(|(service, policy)| (&**service, policy))
+    }
+
+    pub(super) fn for_others(&self) -> &Policy {
+        &self.otherwise
+    }
+}
+
 impl Dependencies {
     pub(crate) fn new(calls: Calls, tasks: TaskTracker) -> Self {
         let stack = (!calls.layers.is_empty()).then(|| {

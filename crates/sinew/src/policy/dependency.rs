@@ -19,8 +19,8 @@ use super::{
 use crate::{Error, Kind};
 
 /// Extra calls allowed on top of a hundred, and per second where calls are few.
-const SHARE: u32 = 20;
-const FLOOR: u32 = 10;
+pub(super) const SHARE: u32 = 20;
+pub(super) const FLOOR: u32 = 10;
 /// What a caller is told to wait when the bulkhead is full: places become free with every reply.
 const BULKHEAD_PAUSE: Duration = Duration::from_millis(50);
 

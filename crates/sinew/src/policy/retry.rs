@@ -9,10 +9,10 @@ use crate::{Error, Kind};
 /// How an idempotent call is tried again. Retries stay within the call's deadline and the dependency's retry budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallRetry {
-    retries: u32,
+    pub(super) retries: u32,
     first: Duration,
     longest: Duration,
-    attempt_within: Option<Duration>,
+    pub(super) attempt_within: Option<Duration>,
 }
 
 impl Default for CallRetry {
