@@ -1,6 +1,8 @@
 //! The SDK against real servers: requests, events, what happens when the bus breaks, and what others see of a service.
 
 mod book;
+mod calls;
+mod cancels;
 mod catalogue;
 mod dead_letters;
 mod deadlines;
@@ -13,6 +15,7 @@ mod identity;
 mod inlet;
 mod layers;
 mod outage;
+mod policies;
 mod replay;
 mod requests;
 mod retries;
@@ -91,8 +94,9 @@ impl Stage {
         service.start(&self.bus).await.expect("start the service")
     }
 
+    /// Calls once, so that what one call does can be counted.
     async fn call(&self, text: &str) -> Result<String, CallError<DeskError>> {
-        self.caller.call(echo(text)).within(PATIENCE).await
+        self.caller.call(echo(text)).within(PATIENCE).no_retry().await
     }
 
     async fn publish(&self, number: u32) -> sinew::bus::PubAck {

@@ -17,7 +17,7 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+js
 const LATE: &str = "deadline-exceeded";
 
 /// What the SDK itself answers on behalf of any service: these need no declaration.
-const OF_THE_SDK: [(&str, u16); 12] = [
+const OF_THE_SDK: [(&str, u16); 14] = [
     ("malformed-request", 400),
     ("unsupported-media-type", 415),
     ("overloaded", 503),
@@ -26,6 +26,8 @@ const OF_THE_SDK: [(&str, u16); 12] = [
     ("refused-by-layer", 503),
     ("no-responders", 503),
     ("bus-down", 503),
+    ("circuit-open", 503),
+    ("bulkhead-full", 503),
     ("too-large", 413),
     ("not-permitted", 403),
     ("reply-too-large", 502),
@@ -94,13 +96,19 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, MEDIA_TYPE);
         if self.problem.retry && self.problem.status == 503 {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, retry_after(&self.problem));
         }
         if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
             headers.insert(header::ALLOW, allow);
         }
         response
     }
+}
+
+/// HTTP counts whole seconds; coming back a little late is better than too early.
+fn retry_after(problem: &Problem) -> HeaderValue {
+    let hint = problem.retry_hint().unwrap_or_default();
+    HeaderValue::from(hint.as_millis().div_ceil(1_000).clamp(1, 3_600) as u32)
 }
 
 impl From<Problem> for Refusal {
@@ -225,6 +233,10 @@ mod tests {
     fn a_document_says_when_to_come_back_and_what_is_allowed() {
         let busy = Refusal::from(Problem::new(503, "busy", "busy").retriable()).into_response();
         assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
+        let told = Problem::new(503, "overloaded", "overloaded")
+            .retry_after(std::time::Duration::from_millis(2_001));
+        let told = Refusal::from(told).into_response();
+        assert_eq!(told.headers()[header::RETRY_AFTER], "3", "whole seconds, never too early");
         let method = Refusal::method("GET, HEAD".into()).into_response();
         assert_eq!(
             (method.status().as_u16(), &method.headers()[header::ALLOW]),

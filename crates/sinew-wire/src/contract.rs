@@ -223,6 +223,47 @@ pub struct GroupDescriptor {
     pub retry_budget_ms: u64,
 }
 
+/// How a service calls another one, with the policy that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DependencyDescriptor {
+    /// The service that is called; `*` stands for every other one.
+    pub service: String,
+    /// How often an idempotent call is tried again.
+    pub retries: u32,
+    /// Longest time all pauses between the attempts of a call take together, in milliseconds.
+    pub retry_pause_ms: u64,
+    /// Longest time one attempt may take, in milliseconds; without it, as long as the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_ms: Option<u64>,
+    /// Retries and hedges allowed on top of a hundred calls.
+    pub retry_percent: u32,
+    /// Retries and hedges allowed per second where calls are few.
+    pub retry_per_second: u32,
+    /// Attempts that may be under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulkhead: Option<u64>,
+    /// When it stops asking a service that keeps failing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerDescriptor>,
+}
+
+/// When a circuit breaker opens, and when it asks again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BreakerDescriptor {
+    /// It opens when so many of a hundred calls failed.
+    pub percent: u32,
+    /// Calls within the window below which it never opens.
+    pub calls: u32,
+    /// Length of the window, in milliseconds.
+    pub window_ms: u64,
+    /// Pause before it asks again, in milliseconds; doubled each time that fails.
+    pub pause_ms: u64,
+    /// Longest pause, in milliseconds.
+    pub longest_pause_ms: u64,
+    /// Good answers after which it closes.
+    pub probes: u32,
+}
+
 impl HttpBinding {
     /// Goes through the fields the path template names, in order.
     pub fn path_fields(&self) -> impl Iterator<Item = &str> {

@@ -24,8 +24,8 @@ mod trace;
 
 pub use codec::{CodecError, ContentType, decode, encode, transcode};
 pub use contract::{
-    Described, Event, EventDescriptor, GroupDescriptor, HttpBinding, OperationDescriptor, ProblemDescriptor,
-    Request, ServiceDescriptor, ServiceError, StreamRequest,
+    BreakerDescriptor, DependencyDescriptor, Described, Event, EventDescriptor, GroupDescriptor, HttpBinding,
+    OperationDescriptor, ProblemDescriptor, Request, ServiceDescriptor, ServiceError, StreamRequest,
 };
 pub use event::CloudEvent;
 pub use headers::{Headers, InvalidHeader, header};

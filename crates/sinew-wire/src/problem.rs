@@ -1,9 +1,12 @@
 //! Problems: the body of every error, on the bus and over HTTP.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+/// The member that carries a retry hint.
+const RETRY_AFTER: &str = "retry_after_ms";
 
 /// A problem as RFC 9457 describes it, with a stable `code` to branch on and `retry` to decide by.
 ///
@@ -71,6 +74,17 @@ impl Problem {
         self
     }
 
+    /// Says how long to wait before trying again makes sense, as the member `retry_after_ms`; whole milliseconds travel.
+    #[must_use]
+    pub fn retry_after(self, pause: Duration) -> Self {
+        self.with(RETRY_AFTER, u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).retriable()
+    }
+
+    /// Returns how long to wait before trying again makes sense, where the problem says so.
+    pub fn retry_hint(&self) -> Option<Duration> {
+        self.extensions.get(RETRY_AFTER)?.as_u64().map(Duration::from_millis)
+    }
+
     /// Names the occurrence.
     #[must_use]
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
@@ -107,6 +121,17 @@ mod tests {
             let bytes = encode(codec, &problem).unwrap();
             assert_eq!(decode::<Problem>(codec, &bytes).unwrap(), problem);
         }
+    }
+
+    #[test]
+    fn a_retry_hint_travels_in_milliseconds() {
+        let problem = Problem::new(503, "busy", "busy").retry_after(Duration::from_micros(70_900));
+        assert!(problem.retry, "a time to come back is an invitation to do so");
+        for codec in [ContentType::Json, ContentType::MessagePack] {
+            let read = decode::<Problem>(codec, &encode(codec, &problem).unwrap()).unwrap();
+            assert_eq!(read.retry_hint(), Some(Duration::from_millis(70)));
+        }
+        assert_eq!(Problem::new(503, "busy", "busy").with("retry_after_ms", "soon").retry_hint(), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 pub mod admin;
 mod api;
 mod batch;
+mod hangup;
 mod inlets;
 mod jetstream;
 mod kv;
@@ -28,7 +29,7 @@ use sinew_wire::Headers;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Config, Error, Kind, Tracer};
+use crate::{Calls, Config, Error, Kind, Tracer, policy::Dependencies};
 
 pub use batch::Reader;
 pub use jetstream::{PubAck, Retention, Storage, Stored, StreamConfig, StreamState};
@@ -50,6 +51,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Bus {
     shared: Arc<Shared>,
+    /// The policies of the calls made through this handle.
+    dependencies: Dependencies,
 }
 
 struct Shared {
@@ -73,9 +76,24 @@ impl Bus {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let client = nats::Client::connect(&config, inlets.clone(), &tasks, stop.clone()).await?;
         let shared = Shared { config, link: Link::Nats(client), inlets, tracer, tasks, stop };
-        let bus = Self { shared: Arc::new(shared) };
+        let dependencies = Dependencies::new(Calls::new(), TaskTracker::new());
+        let bus = Self { shared: Arc::new(shared), dependencies };
         bus.barrier().await?;
         Ok(bus)
+    }
+
+    /// Returns a handle on the same connection whose calls follow `calls`.
+    #[must_use]
+    pub fn with_calls(&self, calls: Calls) -> Self {
+        self.with_dependencies(Dependencies::new(calls, self.dependencies.tasks().clone()))
+    }
+
+    pub(crate) fn with_dependencies(&self, dependencies: Dependencies) -> Self {
+        Self { shared: self.shared.clone(), dependencies }
+    }
+
+    pub(crate) fn dependencies(&self) -> &Dependencies {
+        &self.dependencies
     }
 
     /// Returns the name this connection was made under.
@@ -127,7 +145,7 @@ impl Bus {
     /// [`Kind::TimedOut`] means that it may have been. [`Kind::Permission`] when the account may not publish there.
     ///
     /// # Cancel safety
-    /// Dropping the future forgets the request: a late reply is discarded.
+    /// Dropping the future forgets the request: a late reply is discarded, and a service is told to stop working on it.
     pub async fn request(
         &self,
         subject: &str,
@@ -142,7 +160,11 @@ impl Bus {
         let (waiting, reply) = self.shared.inlets.expect(subject);
         let exchange = async {
             self.send(subject, Some(&reply), headers, &payload).await?;
-            waiting.reply().await.ok_or_else(Error::closed)
+            // From here on somebody may be at work on it; dropped before the reply, it says that nobody waits.
+            let hangup = hangup::Hangup::new(self, subject, &reply);
+            let reply = waiting.reply().await;
+            hangup.disarm();
+            reply.ok_or_else(Error::closed)
         };
         let answer =
             tokio::time::timeout(limit, exchange).await.map_err(|_| Error::timed_out(subject, limit))??;
@@ -257,6 +279,11 @@ impl Bus {
                 name = self.name(),
                 "closing although the server did not confirm the last messages"
             );
+        }
+        let shielded = self.dependencies.tasks();
+        shielded.close();
+        if tokio::time::timeout(CLOSE_TIMEOUT, shielded.wait()).await.is_err() {
+            tracing::warn!(name = self.name(), left = shielded.len(), "shielded work is abandoned");
         }
         self.shared.stop.cancel();
         self.shared.inlets.shut_all();

@@ -1,5 +1,8 @@
 //! Calls: typed requests with a deadline. One place every call passes, so that policies have one place to stand.
 
+mod attempts;
+mod raw;
+
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
@@ -8,12 +11,28 @@ use std::{
 
 use sinew_wire::{ContentType, Headers, Problem, Request, ServiceError, header};
 
-use crate::{CallError, Ctx, Error, Kind, bus::Message, error::DEADLINE_EXCEEDED, telemetry::SpanKind};
+use self::attempts::{Plan, Sent, Target};
+use crate::{
+    CallError, CallRetry, Ctx, Error, Kind, bus::Message, error::DEADLINE_EXCEEDED, telemetry::Span,
+};
+
+pub use raw::RawCall;
+
+pub(crate) use attempts::transmit;
 
 /// Longest wait of a call that says nothing and has no deadline above it.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A call under way; dropping it cancels it.
+pub type CallFuture<R> =
+    Pin<Box<dyn Future<Output = Result<<R as Request>::Reply, CallError<<R as Request>::Error>>> + Send>>;
+
 /// A call in preparation; awaiting it sends the request and waits for the reply.
+///
+/// An idempotent operation is tried again when that may help: nobody was there, the connection was down, the service
+/// said `retry`, or an attempt brought no answer in its time. A call that carries an [idempotency
+/// key](Call::idempotency_key) counts as idempotent. Every other operation is sent at most once. How often and how much
+/// at all is in the [`policy`](crate::policy) of the service.
 ///
 /// ```no_run
 /// # use sinew::{workflow::GetWorkflow, Ctx};
@@ -22,80 +41,176 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// let instance = ctx.call(request).within(std::time::Duration::from_secs(1)).await?;
 /// # Ok(()) }
 /// ```
+///
+/// # Cancel safety
+/// Dropping the future cancels the call: the service is told that nobody waits, and stops working on it, as do the
+/// services it was calling itself. What had been done by then stays done.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Call<R> {
     ctx: Ctx,
     request: R,
+    options: Options,
+}
+
+/// What a caller may ask for, typed or raw.
+#[derive(Default)]
+struct Options {
     within: Option<Duration>,
     headers: Headers,
+    retry: Option<CallRetry>,
+    hedge: Option<Duration>,
     invalid: Option<Error>,
 }
 
 impl<R: Request> Call<R> {
     pub(crate) fn new(ctx: Ctx, request: R) -> Self {
-        Self { ctx, request, within: None, headers: Headers::new(), invalid: None }
+        Self { ctx, request, options: Options::default() }
     }
 
     /// Waits at most `limit`, or what is left of the caller's deadline where that is less. Default: 30 seconds.
     pub fn within(mut self, limit: Duration) -> Self {
-        self.within = Some(limit);
+        self.options.within = Some(limit);
         self
     }
 
-    /// Sends the key under which the callee recognises a repetition.
+    /// Sends the key under which the callee recognises a repetition. The call may then be tried again.
     pub fn idempotency_key(self, key: impl Into<String>) -> Self {
         self.header(header::IDEMPOTENCY_KEY, key)
     }
 
     /// Adds a header. One that cannot be sent fails the call before anything is sent.
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        if let Err(error) = self.headers.set(name, value) {
-            self.invalid = Some(error.into());
-        }
+        self.options.header(name, value.into());
         self
     }
 
-    async fn send(self) -> Result<R::Reply, CallError<R::Error>> {
-        if let Some(error) = self.invalid {
-            return Err(CallError::NotSent(error));
-        }
-        let (ctx, mut headers) = (self.ctx, self.headers);
-        let limit = ctx.deadline().within(self.within.unwrap_or(DEFAULT_TIMEOUT));
-        if limit.is_zero() {
-            return Err(CallError::NotSent(Error::too_late()));
-        }
-        let tracer = ctx.bus().tracer();
-        let span = tracer.span(|| format!("{}/{}", R::SERVICE, R::OPERATION), SpanKind::Client, ctx.trace());
-        let span = span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into());
-        ctx.inherit(&mut headers, span.context());
-        ctx.sign(&mut headers);
-        prepare(&mut headers, Some(limit));
-        let payload = sinew_wire::encode(ContentType::MessagePack, &self.request)
-            .map_err(|error| CallError::NotSent(error.into()))?;
-        let answer = ctx.bus().request(R::SUBJECT, &headers, payload, limit).await;
-        let outcome = answer.map_err(lost).and_then(|message| read::<R>(&message));
-        match &outcome {
-            Err(error) => span.fail(error.to_string()),
-            Ok(_) => drop(span),
-        }
-        outcome
+    /// Tries again in this way, instead of the policy's. Refused for an operation that is not idempotent.
+    pub fn retry(mut self, retry: CallRetry) -> Self {
+        self.options.retry = Some(retry);
+        self
+    }
+
+    /// Sends the request once.
+    pub fn no_retry(mut self) -> Self {
+        self.options.retry = Some(CallRetry::never());
+        self
+    }
+
+    /// Asks a second time when no answer came within `pause`, and takes the answer that comes first; the other request
+    /// is cancelled. Refused for an operation that is not idempotent.
+    ///
+    /// A second request comes out of the service's retry budget: when that is spent, the call goes on without. A good
+    /// `pause` is what 95 of 100 calls stay below.
+    pub fn hedge_after(mut self, pause: Duration) -> Self {
+        self.options.hedge = Some(pause);
+        self
+    }
+
+    /// Answers `value` when the service fails: nobody there, no answer in time, a 5xx, or a policy that did not let the
+    /// call through. A refusal stays a refusal.
+    ///
+    /// The span of the last attempt says that it was used. Where the operation changes something, a failure may still
+    /// have done so.
+    ///
+    /// ```no_run
+    /// # use sinew::{workflow::ListDefinitions, Ctx};
+    /// # async fn demo(ctx: Ctx) -> Result<(), Box<dyn std::error::Error>> {
+    /// let definitions = ctx.call(ListDefinitions {}).fallback(Vec::new()).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn fallback(self, value: R::Reply) -> CallFuture<R> {
+        self.or_else(|error| std::future::ready(if error.is_failure() { Ok(value) } else { Err(error) }))
+    }
+
+    /// Decides what takes the place of a reply when the call fails in any way.
+    ///
+    /// ```no_run
+    /// # use sinew::{workflow::{GetWorkflow, WorkflowInstance}, CallError, Ctx};
+    /// # async fn look_up(id: &str) -> Option<WorkflowInstance> { None }
+    /// # async fn demo(ctx: Ctx) -> Result<(), Box<dyn std::error::Error>> {
+    /// let request = GetWorkflow { name: "place-order".into(), id: "o-1".into() };
+    /// let instance = ctx.call(request).or_else(|error| async {
+    ///     match look_up("o-1").await {
+    ///         Some(known) if error.is_failure() => Ok(known),
+    ///         _ => Err(error),
+    ///     }
+    /// });
+    /// println!("{}", instance.await?.status);
+    /// # Ok(()) }
+    /// ```
+    pub fn or_else<F, Fut>(self, fallback: F) -> CallFuture<R>
+    where
+        F: FnOnce(CallError<R::Error>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R::Reply, CallError<R::Error>>> + Send,
+    {
+        let mut plan = self.plan();
+        Box::pin(async move {
+            let (outcome, mut span) = answer::<R>(plan.run().await);
+            let Err(error) = outcome else { return outcome };
+            let text = error.to_string();
+            let instead = fallback(error).await;
+            if instead.is_ok() {
+                span.set("sinew.fallback", || "true".to_owned());
+                tracing::debug!(operation = R::SUBJECT, error = text, "a fallback took the place of a reply");
+            }
+            span.fail(text);
+            instead
+        })
+    }
+
+    fn plan(self) -> Plan {
+        let payload = sinew_wire::encode(ContentType::MessagePack, &self.request).map_err(Error::from);
+        let mut options = self.options;
+        prepare(&mut options.headers, None);
+        let target = Target {
+            service: R::SERVICE.into(),
+            operation: R::OPERATION.into(),
+            subject: R::SUBJECT.into(),
+            idempotent: R::IDEMPOTENT,
+        };
+        Plan::new(self.ctx, target, options, payload)
     }
 }
 
 impl<R: Request> IntoFuture for Call<R> {
     type Output = Result<R::Reply, CallError<R::Error>>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    type IntoFuture = CallFuture<R>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
+        let mut plan = self.plan();
+        Box::pin(async move {
+            let (outcome, span) = answer::<R>(plan.run().await);
+            match &outcome {
+                Err(error) => span.fail(error.to_string()),
+                Ok(_) => drop(span),
+            }
+            outcome
+        })
     }
 }
 
-/// Reads a reply: a problem where the service says so, else the typed reply.
-fn read<R: Request>(message: &Message) -> Result<R::Reply, CallError<R::Error>> {
-    if let Some(problem) = problem_of(message) {
-        return Err(refusal(problem));
+impl Options {
+    fn header(&mut self, name: &'static str, value: String) {
+        if let Err(error) = self.headers.set(name, value) {
+            self.invalid = Some(error.into());
+        }
     }
+}
+
+/// Reads how a call ended. The last attempt's span is left open.
+fn answer<R: Request>(sent: Sent) -> (Result<R::Reply, CallError<R::Error>>, Span) {
+    let outcome = match sent.result {
+        Ok(reply) => match reply.problem {
+            Some(problem) => Err(refusal(problem)),
+            None => read::<R>(&reply.message),
+        },
+        Err(error) if sent.begun => Err(lost(error)),
+        Err(error) => Err(CallError::NotSent(error)),
+    };
+    (outcome, sent.span)
+}
+
+fn read<R: Request>(message: &Message) -> Result<R::Reply, CallError<R::Error>> {
     let codec = message.content_type().map_err(|error| CallError::Incompatible(error.to_string()))?;
     sinew_wire::decode(codec, message.payload()).map_err(|error| CallError::Incompatible(error.to_string()))
 }
@@ -157,5 +272,36 @@ fn lost<E>(error: Error) -> CallError<E> {
         Kind::NoResponders => CallError::NoResponders,
         Kind::TimedOut => CallError::TimedOut,
         _ => CallError::NotSent(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_surely_not_sent_is_told_from_what_may_have_been() {
+        let told = |kind| lost::<Problem>(Error::new(kind, "")).to_problem();
+        for (kind, code, retry) in [
+            (Kind::Permission, "not-permitted", false),
+            (Kind::CircuitOpen, "circuit-open", true),
+            (Kind::BulkheadFull, "bulkhead-full", true),
+            (Kind::Disconnected, "bus-down", true),
+        ] {
+            let error = lost::<Problem>(Error::new(kind, ""));
+            assert!(matches!(error, CallError::NotSent(_)) && !error.is_unknown(), "{kind:?}");
+            assert_eq!((told(kind).code.as_str(), told(kind).retry), (code, retry));
+        }
+        assert!(lost::<Problem>(Error::new(Kind::TimedOut, "")).is_unknown());
+    }
+
+    #[test]
+    fn a_retry_hint_reaches_whoever_asks_for_it() {
+        let pause = Duration::from_millis(70);
+        let open = Error::new(Kind::CircuitOpen, "").retry_after(pause);
+        assert_eq!(CallError::<Problem>::NotSent(open).retry_hint(), Some(pause));
+        let busy = Problem::new(503, "busy", "busy").retry_after(pause);
+        assert_eq!(CallError::<Problem>::Undeclared(busy).retry_hint(), Some(pause));
+        assert_eq!(CallError::<Problem>::NoResponders.retry_hint(), None);
     }
 }

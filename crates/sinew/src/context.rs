@@ -1,16 +1,19 @@
 //! What a handler may know about the message in its hands, and what it may do on its behalf.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
+use bytes::Bytes;
 use sinew_wire::{CloudEvent, Event, Headers, Request, StreamRequest, TraceContext, header};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Bus, Call, Error, Redelivery, StreamCall,
+    Bus, Call, Error, RawCall, Redelivery, StreamCall,
     bus::Message,
     publish::Publish,
     schedule::{self, ScheduleId},
@@ -35,6 +38,8 @@ struct Inner {
     attempt: u32,
     sequence: Option<u64>,
     redelivery: Option<Redelivery>,
+    /// Made when somebody asks: most requests are answered before.
+    gone: OnceLock<CancellationToken>,
     reply: OnceLock<u16>,
     location: OnceLock<String>,
 }
@@ -49,11 +54,22 @@ impl Ctx {
         attempt: u32,
     ) -> Self {
         let (bus, service) = (bus.clone(), service.clone());
-        let (reply, location) = (OnceLock::new(), OnceLock::new());
+        let (gone, reply, location) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let message = Some(message);
         let (sequence, redelivery) = (None, None);
-        let inner =
-            Inner { bus, service, message, deadline, trace, attempt, sequence, redelivery, reply, location };
+        let inner = Inner {
+            bus,
+            service,
+            message,
+            deadline,
+            trace,
+            attempt,
+            sequence,
+            redelivery,
+            gone,
+            reply,
+            location,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -82,6 +98,7 @@ impl Ctx {
             attempt: 1,
             sequence: None,
             redelivery: None,
+            gone: OnceLock::new(),
             reply: OnceLock::new(),
             location: OnceLock::new(),
         };
@@ -91,6 +108,12 @@ impl Ctx {
     /// Prepares a call; awaiting it sends the request. It waits no longer than the caller of this handler does.
     pub fn call<R: Request>(&self, request: R) -> Call<R> {
         Call::new(self.clone(), request)
+    }
+
+    /// Prepares a call of `subject` with a payload that is encoded already, for programs that know no types. It passes
+    /// the same policies.
+    pub fn call_raw(&self, subject: impl Into<Cow<'static, str>>, payload: Bytes) -> RawCall {
+        RawCall::new(self.clone(), subject.into(), payload)
     }
 
     /// Prepares a request for a stream; awaiting it sends the request and waits until the stream is open.
@@ -110,6 +133,61 @@ impl Ctx {
     /// [`Kind::TimedOut`](crate::Kind::TimedOut) when it is unknown whether it was taken back.
     pub async fn cancel_scheduled(&self, id: &ScheduleId) -> Result<bool, Error> {
         schedule::cancel(self.bus(), id).await
+    }
+
+    /// Waits until nobody waits for this work any more: the caller went away, or its deadline passed.
+    ///
+    /// A handler need not ask. Its future is dropped at that moment, and with it every call it was waiting for, which
+    /// cancels those in turn. This is for work that goes on elsewhere: on a thread, in another task, in
+    /// [`Ctx::shield`]. An event has no caller that could go away, so its handler is never cancelled.
+    pub async fn cancelled(&self) {
+        let passed = async {
+            match self.inner.deadline.0 {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.gone().cancelled() => {}
+            () = passed => {}
+        }
+    }
+
+    /// Runs `work` to its end even if the caller goes away in the middle of it. It begins at once, and a service that
+    /// stops waits for it as for a handler.
+    ///
+    /// Its own calls still end with the caller's deadline.
+    ///
+    /// ```no_run
+    /// # async fn charge() -> u32 { 1 }
+    /// # async fn demo(ctx: sinew::Ctx) {
+    /// // Half a charge would be worse than one nobody waits for.
+    /// let receipt = ctx.shield(charge()).await;
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// With what `work` panicked with.
+    pub fn shield<F>(&self, work: F) -> impl Future<Output = F::Output> + Send + use<F>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let running = self.bus().dependencies().tasks().spawn(work);
+        async move {
+            match running.await {
+                Ok(output) => output,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // Only the end of the runtime cancels it, and that ends whoever waits here as well.
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        }
+    }
+
+    /// Returns what is cancelled when the caller goes away.
+    pub(crate) fn gone(&self) -> &CancellationToken {
+        self.inner.gone.get_or_init(CancellationToken::new)
     }
 
     /// Returns when the caller stops waiting.

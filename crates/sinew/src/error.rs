@@ -32,6 +32,12 @@ pub enum Kind {
     Unsupported,
     /// The connection was closed by this process.
     Closed,
+    /// The service keeps failing, so its circuit breaker refuses calls for a while. Nothing was sent.
+    CircuitOpen,
+    /// As many calls to the service are under way as its bulkhead allows. Nothing was sent.
+    BulkheadFull,
+    /// A tower layer around calls refused this one. Nothing was sent.
+    RefusedByLayer,
 }
 
 /// An error of the SDK.
@@ -39,13 +45,22 @@ pub enum Kind {
 pub struct Error {
     kind: Kind,
     message: String,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
 impl Kind {
     /// Says whether trying the same again later may succeed.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Disconnected | Self::NoResponders | Self::TimedOut)
+        matches!(
+            self,
+            Self::Disconnected
+                | Self::NoResponders
+                | Self::TimedOut
+                | Self::CircuitOpen
+                | Self::BulkheadFull
+                | Self::RefusedByLayer
+        )
     }
 
     /// Returns the stable code of the kind.
@@ -62,6 +77,9 @@ impl Kind {
             Self::Permission => "SNW-1109",
             Self::Unsupported => "SNW-1110",
             Self::Closed => "SNW-1111",
+            Self::CircuitOpen => "SNW-1120",
+            Self::BulkheadFull => "SNW-1121",
+            Self::RefusedByLayer => "SNW-1122",
         }
     }
 }
@@ -69,7 +87,7 @@ impl Kind {
 impl Error {
     /// Creates an error of `kind`; the message is lower case and says what to do next.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), retry_after: None, source: None }
     }
 
     /// Adds the cause, for the log.
@@ -77,6 +95,18 @@ impl Error {
     pub fn because(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Says how long to wait before trying again makes sense.
+    #[must_use]
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
+    /// Returns how long to wait before trying again makes sense, where that is known.
+    pub fn retry_hint(&self) -> Option<Duration> {
+        self.retry_after.or_else(|| self.own_problem()?.retry_hint())
     }
 
     /// Returns what decides how to go on.
@@ -104,6 +134,9 @@ impl Error {
 
     /// Returns what a client may be told: the kind's text, not the cause.
     pub fn to_problem(&self) -> Problem {
+        if let Some(problem) = self.own_problem() {
+            return problem.clone();
+        }
         let (status, code, title) = match self.kind {
             Kind::Disconnected | Kind::Closed => (503, "bus-down", "the message bus is not reachable"),
             Kind::NoResponders => (503, "no-responders", "nobody serves this operation right now"),
@@ -112,10 +145,27 @@ impl Error {
             Kind::Permission => (403, "not-permitted", "this identity may not use the subject"),
             Kind::Codec => (502, "malformed-reply", "the reply could not be read"),
             Kind::Conflict => (409, "conflict", "somebody else wrote first"),
+            Kind::CircuitOpen => {
+                (503, "circuit-open", "the service keeps failing and is not asked for a while")
+            }
+            Kind::BulkheadFull => (503, "bulkhead-full", "too many calls to the service are under way"),
+            Kind::RefusedByLayer => (503, "refused-by-layer", "the call was refused before it was sent"),
             Kind::Config | Kind::JetStream | Kind::Unsupported => (500, "internal", "internal error"),
         };
         let problem = Problem::new(status, code, title);
-        if self.kind.is_retryable() { problem.retriable() } else { problem }
+        match self.retry_after {
+            Some(pause) => problem.retry_after(pause),
+            None if self.kind.is_retryable() => problem.retriable(),
+            None => problem,
+        }
+    }
+
+    /// A layer that refuses with a problem speaks for itself.
+    fn own_problem(&self) -> Option<&Problem> {
+        if self.kind != Kind::RefusedByLayer {
+            return None;
+        }
+        self.source.as_ref()?.downcast_ref()
     }
 }
 
@@ -158,7 +208,8 @@ pub enum CallError<E> {
     Interrupted(String),
     /// The two sides do not understand each other: a schema changed incompatibly.
     Incompatible(String),
-    /// The request did not leave this process.
+    /// The request did not leave this process. The error's kind says why: a deadline that had passed, a circuit breaker, a
+    /// full bulkhead, no connection, no permission.
     NotSent(Error),
 }
 
@@ -181,6 +232,21 @@ impl<E: ServiceError> CallError<E> {
     /// Says whether the effect may have happened although no reply came.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::TimedOut | Self::Interrupted(_) | Self::Incompatible(_))
+    }
+
+    /// Returns how long to wait before calling again makes sense, where the service or a policy said so.
+    pub fn retry_hint(&self) -> Option<Duration> {
+        self.to_problem().retry_hint()
+    }
+
+    /// Says whether the service failed to do its work, as opposed to refusing it: a fallback may stand in for a failure,
+    /// never for a refusal.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            // What is wrong with the call itself stays wrong, and has to be seen.
+            Self::NotSent(error) => error.kind().is_retryable() && error.to_problem().status >= 500,
+            other => other.to_problem().status >= 500,
+        }
     }
 
     /// Says whether the same call may succeed later.

@@ -58,6 +58,10 @@
 //!
 //! - **Deadlines travel as durations.** A call waits for the shorter of what it asks and what is left of its caller's
 //!   time; a reply after the deadline is never a success ([`Deadline`], [`Call::within`]).
+//! - **Who goes away takes the work along.** A call that is dropped or times out cancels its handler, and whatever that
+//!   was calling in turn ([`Ctx::cancelled`], [`Ctx::shield`]).
+//! - **Calls do no harm.** Only idempotent operations are tried again, within a budget that keeps retries from adding to
+//!   an outage; circuit breakers, bulkheads and tower layers stand in one place ([`policy`]).
 //! - **Errors decide.** A handler's error says whether trying again can help. [`CallError`] tells apart what matters to
 //!   a caller: refused, nobody there, or *unknown* because no answer came in time.
 //! - **An accepted event is never silently gone.** [`Ctx::publish`] returns when it is stored; every group handles it at
@@ -84,6 +88,7 @@ mod error;
 mod extract;
 mod group;
 mod handler;
+pub mod policy;
 mod publish;
 pub mod replay;
 mod routes;
@@ -99,7 +104,7 @@ pub mod workflow;
 
 pub use bulk::Bulk;
 pub use bus::Bus;
-pub use call::{Call, problem_of};
+pub use call::{Call, CallFuture, RawCall, problem_of};
 pub use catalogue::{Catalogue, CatalogueChange, CatalogueWatch};
 pub use config::Config;
 pub use context::{Ctx, Deadline};
@@ -108,6 +113,7 @@ pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, Ide
 pub use group::{Group, Redelivery, Retry};
 pub use handler::{EventHandler, Handler, StreamHandler};
 pub use jiff::Timestamp;
+pub use policy::{Breaker, CallRetry, Calls, Policy};
 pub use publish::{Publish, PublishLater, PublishRepeatedly, publish_raw};
 pub use routes::{Complete, Contract, IsServed, Routes, Served};
 pub use service::{Answer, BoxError, Invocation, OperationService, Running, Service};

@@ -1,8 +1,10 @@
 //! Services: contracts served, events reacted to, one graceful way out.
 
 mod discovery;
+mod in_flight;
 mod operation;
 mod running;
+mod shed;
 mod stream;
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
@@ -13,13 +15,15 @@ use sinew_wire::{ContentType, Event, Headers, Problem, ServiceDescriptor, Servic
 use tower::{Layer, util::BoxCloneSyncService};
 
 use crate::{
-    Bus, Complete, Config, Contract, Ctx, Error, EventHandler, Kind,
+    Bus, Calls, Complete, Config, Contract, Ctx, Error, EventHandler, Kind,
     bus::Message,
     group::{Group, GroupSpec},
     routes::Route,
 };
 
 pub use running::Running;
+
+pub(crate) use in_flight::cancel_subject;
 
 /// Requests that may be in work at once, per service and process.
 const CONCURRENCY: usize = 1_024;
@@ -90,6 +94,7 @@ pub struct Service<S> {
     routes: Vec<Route<S>>,
     groups: Vec<Box<dyn GroupSpec<S>>>,
     layers: Vec<LayerFn>,
+    calls: Calls,
     concurrency: usize,
     queue: usize,
     drain: Duration,
@@ -106,6 +111,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
             routes: Vec::new(),
             groups: Vec::new(),
             layers: Vec::new(),
+            calls: Calls::new(),
             concurrency: CONCURRENCY,
             queue: QUEUE,
             drain: Duration::from_secs(20),
@@ -126,6 +132,21 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
             BoxCloneSyncService::new(outer)
         };
         self.layers.push(Arc::new(wrap));
+        self
+    }
+
+    /// Sets how the service calls others, from its handlers of requests and events alike.
+    ///
+    /// ```
+    /// use sinew::{Breaker, Policy, Service};
+    ///
+    /// let service = Service::new("orders", ())
+    ///     .calls(|calls| calls.to("payments", Policy::new().bulkhead(64).breaker(Breaker::default())));
+    /// # drop(service);
+    /// ```
+    #[must_use]
+    pub fn calls(mut self, configure: impl FnOnce(Calls) -> Calls) -> Self {
+        self.calls = configure(self.calls);
         self
     }
 

@@ -1,5 +1,6 @@
 //! Traces: one trace from the first call to the last reaction, and nothing of it lost where nobody records.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sinew::{Attempt, Retry, State};
@@ -37,12 +38,43 @@ async fn calls_within_calls_are_one_trace() {
 async fn a_refused_call_is_an_error_on_both_sides() {
     let stage = Traced::start().await;
     let _desk = stage.serve("desk", desk((), async |_: Echo| Err::<String, _>(DeskError::Busy))).await;
-    let _ = stage.caller.call(echo("")).await;
+    let _ = stage.caller.call(echo("")).no_retry().await;
     let spans = stage.otlp.wait_for(|spans| spans.len() == 2).await;
     assert!(
         spans.iter().all(|span| span.error.as_ref().is_some_and(|error| error.contains("busy"))),
         "{spans:#?}"
     );
+}
+
+#[tokio::test]
+async fn each_attempt_is_a_span_of_its_own() {
+    let stage = Traced::start().await;
+    let fail_once = async |request: Echo, State(seen): State<Arc<AtomicUsize>>| match seen
+        .fetch_add(1, Ordering::SeqCst)
+    {
+        0 => Err(DeskError::Busy),
+        _ => Ok(request.text),
+    };
+    let _desk = stage.serve("desk", desk(Arc::<AtomicUsize>::default(), fail_once)).await;
+    stage.caller.call(echo("")).await.unwrap();
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 4).await;
+    for (attempt, failed) in [("1", true), ("2", false)] {
+        let sent =
+            find(&spans, |span| span.attributes.get("attempt").is_some_and(|number| number == attempt));
+        assert_eq!((&*sent.kind, sent.error.is_some()), ("client", failed), "{sent:#?}");
+        let served = find(&spans, |span| span.parent_id == sent.span_id);
+        assert_eq!(served.kind, "server");
+    }
+}
+
+#[tokio::test]
+async fn a_fallback_shows_in_the_span_of_the_attempt_it_stands_in_for() {
+    let stage = Traced::start().await;
+    let told = stage.caller.call(echo("")).no_retry().fallback("instead".to_owned()).await.unwrap();
+    assert_eq!(told, "instead");
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 1).await;
+    assert_eq!(spans[0].attributes["sinew.fallback"], "true");
+    assert!(spans[0].error.is_some(), "the call itself did fail");
 }
 
 #[tokio::test]

@@ -165,6 +165,27 @@ pub(super) const PAGES: &[Page] = &[
         "Nothing: it is the end of a shutdown. Elsewhere, keep the bus open until the work is done.",
     ),
     new(
+        "SNW-1120",
+        "the service keeps failing, so it is not asked for a while",
+        "Its circuit breaker is open: too many of the latest calls timed out, found nobody, or brought a retriable 5xx.",
+        "The caller's log says when the circuit opened; the failures stand in the traces before it.",
+        "Repair the service; it is asked again by itself. The thresholds are those of its Breaker.",
+    ),
+    new(
+        "SNW-1121",
+        "as many calls to the service are under way as its bulkhead allows",
+        "It answers more slowly than it is asked, or the bulkhead is too small.",
+        "Compare the service's latency with the calls per second.",
+        "Make the service faster, call it less, or raise the bulkhead of its Policy.",
+    ),
+    new(
+        "SNW-1122",
+        "a layer around calls refused this one",
+        "A tower layer added with Calls::layer failed before the request was sent.",
+        "The error's source is what the layer failed with.",
+        "Repeat later, or adjust the layer.",
+    ),
+    new(
         "SNW-2001",
         "the document is not YAML",
         "Indentation, quoting or brackets do not add up.",

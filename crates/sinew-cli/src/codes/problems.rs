@@ -81,6 +81,20 @@ pub(super) const PAGES: &[Page] = &[
         "Wait for a newer version, or do without.",
     ),
     new(
+        "circuit-open",
+        "the service keeps failing and is not asked for a while (503)",
+        "The caller's circuit breaker is open; nothing was sent. `retry_after_ms` says for how long.",
+        "The caller's log says when it opened; the failures stand in the traces before it.",
+        "Repair the service that fails; the breaker asks again by itself.",
+    ),
+    new(
+        "bulkhead-full",
+        "too many calls to one service are under way (503)",
+        "The caller's bulkhead for the service is full; nothing was sent.",
+        "Compare the service's latency with the calls per second.",
+        "Repeat later, make the service faster, or raise the bulkhead of its Policy.",
+    ),
+    new(
         "overloaded",
         "too much work at once (503)",
         "The limit of requests in work and waiting is reached; nothing was done.",
@@ -89,9 +103,9 @@ pub(super) const PAGES: &[Page] = &[
     ),
     new(
         "refused-by-layer",
-        "a layer of the service refused the request (503)",
+        "a layer of the service or of its caller refused the request (503)",
         "For example a rate or concurrency limit around the handler.",
-        "The service's log names the layer's error.",
+        "The service's log, or the source of the caller's error, names what the layer said.",
         "Repeat later, or adjust the layer.",
     ),
     new(

@@ -122,6 +122,7 @@ impl Discovery {
                 "data": {
                     "panics": stats.panics.load(Ordering::Relaxed),
                     "shed": stats.shed.load(Ordering::Relaxed),
+                    "cancelled": stats.cancelled.load(Ordering::Relaxed),
                 },
             })
         };

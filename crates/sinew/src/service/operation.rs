@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{Answer, BoxError, Invocation, OperationService};
+use super::{Answer, BoxError, Invocation, OperationService, in_flight::InFlight, shed};
 use crate::{
     Bus, Ctx, Deadline,
     bus::{Message, Subscription},
@@ -30,11 +30,13 @@ pub(super) struct Shop {
     pub(super) hands: Arc<Semaphore>,
     pub(super) waiting: AtomicUsize,
     pub(super) queue: usize,
+    pub(super) concurrency: usize,
     pub(super) tasks: TaskTracker,
     /// Holds a token for each running stream.
     pub(super) streams: TaskTracker,
     /// Ends the streams that outlast the drain.
     pub(super) abandon: CancellationToken,
+    pub(super) in_flight: InFlight,
 }
 
 /// One operation.
@@ -54,6 +56,8 @@ pub(super) struct Stats {
     pub(super) nanos: AtomicU64,
     pub(super) panics: AtomicU64,
     pub(super) shed: AtomicU64,
+    /// Given up because the caller went away.
+    pub(super) cancelled: AtomicU64,
     /// Written on failures only, and never held across an await.
     last_error: Mutex<String>,
 }
@@ -104,17 +108,25 @@ fn admit(shop: &Arc<Shop>, operation: &Arc<Operation>, message: Message) {
         shop.waiting.fetch_sub(1, Ordering::Relaxed);
         operation.stats.shed.fetch_add(1, Ordering::Relaxed);
         shop.tasks.clone().spawn(async move {
-            let problem = Problem::new(503, "overloaded", "the service is overloaded").retriable();
+            let pause = shed::pause(&shop, &operation.stats);
+            let problem = Problem::new(503, "overloaded", "the service is overloaded").retry_after(pause);
             reply(&shop, &operation, &message, Answer::problem(problem, wanted(&message))).await;
         });
         return;
     }
     shop.tasks.clone().spawn(async move {
-        let hand = shop.hands.clone().acquire_owned().await;
+        let hand = shop.hands.clone().acquire_owned();
+        let gone = CancellationToken::new();
+        let hand = match message.reply_to() {
+            Some(reply_to) => shop.in_flight.guarded(reply_to, &gone, hand).await,
+            None => Some(hand.await),
+        };
         shop.waiting.fetch_sub(1, Ordering::Relaxed);
-        // The semaphore is never closed; if it were, the request would be answered by the caller's own deadline.
-        if let Ok(hand) = hand {
-            work(&shop, &operation, message, deadline, hand).await;
+        match hand {
+            Some(Ok(hand)) => work(&shop, &operation, message, deadline, hand).await,
+            // The semaphore is never closed; if it were, the request would be answered by the caller's own deadline.
+            Some(Err(_)) => {}
+            None => _ = operation.stats.cancelled.fetch_add(1, Ordering::Relaxed),
         }
     });
 }
@@ -138,18 +150,24 @@ async fn work(
         .with("rpc.system", || "sinew".into())
         .with("messaging.destination.name", || message.subject().to_owned());
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
-    let running = run(operation, message.clone(), ctx, deadline);
+    let running = run(operation, message.clone(), ctx.clone(), deadline);
     let _token = operation.stream.then(|| shop.streams.token());
     let answer = match operation.stream {
         true => super::stream::run(shop, operation, &message, deadline, running).await,
-        false => Some(fit(shop, operation, &message, running.await)),
+        false => shop.in_flight.unless_gone(message.reply_to(), &ctx, running).await,
     };
     operation
         .stats
         .nanos
         .fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    // Nobody is left to be told: the caller of a stream has gone.
-    let Some(answer) = answer else { return };
+    let Some(answer) = answer else {
+        // The handler was dropped, and with it the calls it was waiting for: that cancels them in turn.
+        operation.stats.cancelled.fetch_add(1, Ordering::Relaxed);
+        ctx.gone().cancel();
+        return span.fail("the caller went away");
+    };
+    // What a stream sends it has measured itself.
+    let answer = if operation.stream { answer } else { fit(shop, operation, &message, answer) };
     match &answer.problem {
         Some(problem) => span.fail(problem.to_string()),
         None => drop(span),

@@ -10,12 +10,14 @@ use tower::{service_fn, util::BoxCloneSyncService};
 use super::{
     BoxError, Invocation, OperationService, Service,
     discovery::Discovery,
+    in_flight::{self, InFlight},
     operation::{self, Operation, Shop, Stats},
 };
 use crate::{
     Bus, Error, Kind,
     catalogue::Catalogue,
     group::{Halt, Health},
+    policy::Dependencies,
     routes::Endpoint,
 };
 
@@ -45,6 +47,8 @@ where
     let descriptor = service.describe();
     let (halt, readers, work) = (Halt::default(), TaskTracker::new(), TaskTracker::new());
     let streams = TaskTracker::new();
+    // What handlers shield is work as they are: draining waits for it.
+    let bus = bus.with_dependencies(Dependencies::new(service.calls.clone(), work.clone()));
     // A service that does not start whole does not go on in part.
     let failed = halt.stop.clone().drop_guard();
     let shop = Arc::new(Shop {
@@ -53,10 +57,14 @@ where
         hands: Arc::new(Semaphore::new(service.concurrency)),
         waiting: AtomicUsize::new(0),
         queue: service.queue,
+        concurrency: service.concurrency,
         tasks: work.clone(),
         streams: streams.clone(),
         abandon: halt.abandon.clone(),
+        in_flight: InFlight::default(),
     });
+    let cancellations = bus.subscribe(&in_flight::cancel_subject_of(&service.name), None).await?;
+    readers.spawn(shop.in_flight.clone().hear(cancellations, halt.stop.clone()));
     let mut operations = Vec::new();
     let mut denials = Vec::new();
     for route in &service.routes {
