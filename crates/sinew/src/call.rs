@@ -261,7 +261,7 @@ pub(crate) fn declared_problem(message: &Message) -> Option<Problem> {
 /// Writes the headers every request carries.
 pub(crate) fn prepare(headers: &mut Headers, limit: Option<Duration>) {
     // Both values are plain ASCII.
-    let _ = headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str());
+    let _ = headers.set_static(header::CONTENT_TYPE, ContentType::MessagePack.as_str());
     if let Some(limit) = limit {
         let _ = headers.set(header::TIMEOUT, limit.as_millis().max(1).to_string());
     }

@@ -301,6 +301,20 @@ impl Deadline {
         Self(Instant::now().checked_add(budget))
     }
 
+    /// The deadline at that moment, or none.
+    pub(crate) fn until(at: Option<Instant>) -> Self {
+        Self(at)
+    }
+
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.0
+    }
+
+    /// As [`Deadline::has_passed`], for somebody who has just looked at the clock.
+    pub(crate) fn has_passed_at(&self, now: Instant) -> bool {
+        self.0.is_some_and(|at| at <= now)
+    }
+
     /// Returns what is left; `None` without a deadline, zero when it has passed.
     pub fn remaining(&self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))

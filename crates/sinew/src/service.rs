@@ -2,6 +2,7 @@
 
 mod discovery;
 mod in_flight;
+mod intake;
 mod operation;
 mod running;
 mod shed;

@@ -1,15 +1,17 @@
 //! A message as it came: one shared piece of memory, read where somebody asks.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use sinew_wire::{CodecError, ContentType, Headers, TraceContext, header};
 
 const VERSION: &[u8] = b"NATS/1.0";
 
-/// A message from the bus; clones share its bytes.
+/// A message from the bus; clones share it.
 #[derive(Clone)]
-pub struct Message {
+pub struct Message(Arc<Parts>);
+
+struct Parts {
     frame: Bytes,
     subject: Span,
     reply: Option<Span>,
@@ -46,7 +48,7 @@ impl Message {
         headers: Span,
         payload: Bytes,
     ) -> Self {
-        Self { frame, subject, reply, headers, payload }
+        Self(Arc::new(Parts { frame, subject, reply, headers, payload }))
     }
 
     /// Makes a message that came by no wire. `status` is what a server writes where it answers itself.
@@ -78,34 +80,34 @@ impl Message {
         }
         let headers = Span::new(begin, frame.len() - begin);
         let subject = Span::new(0, subject.len());
-        Self { frame: frame.into(), subject, reply, headers, payload }
+        Self::from_frame(frame.into(), subject, reply, headers, payload)
     }
 
     /// Returns the subject it came on.
     pub fn subject(&self) -> &str {
-        text(self.subject.of(&self.frame))
+        text(self.0.subject.of(&self.0.frame))
     }
 
     /// Returns where an answer is expected.
     pub fn reply_to(&self) -> Option<&str> {
-        self.reply.map(|reply| text(reply.of(&self.frame)))
+        self.0.reply.map(|reply| text(reply.of(&self.0.frame)))
     }
 
     /// Returns the payload as it came.
     pub fn payload(&self) -> &Bytes {
-        &self.payload
+        &self.0.payload
     }
 
     /// Returns the value of a header; case is ignored, as other senders spell names their own way.
     pub fn header(&self, name: &str) -> Option<&str> {
         let same = |own: &[u8]| own.eq_ignore_ascii_case(name.as_bytes());
-        let (_, value) = fields(self.headers.of(&self.frame)).find(|(own, _)| same(own))?;
+        let (_, value) = fields(self.block()).find(|(own, _)| same(own))?;
         std::str::from_utf8(value).ok()
     }
 
     /// Returns all headers that can be sent on; what cannot is left out.
     pub fn headers(&self) -> Headers {
-        sendable(self.headers.of(&self.frame))
+        sendable(self.block())
     }
 
     /// Returns the codec of the payload.
@@ -123,7 +125,7 @@ impl Message {
 
     /// Returns the server's inline status, such as 503 where nobody serves a subject.
     pub fn status(&self) -> Option<u16> {
-        let block = self.headers.of(&self.frame);
+        let block = self.block();
         let rest = block.strip_prefix(VERSION)?.strip_prefix(b" ")?;
         let digits = rest.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
         text(digits).parse().ok()
@@ -131,12 +133,16 @@ impl Message {
 
     /// Returns the length of the payload.
     pub fn len(&self) -> usize {
-        self.payload.len()
+        self.0.payload.len()
     }
 
     /// Says whether the payload is empty.
     pub fn is_empty(&self) -> bool {
-        self.payload.is_empty()
+        self.0.payload.is_empty()
+    }
+
+    fn block(&self) -> &[u8] {
+        self.0.headers.of(&self.0.frame)
     }
 }
 
@@ -156,18 +162,28 @@ pub(super) fn sendable(block: &[u8]) -> Headers {
 
 /// Goes through what looks like a header field; whatever does not is passed over, as nobody can use it.
 fn fields(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let first = memchr::memmem::find(block, b"\r\n").map_or(block.len(), |end| end + 2);
-    let mut rest = &block[first..];
+    let mut rest = line(block).map_or(Default::default(), |(_, rest)| rest);
     std::iter::from_fn(move || {
         loop {
-            let end = memchr::memmem::find(rest, b"\r\n")?;
-            let line = &rest[..end];
-            rest = &rest[end + 2..];
-            if let Some(colon) = memchr::memchr(b':', line) {
-                return Some((line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()));
+            let (field, behind) = line(rest)?;
+            rest = behind;
+            if let Some(colon) = memchr::memchr(b':', field) {
+                return Some((field[..colon].trim_ascii(), field[colon + 1..].trim_ascii()));
             }
         }
     })
+}
+
+/// Splits off the first line, which two bytes end: one of them alone is part of it.
+fn line(block: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut from = 0;
+    loop {
+        let end = from + memchr::memchr(b'\r', block.get(from..)?)?;
+        if block.get(end + 1) == Some(&b'\n') {
+            return Some((&block[..end], &block[end + 2..]));
+        }
+        from = end + 1;
+    }
 }
 
 impl fmt::Debug for Message {
@@ -176,7 +192,7 @@ impl fmt::Debug for Message {
             .field("subject", &self.subject())
             .field("reply", &self.reply_to())
             .field("status", &self.status())
-            .field("bytes", &self.payload.len())
+            .field("bytes", &self.0.payload.len())
             .finish_non_exhaustive()
     }
 }

@@ -53,6 +53,14 @@ impl Subscription {
         self.messages.recv().await
     }
 
+    /// Waits for messages and appends up to `limit` of them to `batch`; 0 once closed, or drained and read.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no message is lost when the future is dropped.
+    pub async fn next_many(&mut self, batch: &mut Vec<Message>, limit: usize) -> usize {
+        self.messages.recv_many(batch, limit).await
+    }
+
     /// Says whether the server refused it: the account may not subscribe to the subject. Known once
     /// [`Bus::barrier`] has returned.
     pub fn is_denied(&self) -> bool {

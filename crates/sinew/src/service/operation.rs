@@ -6,22 +6,19 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
 };
 
-use futures::FutureExt;
-use sinew_wire::{ContentType, Headers, Problem, header};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures::{FutureExt, future::BoxFuture};
+use sinew_wire::{ContentType, Problem};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{Answer, BoxError, Invocation, OperationService, in_flight::InFlight, shed};
-use crate::{
-    Bus, Ctx, Deadline,
-    bus::{Message, Subscription},
-    error::DEADLINE_EXCEEDED,
-    telemetry::SpanKind,
-};
+use super::{Answer, BoxError, Invocation, OperationService, in_flight::InFlight, intake::Pace};
+use crate::{Bus, Ctx, Deadline, bus::Message, error::DEADLINE_EXCEEDED, telemetry::SpanKind};
 
 /// Shared by the operations of one service.
 pub(super) struct Shop {
@@ -44,9 +41,21 @@ pub(super) struct Operation {
     pub(super) name: Arc<str>,
     /// Whether it answers with a stream.
     pub(super) stream: bool,
-    pub(super) inner: OperationService,
+    pub(super) inner: Inner,
     pub(super) stats: Stats,
+    pub(super) pace: Pace,
 }
+
+/// What answers.
+pub(super) enum Inner {
+    /// A handler without layers.
+    Plain(Handle),
+    /// Layers, and a handler behind them.
+    Layered(OperationService),
+}
+
+/// A handler with its types and its state put away.
+pub(super) type Handle = Box<dyn Fn(Message, Ctx) -> BoxFuture<'static, Answer> + Send + Sync>;
 
 /// What `$SRV.STATS` shows.
 #[derive(Default)]
@@ -74,75 +83,19 @@ impl Stats {
     }
 }
 
-/// Takes requests until `stop`; then reads what the server had already sent, so that nothing accepted is dropped.
-pub(super) async fn serve(
-    shop: Arc<Shop>,
-    operation: Arc<Operation>,
-    mut subscription: Subscription,
-    stop: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            message = subscription.next() => match message {
-                Some(message) => admit(&shop, &operation, message),
-                None => return,
-            },
-            () = stop.cancelled() => break,
-        }
-    }
-    subscription.drain().await;
-    while let Some(message) = subscription.next_drained().await {
-        admit(&shop, &operation, message);
-    }
-}
-
-fn admit(shop: &Arc<Shop>, operation: &Arc<Operation>, message: Message) {
-    let (shop, operation) = (shop.clone(), operation.clone());
-    operation.stats.requests.fetch_add(1, Ordering::Relaxed);
-    let deadline = deadline(&message);
-    if let Ok(hand) = shop.hands.clone().try_acquire_owned() {
-        shop.tasks.clone().spawn(async move { work(&shop, &operation, message, deadline, hand).await });
-        return;
-    }
-    if shop.waiting.fetch_add(1, Ordering::Relaxed) >= shop.queue {
-        shop.waiting.fetch_sub(1, Ordering::Relaxed);
-        operation.stats.shed.fetch_add(1, Ordering::Relaxed);
-        shop.tasks.clone().spawn(async move {
-            let pause = shed::pause(&shop, &operation.stats);
-            let problem = Problem::new(503, "overloaded", "the service is overloaded").retry_after(pause);
-            reply(&shop, &operation, &message, Answer::problem(problem, wanted(&message))).await;
-        });
-        return;
-    }
-    shop.tasks.clone().spawn(async move {
-        let hand = shop.hands.clone().acquire_owned();
-        let gone = CancellationToken::new();
-        let hand = match message.reply_to() {
-            Some(reply_to) => shop.in_flight.guarded(reply_to, &gone, hand).await,
-            None => Some(hand.await),
-        };
-        shop.waiting.fetch_sub(1, Ordering::Relaxed);
-        match hand {
-            Some(Ok(hand)) => work(&shop, &operation, message, deadline, hand).await,
-            // The semaphore is never closed; if it were, the request would be answered by the caller's own deadline.
-            Some(Err(_)) => {}
-            None => _ = operation.stats.cancelled.fetch_add(1, Ordering::Relaxed),
-        }
-    });
-}
-
-async fn work(
+/// Works on one request with the hand it was given. `began` is now.
+pub(super) async fn work(
     shop: &Shop,
     operation: &Operation,
     message: Message,
     deadline: Deadline,
+    began: Instant,
     _hand: OwnedSemaphorePermit,
 ) {
-    if deadline.has_passed() {
+    if deadline.has_passed_at(began) {
         // Nobody waits for this any more and nothing was begun, so nothing is begun.
         return reply(shop, operation, &message, Answer::problem(late(), wanted(&message))).await;
     }
-    let began = Instant::now();
     let tracer = shop.bus.tracer();
     let name = || format!("{}/{}", shop.service, operation.name);
     let span = tracer
@@ -150,10 +103,13 @@ async fn work(
         .with("rpc.system", || "sinew".into())
         .with("messaging.destination.name", || message.subject().to_owned());
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
-    let running = run(operation, message.clone(), ctx.clone(), deadline);
-    let _token = operation.stream.then(|| shop.streams.token());
+    let running = run(operation, &message, ctx.clone(), deadline);
     let answer = match operation.stream {
-        true => super::stream::run(shop, operation, &message, deadline, running).await,
+        // Boxed: no other request has to carry the room a stream needs.
+        true => {
+            let _token = shop.streams.token();
+            Box::pin(super::stream::run(shop, operation, &message, deadline, running)).await
+        }
         false => shop.in_flight.unless_gone(message.reply_to(), &ctx, running).await,
     };
     operation
@@ -176,27 +132,40 @@ async fn work(
 }
 
 /// Runs layers and handler, bounded by the deadline, with panics caught.
-async fn run(operation: &Operation, message: Message, ctx: Ctx, deadline: Deadline) -> Answer {
-    let to = wanted(&message);
-    let invocation = Invocation { operation: operation.name.clone(), message: message.clone(), ctx };
-    let running = AssertUnwindSafe(operation.inner.clone().oneshot(invocation)).catch_unwind();
-    let outcome = match deadline.remaining() {
-        Some(left) => tokio::time::timeout(left, running).await,
+async fn run(operation: &Operation, message: &Message, ctx: Ctx, deadline: Deadline) -> Answer {
+    let running =
+        AssertUnwindSafe(operation.inner.answer(&operation.name, message.clone(), ctx)).catch_unwind();
+    let outcome = match deadline.at() {
+        Some(at) => tokio::time::timeout_at(at, running).await,
         None => Ok(running.await),
     };
+    let to = || wanted(message);
     match outcome {
-        Err(_) => Answer::problem(late(), to),
+        Err(_) => Answer::problem(late(), to()),
         // The runtime may finish both at once; a reply that would leave after the deadline is not a success.
-        Ok(_) if deadline.has_passed() => Answer::problem(late(), to),
+        Ok(_) if deadline.has_passed() => Answer::problem(late(), to()),
         Ok(Ok(Ok(answer))) => answer,
-        Ok(Ok(Err(error))) => Answer::problem(layer_problem(&operation.name, error), to),
-        Ok(Err(panic)) => Answer::problem(handler_panicked(operation, &panic), to),
+        Ok(Ok(Err(error))) => Answer::problem(layer_problem(&operation.name, error), to()),
+        Ok(Err(panic)) => Answer::problem(handler_panicked(operation, &panic), to()),
+    }
+}
+
+impl Inner {
+    /// Answers one request.
+    async fn answer(&self, operation: &Arc<str>, message: Message, ctx: Ctx) -> Result<Answer, BoxError> {
+        match self {
+            Self::Plain(handle) => Ok(handle(message, ctx).await),
+            Self::Layered(service) => {
+                let invocation = Invocation { operation: operation.clone(), message, ctx };
+                service.clone().oneshot(invocation).await
+            }
+        }
     }
 }
 
 /// Puts a problem in the place of an answer the bus would not take.
 fn fit(shop: &Shop, operation: &Operation, message: &Message, answer: Answer) -> Answer {
-    let bytes = wire_len(&answer.headers) + answer.payload.len();
+    let bytes = answer.headers.wire_len() + answer.payload.len();
     if bytes <= shop.bus.max_payload() {
         return answer;
     }
@@ -205,7 +174,7 @@ fn fit(shop: &Shop, operation: &Operation, message: &Message, answer: Answer) ->
     Answer::problem(problem, wanted(message))
 }
 
-async fn reply(shop: &Shop, operation: &Operation, message: &Message, answer: Answer) {
+pub(super) async fn reply(shop: &Shop, operation: &Operation, message: &Message, answer: Answer) {
     if let Some(problem) = &answer.problem {
         operation.stats.failed(problem);
     }
@@ -215,19 +184,8 @@ async fn reply(shop: &Shop, operation: &Operation, message: &Message, answer: An
     }
 }
 
-fn deadline(message: &Message) -> Deadline {
-    let budget =
-        message.header(header::TIMEOUT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
-    budget.map_or(Deadline::NONE, Deadline::after)
-}
-
 pub(super) fn wanted(message: &Message) -> ContentType {
     crate::routes::codecs(message).map_or(ContentType::Json, |(_, to)| to)
-}
-
-/// The version line, `name: value` lines and an empty one, each ended by two bytes.
-fn wire_len(headers: &Headers) -> usize {
-    headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 14
 }
 
 pub(super) fn late() -> Problem {

@@ -8,10 +8,11 @@ use tokio_util::task::TaskTracker;
 use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::{
-    BoxError, Invocation, OperationService, Service,
+    BoxError, Invocation, Service,
     discovery::Discovery,
     in_flight::{self, InFlight},
-    operation::{self, Operation, Shop, Stats},
+    intake::{self, Pace},
+    operation::{Handle, Inner, Operation, Shop, Stats},
 };
 use crate::{
     Bus, Error, Kind,
@@ -68,13 +69,14 @@ where
     let mut operations = Vec::new();
     let mut denials = Vec::new();
     for route in &service.routes {
-        let inner = layered(&route.endpoint, &service);
+        let inner = inner(&route.endpoint, &service);
         let name = route.descriptor.name.as_str().into();
         let stream = route.descriptor.stream;
-        let operation = Arc::new(Operation { name, stream, inner, stats: Stats::default() });
+        let operation =
+            Arc::new(Operation { name, stream, inner, stats: Stats::default(), pace: Pace::default() });
         let subscription = bus.subscribe(&route.descriptor.subject, Some(&service.name)).await?;
         denials.push(subscription.denial());
-        readers.spawn(operation::serve(shop.clone(), operation.clone(), subscription, halt.stop.clone()));
+        readers.spawn(intake::serve(shop.clone(), operation.clone(), subscription, halt.stop.clone()));
         operations.push(operation);
     }
     let discovery = Discovery::open(&bus, descriptor.clone(), operations).await?;
@@ -144,18 +146,23 @@ async fn announce(bus: &Bus, descriptor: &sinew_wire::ServiceDescriptor) {
     }
 }
 
-fn layered<S>(endpoint: &Arc<dyn Endpoint<S>>, service: &Service<S>) -> OperationService
+fn inner<S>(endpoint: &Arc<dyn Endpoint<S>>, service: &Service<S>) -> Inner
 where
     S: Clone + Send + Sync + 'static,
 {
     let (endpoint, state) = (endpoint.clone(), service.state.clone());
+    let handle: Handle = Box::new(move |message, ctx| endpoint.invoke(message, ctx, state.clone()));
+    if service.layers.is_empty() {
+        return Inner::Plain(handle);
+    }
+    let handle = Arc::new(handle);
     let innermost = service_fn(move |invocation: Invocation| -> BoxFuture<'static, Result<_, BoxError>> {
-        let answer = endpoint.invoke(invocation.message, invocation.ctx, state.clone());
+        let answer = handle(invocation.message, invocation.ctx);
         Box::pin(async move { Ok(answer.await) })
     });
     let mut layered = BoxCloneSyncService::new(innermost);
     for layer in service.layers.iter().rev() {
         layered = layer(layered);
     }
-    layered
+    Inner::Layered(layered)
 }

@@ -1,0 +1,172 @@
+//! How requests get from the subscription to a hand: in place where that is quicker, in tasks of their own where not.
+//!
+//! A task for every request costs more than many a handler. So the reader begins requests itself, one after the other;
+//! whichever has to wait for something moves into a task of its own and goes on there. Handlers that compute for long
+//! before they first wait are found out by the clock and begun in tasks of their own, so that they share the machine.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::poll;
+use sinew_wire::{Problem, header};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Answer,
+    operation::{Operation, Shop, reply, wanted, work},
+    shed,
+};
+use crate::{
+    Deadline,
+    bus::{Message, Subscription},
+};
+
+/// Requests taken from the subscription at once.
+const BATCH: usize = 64;
+/// Requests of a batch that one task begins; the rest of a batch goes to other tasks, for other cores.
+const SHARE: usize = 16;
+/// A handler that takes longer than this until it first waits gets a task of its own.
+const LIGHT: Duration = Duration::from_micros(30);
+/// Requests after which the pace of such a handler is measured again.
+const HEAVY_FOR: u32 = 1_024;
+
+/// How a handler is begun.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// Requests that still get tasks of their own, because one took long.
+    heavy: AtomicU32,
+}
+
+/// Takes requests until `stop`; then reads what the server had already sent, so that nothing accepted is dropped.
+pub(super) async fn serve(
+    shop: Arc<Shop>,
+    operation: Arc<Operation>,
+    mut subscription: Subscription,
+    stop: CancellationToken,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        tokio::select! {
+            taken = subscription.next_many(&mut batch, BATCH) => match taken {
+                0 => return,
+                _ => begin(&shop, &operation, &mut batch).await,
+            },
+            () = stop.cancelled() => break,
+        }
+    }
+    subscription.drain().await;
+    while subscription.next_many(&mut batch, BATCH).await > 0 {
+        begin(&shop, &operation, &mut batch).await;
+    }
+}
+
+async fn begin(shop: &Arc<Shop>, operation: &Arc<Operation>, batch: &mut Vec<Message>) {
+    operation.stats.requests.fetch_add(batch.len() as u64, Ordering::Relaxed);
+    let own = |message| admit(shop.clone(), operation.clone(), message);
+    if operation.pace.is_heavy(batch.len()) {
+        batch.drain(..).for_each(|message| drop(shop.tasks.spawn(own(message))));
+        return;
+    }
+    while batch.len() > SHARE {
+        let mut share = batch.split_off(batch.len() - SHARE);
+        let (shop, operation) = (shop.clone(), operation.clone());
+        shop.clone().tasks.spawn(async move { begin_here(&shop, &operation, &mut share).await });
+    }
+    begin_here(shop, operation, batch).await;
+}
+
+/// Begins requests in this task; those that wait go on in their own.
+async fn begin_here(shop: &Arc<Shop>, operation: &Arc<Operation>, batch: &mut Vec<Message>) {
+    let (began, count) = (Instant::now(), batch.len());
+    for message in batch.drain(..) {
+        let mut admitted = Box::pin(admit(shop.clone(), operation.clone(), message));
+        if poll!(admitted.as_mut()).is_pending() {
+            shop.tasks.spawn(admitted);
+        }
+    }
+    operation.pace.note(began.elapsed(), count);
+}
+
+/// Finds a hand for a request, lets it wait for one, or turns it away.
+async fn admit(shop: Arc<Shop>, operation: Arc<Operation>, message: Message) {
+    let now = Instant::now();
+    let deadline = deadline(&message, now);
+    if let Ok(hand) = shop.hands.clone().try_acquire_owned() {
+        return work(&shop, &operation, message, deadline, now, hand).await;
+    }
+    // Boxed: a request that finds a hand must not carry the room that waiting needs.
+    if shop.waiting.fetch_add(1, Ordering::Relaxed) < shop.queue {
+        Box::pin(wait(&shop, &operation, message, deadline)).await;
+    } else {
+        shop.waiting.fetch_sub(1, Ordering::Relaxed);
+        Box::pin(turn_away(&shop, &operation, message)).await;
+    }
+}
+
+async fn wait(shop: &Shop, operation: &Operation, message: Message, deadline: Deadline) {
+    let hand = shop.hands.clone().acquire_owned();
+    let gone = CancellationToken::new();
+    let hand = match message.reply_to() {
+        Some(reply_to) => shop.in_flight.guarded(reply_to, &gone, hand).await,
+        None => Some(hand.await),
+    };
+    shop.waiting.fetch_sub(1, Ordering::Relaxed);
+    match hand {
+        Some(Ok(hand)) => work(shop, operation, message, deadline, Instant::now(), hand).await,
+        // The semaphore is never closed; if it were, the request would be answered by the caller's own deadline.
+        Some(Err(_)) => {}
+        None => _ = operation.stats.cancelled.fetch_add(1, Ordering::Relaxed),
+    }
+}
+
+async fn turn_away(shop: &Shop, operation: &Operation, message: Message) {
+    operation.stats.shed.fetch_add(1, Ordering::Relaxed);
+    let pause = shed::pause(shop, &operation.stats);
+    let problem = Problem::new(503, "overloaded", "the service is overloaded").retry_after(pause);
+    reply(shop, operation, &message, Answer::problem(problem, wanted(&message))).await;
+}
+
+fn deadline(message: &Message, now: Instant) -> Deadline {
+    let budget =
+        message.header(header::TIMEOUT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    budget.map_or(Deadline::NONE, |budget| Deadline::until(now.checked_add(budget)))
+}
+
+impl Pace {
+    /// Says whether the next `count` requests get tasks of their own.
+    fn is_heavy(&self, count: usize) -> bool {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let left = self.heavy.load(Ordering::Relaxed);
+        self.heavy.store(left.saturating_sub(count), Ordering::Relaxed);
+        left > 0
+    }
+
+    fn note(&self, elapsed: Duration, count: usize) {
+        if elapsed > LIGHT * u32::try_from(count).unwrap_or(u32::MAX) {
+            self.heavy.store(HEAVY_FOR, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_that_computes_for_long_gets_tasks_and_another_chance() {
+        let pace = Pace::default();
+        assert!(!pace.is_heavy(1));
+        pace.note(LIGHT * 4, 4);
+        assert!(!pace.is_heavy(1));
+        pace.note(LIGHT * 5, 4);
+        assert!(pace.is_heavy(1_000));
+        assert!(pace.is_heavy(64));
+        assert!(!pace.is_heavy(1));
+    }
+}
