@@ -1,11 +1,11 @@
 //! Dead letters are found, understood, mended and tried again; nothing leaves without a trace.
 
 use sinew::dead_letters::{By, Change, DeadLetters, Dropped, Edited, Filter, Letter, Payload, Retried};
-use sinew::{Bulk, DEAD_LETTERS, EVENTS, Kind, Redelivery, Retry};
+use sinew::{Bulk, DEAD_LETTERS, EVENTS, Kind, Redelivery};
 
 use super::book::{Book, mail, quick};
 use super::*;
-use crate::harness::{RawClient, SOON, eventually};
+use crate::harness::{SOON, eventually};
 
 #[tokio::test]
 async fn p7_a_letter_says_all_there_is_to_know() {
@@ -214,19 +214,26 @@ async fn a_dropped_letter_is_gone_and_somebody_has_said_why() {
 async fn p1_what_was_left_in_the_stream_is_found_there_and_retried() {
     let stage = Stage::start().await;
     let book = Book::default();
-    let quickly = |group: sinew::Group| group.ack_wait(Duration::from_millis(100)).retry(Retry::never());
-    let _mail = stage.start_service(mail(&book, quickly)).await;
-    let mut raw = RawClient::connect(stage.harness.url()).await;
-    // Nobody can take delivery of this; only its header is at fault.
-    raw.publish(Noted::SUBJECT, b"NATS/1.0\r\nx-mark: a\rb\r\nce-id: 666\r\n\r\n", br#"{"number":666}"#)
-        .await;
+    let _mail = stage.start_service(mail(&book, |group| group)).await;
+    let mut headers = Headers::new();
+    headers.set("ce-id", "666").unwrap();
+    let payload = Bytes::from_static(br#"{"number":666}"#);
+    let stored = stage.bus.publish_acked(Noted::SUBJECT, &headers, payload.clone(), PATIENCE).await.unwrap();
+    eventually(SOON, || std::future::ready(book.numbers() == [666])).await;
+    // What a member writes when it never saw the event, or when the two do not fit into one message.
+    let mut headers = Headers::new();
+    headers.set("Sinew-Dead-Code", "undeliverable").unwrap();
+    headers.set("Sinew-Dead-Payload", "left in the stream").unwrap();
+    headers.set("Sinew-Dead-Subject", Noted::SUBJECT).unwrap();
+    headers.set("Sinew-Dead-Sequence", stored.sequence.to_string()).unwrap();
+    stage.bus.publish_acked("dlq.mail.mailer", &headers, Bytes::new(), PATIENCE).await.unwrap();
     let letter = only(&stage).await;
     assert_eq!((letter.code.as_str(), &letter.payload), ("undeliverable", &Payload::Left));
     let whole = letters(&stage).get(letter.sequence).await.unwrap().unwrap();
-    assert_eq!(whole.payload, Payload::Here(Bytes::from_static(br#"{"number":666}"#)));
-    assert_eq!((whole.id.as_deref(), whole.headers.get("x-mark")), (Some("666"), None));
+    assert_eq!(whole.payload, Payload::Here(payload));
+    assert_eq!(whole.id.as_deref(), Some("666"));
     assert!(letters(&stage).retry(letter.sequence, &ada()).await.unwrap());
-    eventually(SOON, || std::future::ready(book.numbers() == [666])).await;
+    eventually(SOON, || std::future::ready(book.numbers() == [666, 666])).await;
 }
 
 #[tokio::test]

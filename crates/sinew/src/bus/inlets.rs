@@ -179,7 +179,7 @@ impl Inlets {
     }
 
     /// Takes a place for the reply to a request on `subject`; the text is where to reply to.
-    pub(super) fn expect(self: &Arc<Self>, subject: &str) -> (Waiting, String) {
+    pub(super) fn enlist(self: &Arc<Self>, subject: &str) -> (Waiting, String) {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         self.waiting().insert(token, Waiter { subject: digest(subject), reply: sender });
@@ -285,7 +285,7 @@ mod tests {
     #[tokio::test]
     async fn a_reply_reaches_its_requester_and_leaves_no_place_behind() {
         let inlets = inlets();
-        let (waiting, subject) = inlets.expect("a");
+        let (waiting, subject) = inlets.enlist("a");
         inlets.deliver(REPLIES, reply_on(&subject));
         assert!(waiting.reply().await.is_some_and(|reply| reply.is_ok()));
         assert!(inlets.waiting().is_empty());
@@ -294,8 +294,8 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_request_leaves_nothing_behind_and_its_late_reply_is_nobodys() {
         let inlets = inlets();
-        let (given_up, late) = inlets.expect("a");
-        let (waiting, other) = inlets.expect("a");
+        let (given_up, late) = inlets.enlist("a");
+        let (waiting, other) = inlets.enlist("a");
         drop(given_up);
         assert_eq!(inlets.waiting().len(), 1);
         inlets.settle(reply_on(&late));
@@ -310,8 +310,8 @@ mod tests {
     #[tokio::test]
     async fn a_denied_subject_ends_the_requests_to_it_and_no_others() {
         let inlets = inlets();
-        let (denied, _) = inlets.expect("secret.door");
-        let (allowed, subject) = inlets.expect("open.door");
+        let (denied, _) = inlets.enlist("secret.door");
+        let (allowed, subject) = inlets.enlist("open.door");
         inlets.deny("secret.door");
         assert!(denied.reply().await.is_some_and(|reply| reply.is_err()));
         inlets.settle(reply_on(&subject));
