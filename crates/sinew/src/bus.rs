@@ -161,7 +161,7 @@ impl Bus {
         let exchange = async {
             self.send(subject, Some(&reply), headers, &payload).await?;
             // From here on somebody may be at work on it; dropped before the reply, it says that nobody waits.
-            let hangup = hangup::Hangup::new(self, subject, &reply);
+            let hangup = hangup::Hangup { bus: self, subject, reply: &reply, headers, began, limit };
             let reply = waiting.reply().await;
             hangup.disarm();
             reply.ok_or_else(Error::closed)

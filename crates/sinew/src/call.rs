@@ -162,12 +162,8 @@ impl<R: Request> Call<R> {
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.request).map_err(Error::from);
         let mut options = self.options;
         prepare(&mut options.headers, None);
-        let target = Target {
-            service: R::SERVICE.into(),
-            operation: R::OPERATION.into(),
-            subject: R::SUBJECT.into(),
-            idempotent: R::IDEMPOTENT,
-        };
+        let names = Some((R::SERVICE, R::OPERATION));
+        let target = Target { subject: R::SUBJECT.into(), names, idempotent: R::IDEMPOTENT };
         Plan::new(self.ctx, target, options, payload)
     }
 }

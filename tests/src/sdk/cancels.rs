@@ -98,6 +98,37 @@ async fn a_request_that_waits_for_a_hand_is_withdrawn() {
 }
 
 #[tokio::test]
+async fn a_deadline_the_service_knows_of_needs_no_cancelling() {
+    let stage = Stage::start().await;
+    let mut cancels = stage.bus.subscribe("svc.desk.$cancel", None).await.unwrap();
+    let hall: Arc<Hall> = Arc::default();
+    let _desk = stage.start_service(desk(hall.clone(), wait)).await;
+    let error = stage.caller.call(echo("")).within(Duration::from_millis(100)).no_retry().await.unwrap_err();
+    assert!(matches!(error, CallError::TimedOut), "{error:?}");
+    hall.until(1, 1).await;
+    stage.caller.bus().publish("svc.desk.$cancel", &Headers::new(), "sentinel".into()).await.unwrap();
+    assert_eq!(cancels.next().await.unwrap().payload(), "sentinel", "nothing came before it");
+    assert_eq!(cancelled(&stage).await, 0, "it counts as a failure, not as a caller that went away");
+}
+
+#[tokio::test]
+async fn a_request_whose_time_is_over_leaves_its_place_in_the_queue() {
+    let stage = Stage::start().await;
+    let hall: Arc<Hall> = Arc::default();
+    let _desk = stage.start_service(desk(hall.clone(), wait).limits(1, 1)).await;
+    let first = tokio::spawn(stage.caller.call(echo("first")).within(PATIENCE).into_future());
+    hall.until(1, 0).await;
+    let short = |text| stage.caller.call(echo(text)).within(Duration::from_millis(100)).no_retry();
+    assert!(matches!(short("queued").await, Err(CallError::TimedOut)));
+    // The one place is free again as soon as the service's clock has come as far, so somebody else may wait there.
+    let queued = async || matches!(short("another").await, Err(CallError::TimedOut));
+    eventually(SOON, queued).await;
+    hall.pass.add_permits(1);
+    assert_eq!(first.await.unwrap().unwrap(), "first");
+    assert_eq!(hall.begun.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn shielded_work_goes_on_and_draining_waits_for_it() {
     let stage = Stage::start().await;
     let hall: Arc<Hall> = Arc::default();

@@ -1,34 +1,40 @@
-//! Hanging up: a request that is dropped or times out tells the service that nobody waits for its reply.
+//! Hanging up: a request that is dropped tells the service that nobody waits for its reply. So does one that times out,
+//! unless it told the service its deadline, which stops the work as well and needs no message.
 //!
 //! The message goes to `svc.<service>.$cancel`, which every instance hears, and names the reply's inbox: only who was
 //! sent the request knows it. A request that is answered costs nothing more.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
-use sinew_wire::Headers;
+use sinew_wire::{Headers, header};
 
 use super::Bus;
 
 /// A request that was sent and not answered yet; dropped before it is disarmed, it hangs up.
 pub(super) struct Hangup<'a> {
-    bus: &'a Bus,
-    subject: &'a str,
-    reply: &'a str,
-    armed: bool,
+    pub(super) bus: &'a Bus,
+    pub(super) subject: &'a str,
+    pub(super) reply: &'a str,
+    pub(super) headers: &'a Headers,
+    pub(super) began: Instant,
+    pub(super) limit: Duration,
 }
 
-impl<'a> Hangup<'a> {
-    pub(super) fn new(bus: &'a Bus, subject: &'a str, reply: &'a str) -> Self {
-        Self { bus, subject, reply, armed: true }
+impl Hangup<'_> {
+    /// The reply is there.
+    pub(super) fn disarm(self) {
+        std::mem::forget(self);
     }
 
-    pub(super) fn disarm(mut self) {
-        self.armed = false;
+    fn is_known_to_be_over(&self) -> bool {
+        self.began.elapsed() >= self.limit && self.headers.get(header::TIMEOUT).is_some()
     }
 }
 
 impl Drop for Hangup<'_> {
     fn drop(&mut self) {
-        if !self.armed || !self.bus.is_connected() {
+        if !self.bus.is_connected() || self.is_known_to_be_over() {
             return;
         }
         let Some(subject) = crate::service::cancel_subject(self.subject) else { return };

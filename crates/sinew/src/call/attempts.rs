@@ -17,9 +17,9 @@ use crate::{
 
 /// What is asked, and of whom.
 pub(super) struct Target {
-    pub(super) service: Cow<'static, str>,
-    pub(super) operation: Cow<'static, str>,
     pub(super) subject: Cow<'static, str>,
+    /// Service and operation, where the contract names them; otherwise they are read from the subject.
+    pub(super) names: Option<(&'static str, &'static str)>,
     pub(super) idempotent: bool,
 }
 
@@ -52,6 +52,15 @@ pub(super) struct Sent {
 pub(super) struct Reply {
     pub(super) message: Message,
     pub(super) problem: Option<Problem>,
+}
+
+impl Target {
+    /// Returns service and operation. Of a subject that is not `svc.<service>.<operation>`, the first token stands for the
+    /// service: there are few of those, however many inboxes are called.
+    pub(super) fn names(&self) -> (&str, &str) {
+        let split = || self.subject.strip_prefix("svc.").unwrap_or(&self.subject).split_once('.');
+        self.names.or_else(split).unwrap_or((&self.subject, "request"))
+    }
 }
 
 impl Plan {
@@ -91,7 +100,7 @@ impl Plan {
 
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan, limit: Duration) -> Self {
-        let dependency = plan.ctx.bus().dependencies().of(&plan.target.service);
+        let dependency = plan.ctx.bus().dependencies().of(plan.target.names().0);
         let retry = plan.options.retry.as_ref().unwrap_or_else(|| dependency.retry()).clone();
         let now = Instant::now();
         let deadline = now.checked_add(limit).unwrap_or_else(|| now + DEFAULT_TIMEOUT);
@@ -174,9 +183,10 @@ impl<'a> Run<'a> {
         limit: Duration,
     ) -> Result<Reply, Error> {
         let Plan { ctx, target, payload, .. } = self.plan;
+        let (service, operation) = target.names();
         let outgoing = Outgoing {
-            service: target.service.clone(),
-            operation: target.operation.clone(),
+            service: service.to_owned(),
+            operation: operation.to_owned(),
             subject: target.subject.clone(),
             headers,
             payload: payload.clone(),
@@ -259,7 +269,10 @@ pub(crate) async fn transmit(outgoing: &Outgoing) -> Result<Message, Error> {
 }
 
 fn span(ctx: &Ctx, target: &Target) -> Span {
-    let name = || format!("{}/{}", target.service, target.operation);
+    let name = || {
+        let (service, operation) = target.names();
+        format!("{service}/{operation}")
+    };
     let span = ctx.bus().tracer().span(name, SpanKind::Client, ctx.trace());
     span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into())
 }
@@ -271,4 +284,22 @@ fn not_idempotent(target: &Target) -> Error {
         target.subject
     );
     Error::new(Kind::Config, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    #[test]
+    fn the_dependency_is_the_service() {
+        let names = |subject: &'static str, names| {
+            let target = Target { subject: subject.into(), names, idempotent: false };
+            let (service, operation) = target.names();
+            format!("{service} {operation}")
+        };
+        assert_eq!(names("svc.orders.place", None), "orders place");
+        assert_eq!(names("legacy.time.utc", None), "legacy time.utc");
+        assert_eq!(names("time", None), "time request");
+        assert_eq!(names("legacy.time", Some(("clock", "time"))), "clock time");
+    }
 }

@@ -72,9 +72,7 @@ impl IntoFuture for RawCall {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let (service, operation) = names(&self.subject);
-        let idempotent = self.idempotent;
-        let target = Target { service, operation, subject: self.subject, idempotent };
+        let target = Target { subject: self.subject, names: None, idempotent: self.idempotent };
         let mut plan = Plan::new(self.ctx, target, self.options, Ok(self.payload));
         Box::pin(async move {
             let Sent { result, span, .. } = plan.run().await;
@@ -92,23 +90,5 @@ impl IntoFuture for RawCall {
                 }
             }
         })
-    }
-}
-
-/// Splits `svc.<service>.<operation>`; a subject of another form is a dependency of its own.
-fn names(subject: &str) -> (Cow<'static, str>, Cow<'static, str>) {
-    let split = subject.strip_prefix("svc.").and_then(|rest| rest.split_once('.'));
-    let (service, operation) = split.unwrap_or((subject, "request"));
-    (service.to_owned().into(), operation.to_owned().into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::names;
-
-    #[test]
-    fn the_dependency_is_the_service() {
-        assert_eq!(names("svc.orders.place"), ("orders".into(), "place".into()));
-        assert_eq!(names("legacy.time"), ("legacy.time".into(), "request".into()));
     }
 }

@@ -15,9 +15,9 @@ use crate::{BoxError, Bus, Error, bus::Message};
 /// One attempt of a call on its way out, as tower layers see it.
 pub struct Outgoing {
     /// The service that is asked.
-    pub service: Cow<'static, str>,
+    pub service: String,
     /// Its operation.
-    pub operation: Cow<'static, str>,
+    pub operation: String,
     /// Where the request goes.
     pub subject: Cow<'static, str>,
     /// Header fields of the request.

@@ -14,12 +14,12 @@ use std::{
 
 use futures::poll;
 use sinew_wire::{Problem, header};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Answer,
-    operation::{Operation, Shop, reply, wanted, work},
+    operation::{Operation, Shop, late, reply, wanted, work},
     shed,
 };
 use crate::{
@@ -110,18 +110,29 @@ async fn admit(shop: Arc<Shop>, operation: Arc<Operation>, message: Message) {
 }
 
 async fn wait(shop: &Shop, operation: &Operation, message: Message, deadline: Deadline) {
-    let hand = shop.hands.clone().acquire_owned();
-    let gone = CancellationToken::new();
-    let hand = match message.reply_to() {
-        Some(reply_to) => shop.in_flight.guarded(reply_to, &gone, hand).await,
-        None => Some(hand.await),
-    };
+    let hand = hand(shop, &message, deadline).await;
     shop.waiting.fetch_sub(1, Ordering::Relaxed);
     match hand {
-        Some(Ok(hand)) => work(shop, operation, message, deadline, Instant::now(), hand).await,
-        // The semaphore is never closed; if it were, the request would be answered by the caller's own deadline.
-        Some(Err(_)) => {}
+        Some(Some(hand)) => work(shop, operation, message, deadline, Instant::now(), hand).await,
+        Some(None) => reply(shop, operation, &message, Answer::problem(late(), wanted(&message))).await,
         None => _ = operation.stats.cancelled.fetch_add(1, Ordering::Relaxed),
+    }
+}
+
+/// Waits for a free hand: within the deadline, as who waits for nothing must not keep others out of the queue, and unless
+/// the caller goes away, which is the outer `None`.
+async fn hand(shop: &Shop, message: &Message, deadline: Deadline) -> Option<Option<OwnedSemaphorePermit>> {
+    let free = shop.hands.clone().acquire_owned();
+    let free = async {
+        // The semaphore is never closed.
+        match deadline.at() {
+            Some(at) => tokio::time::timeout_at(at, free).await.ok()?.ok(),
+            None => free.await.ok(),
+        }
+    };
+    match message.reply_to() {
+        Some(reply_to) => shop.in_flight.guarded(reply_to, &CancellationToken::new(), free).await,
+        None => Some(free.await),
     }
 }
 
