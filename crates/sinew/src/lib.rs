@@ -145,8 +145,8 @@ pub mod __private {
     };
 
     /// Returns the JSON Schema (2020-12) of `T`.
-    pub fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {
-        schemars::schema_for!(T).to_value()
+    pub fn schema_of<T: Described>() -> serde_json::Value {
+        T::described()
     }
 
     /// Returns the problem that describes a failed call to a caller further out.
