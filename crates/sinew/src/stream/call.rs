@@ -153,7 +153,7 @@ impl<R: StreamRequest> StreamCall<R> {
         );
         // Ends with the handle returned here, with the stream, or with the bus, whichever is first. It is a task because
         // life has to be shown while the caller is busy with an item.
-        tokio::spawn(reception.run(span));
+        ctx.bus().spawn(reception.run(span));
         let streaming = Streaming { items, taken_to, taken: 0, told: 0, step: credit.div_ceil(2) };
         opened.await.unwrap_or_else(|_| Err(CallError::NotSent(Error::closed()))).map(|()| streaming)
     }
