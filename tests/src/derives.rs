@@ -87,6 +87,26 @@ mod elsewhere {
     sinew::contract! { pub(crate) Quiet = "quiet" @ "0.1.0-rc.1" {} }
 }
 
+/// Only calls: nothing here may be reported as unused.
+mod caller {
+    use super::*;
+
+    #[derive(Request, Serialize, Deserialize, JsonSchema)]
+    #[sinew(subject = "reports.rows", stream = Order)]
+    pub(super) struct Rows {}
+
+    sinew::contract! { Reports = "reports" @ "1.0.0" { rows: stream Rows, r#final: Final } }
+
+    #[derive(Request, Serialize, Deserialize, JsonSchema)]
+    #[sinew(subject = "reports.final", reply = Order)]
+    pub(super) struct Final {}
+
+    pub(super) fn ask(ctx: &sinew::Ctx) -> (sinew::StreamCall<Rows>, sinew::Call<Final>) {
+        let reports = Reports::client(ctx);
+        (reports.rows(Rows {}), reports.r#final(Final {}))
+    }
+}
+
 #[test]
 fn a_request_knows_where_it_goes() {
     assert_eq!((ChangeOrder::SERVICE, ChangeOrder::OPERATION), ("orders", "change"));
@@ -204,6 +224,14 @@ fn a_contract_lists_its_operations_by_their_own_names() {
     assert_eq!(descriptor.description, "Takes orders.");
     assert_eq!(descriptor.operations, [ChangeOrder::descriptor(), ListOrders::descriptor()]);
     assert!(elsewhere::Quiet::descriptor().operations.is_empty());
+}
+
+#[test]
+fn a_contract_serves_callers_that_have_no_handlers() {
+    let _prepares_both: fn(&sinew::Ctx) -> _ = caller::ask;
+    let described = <caller::Rows as sinew::StreamRequest>::descriptor();
+    assert!(described.stream && !caller::Final::descriptor().stream);
+    assert_eq!(described.reply, caller::Final::descriptor().reply, "an item is described as a reply is");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinew::{Ctx, Event, Problem, Request, Service, contract};
+use futures::{Stream, StreamExt, stream};
+use sinew::{
+    Caller, Ctx, Event, FromHeader, Header, Problem, Request, Service, State, contract,
+};
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Order {
@@ -23,6 +26,26 @@ struct ChangeOrder {
 #[sinew(subject = "orders.get", reply = Option<Order>)]
 struct GetOrder {
     id: u32,
+}
+
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "orders.all", stream = Order, error = OrderError, idempotent)]
+struct AllOrders {
+    from: u32,
+}
+
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "orders.ids", stream = u32)]
+struct OrderIds {}
+
+struct Tenant(String);
+
+impl FromHeader for Tenant {
+    const NAME: &'static str = "x-tenant";
+
+    fn from_header(value: &str) -> Result<Self, Problem> {
+        Ok(Self(value.to_owned()))
+    }
 }
 
 #[derive(Event, Serialize, Deserialize, JsonSchema)]
@@ -47,7 +70,10 @@ contract! {
     /// Takes orders.
     Orders = "orders" @ "1.2.0-rc.1" {
         change: ChangeOrder,
-        get: GetOrder
+        get: GetOrder,
+        /// Goes through all of them.
+        all: stream AllOrders,
+        ids: stream OrderIds
     }
 }
 
@@ -58,7 +84,34 @@ async fn change(request: ChangeOrder, ctx: Ctx) -> Result<Order, OrderError> {
     }
 }
 
+async fn all(
+    request: AllOrders,
+    tenant: Option<Header<Tenant>>,
+    _caller: Result<Caller, Problem>,
+) -> Result<impl Stream<Item = Result<Order, OrderError>>, OrderError> {
+    if tenant.is_some_and(|Header(tenant)| tenant.0.is_empty()) {
+        return Err(OrderError::Busy("nobody".to_owned()));
+    }
+    Ok(stream::iter(request.from..).map(|id| Ok(Order { id })))
+}
+
+fn ids(_: OrderIds, State(first): State<u32>) -> impl Stream<Item = Result<u32, Problem>> {
+    stream::iter(first..).map(Ok)
+}
+
+async fn last(ctx: Ctx) -> Option<u32> {
+    let orders = Orders::client(&ctx);
+    let mut all = orders.all(AllOrders { from: 1 }).credit(8).await.ok()?;
+    let mut last = None;
+    while let Some(order) = all.next().await {
+        last = Some(order.ok()?.id);
+    }
+    last.or(orders.get(GetOrder { id: 1 }).await.ok()?.map(|order| order.id))
+}
+
 fn main() {
+    let _ = last;
+    let _whole = Service::new("orders", 1u32).serve(Orders, |orders| orders.all(all).ids(ids).unimplemented());
     let _gradual = Service::new("orders", ()).serve(Orders, |orders| orders.change(change).unimplemented());
     let _ = [OrderChanged::Withdrawn, OrderChanged::Completed { id: 1 }];
     let _ = OrderError::Busy("later".to_owned());

@@ -189,6 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn an_operation_that_streams_has_no_route() {
+        let mut streams = descriptor("rows", "GET /rows");
+        streams.stream = true;
+        let service = ServiceDescriptor {
+            name: "reports".into(),
+            version: "1.0.0".into(),
+            description: String::new(),
+            operations: vec![streams, descriptor("summary", "GET /summary")],
+            groups: Vec::new(),
+        };
+        let table = Table::build(&BTreeMap::from([("reports".to_owned(), service)]));
+        assert_eq!(name(&table, Method::GET, "/rows"), "nothing");
+        assert_eq!(name(&table, Method::GET, "/summary"), "reports/summary");
+    }
+
+    #[test]
     fn of_two_services_the_first_by_name_has_the_route() {
         let table = table(&[("b", &["GET /x/{id}"]), ("a", &["GET /x/{key}"]), ("c", &["DELETE /x/{id}"])]);
         assert_eq!(name(&table, Method::GET, "/x/1"), "a/op-0");

@@ -1,6 +1,7 @@
 //! Attributes and doc comments as the derives read them. Knows their syntax, not what the keys mean.
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
 use syn::{
     Attribute, Expr, ExprLit, Generics, Lit, Meta, Token, meta::ParseNestedMeta, parse::Parse,
     spanned::Spanned,
@@ -105,6 +106,11 @@ pub(crate) fn first_paragraph(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(doc_text).collect::<Vec<_>>().join("\n");
     let lines = lines.lines().map(str::trim).skip_while(|line| line.is_empty());
     lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns what makes the schema of `ty`, spanned so that a type without one is reported where it is named.
+pub(crate) fn schema_of(ty: &(impl ToTokens + Spanned)) -> TokenStream {
+    quote_spanned!(ty.span()=> ::sinew::__private::schema_of::<#ty>())
 }
 
 fn doc_text(attribute: &Attribute) -> Option<String> {

@@ -121,9 +121,15 @@ impl Parse for Operation {
         }
         input.parse::<Token![:]>()?;
         // `stream::Rows` is a type in a module of that name.
-        let stream = input.peek(word::stream) && !input.peek2(Token![::]) && input.peek2(Ident);
+        let stream = input.peek(word::stream) && !input.peek2(Token![::]);
         if stream {
-            input.parse::<word::stream>()?;
+            let word = input.parse::<word::stream>()?;
+            if input.is_empty() || input.peek(Token![,]) {
+                let message = format!("the request type is missing: write `{method}: stream TheRequest`");
+                return Err(syn::Error::new(word.span, message));
+            }
+        } else if input.peek(Ident) && input.peek2(Ident) {
+            return Err(input.error("only the word `stream` may stand before a request type"));
         }
         Ok(Self { attributes, method, stream, request: input.parse()? })
     }
@@ -154,7 +160,6 @@ mod tests {
             ("rows: stream Rows", true, "Rows"),
             ("rows: stream reports::Rows", true, "reports :: Rows"),
             ("rows: stream::Rows", false, "stream :: Rows"),
-            ("stream: stream", false, "stream"),
             ("stream: stream stream", true, "stream"),
         ] {
             let operation = syn::parse_str::<Operation>(text).unwrap();
@@ -186,6 +191,12 @@ mod tests {
         assert!(
             check(r#"Orders = "orders" @ "1.0.0" { place }"#).unwrap_err()[0].contains("`place: TheRequest`")
         );
+        for (text, expected) in
+            [("rows: stream", "`rows: stream TheRequest`"), ("rows: many Rows", "only the word")]
+        {
+            let mistakes = check(&format!(r#"Orders = "orders" @ "1.0.0" {{ {text} }}"#)).unwrap_err();
+            assert!(mistakes[0].contains(expected), "{mistakes:?}");
+        }
         assert!(
             check(r#"A = "a" @ "1.0.0" {} B = "b" @ "1.0.0" {}"#).unwrap_err()[0]
                 .contains("another `contract!`")

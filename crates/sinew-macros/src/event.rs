@@ -75,6 +75,7 @@ impl ToTokens for Event {
         let name = format!("{first}.{second}");
         let address = format!("evt.{name}");
         let kind = format!("{name}.v{version}");
+        let schema = attributes::schema_of(ident);
         tokens.extend(quote! {
             #[diagnostic::do_not_recommend]
             #[automatically_derived]
@@ -85,17 +86,13 @@ impl ToTokens for Event {
                 const TYPE: &'static str = #kind;
 
                 fn descriptor() -> ::sinew::__private::EventDescriptor {
-                    // Generic, so that a type without a schema is reported once: where it is declared.
-                    fn describe<E: ::sinew::__private::Event>() -> ::sinew::__private::EventDescriptor {
-                        ::sinew::__private::EventDescriptor {
-                            name: ::std::string::String::from(E::NAME),
-                            subject: ::std::string::String::from(E::SUBJECT),
-                            version: E::VERSION,
-                            description: ::std::string::String::from(#description),
-                            schema: ::sinew::__private::schema_of::<E>(),
-                        }
+                    ::sinew::__private::EventDescriptor {
+                        name: ::std::string::String::from(#name),
+                        subject: ::std::string::String::from(#address),
+                        version: #version,
+                        description: ::std::string::String::from(#description),
+                        schema: #schema,
                     }
-                    describe::<Self>()
                 }
             }
         });

@@ -158,6 +158,7 @@ impl ToTokens for Request {
             Answer::Reply(ty) => (quote!(Request), quote!(Reply), ty, false),
             Answer::Stream(ty) => (quote!(StreamRequest), quote!(Item), ty, true),
         };
+        let (request_schema, answer_schema) = (attributes::schema_of(ident), attributes::schema_of(ty));
         tokens.extend(quote! {
             // Other requests are no help to somebody who lacks one: errors should not list them.
             #[diagnostic::do_not_recommend]
@@ -171,21 +172,21 @@ impl ToTokens for Request {
                 const IDEMPOTENT: bool = #idempotent;
 
                 fn descriptor() -> ::sinew::__private::OperationDescriptor {
-                    // Generic, so that a type without a schema is reported once: where it is declared.
-                    fn describe<R: ::sinew::__private::#kind>() -> ::sinew::__private::OperationDescriptor {
-                        ::sinew::__private::OperationDescriptor {
-                            name: ::std::string::String::from(R::OPERATION),
-                            subject: ::std::string::String::from(R::SUBJECT),
-                            description: ::std::string::String::from(#description),
-                            idempotent: R::IDEMPOTENT,
-                            stream: #stream,
-                            http: #http,
-                            request: ::sinew::__private::schema_of::<R>(),
-                            reply: ::sinew::__private::schema_of::<R::#answered>(),
-                            errors: <R::Error as ::sinew::__private::ServiceError>::declared(),
-                        }
+                    // Generic, so that an undeclared error is reported once: where it is named.
+                    fn declared<R: ::sinew::__private::#kind>() -> ::std::vec::Vec<::sinew::__private::ProblemDescriptor> {
+                        <R::Error as ::sinew::__private::ServiceError>::declared()
                     }
-                    describe::<Self>()
+                    ::sinew::__private::OperationDescriptor {
+                        name: ::std::string::String::from(#operation),
+                        subject: ::std::string::String::from(#address),
+                        description: ::std::string::String::from(#description),
+                        idempotent: #idempotent,
+                        stream: #stream,
+                        http: #http,
+                        request: #request_schema,
+                        reply: #answer_schema,
+                        errors: declared::<Self>(),
+                    }
                 }
             }
         });
@@ -316,6 +317,20 @@ mod tests {
             let mistakes = read(input).err().unwrap();
             assert!(mistakes.iter().any(|mistake| mistake.contains(expected)), "{mistakes:?}");
         }
+    }
+
+    #[test]
+    fn an_operation_has_a_reply_or_a_stream() {
+        let stream = read(parse_quote!(
+            #[sinew(subject = "reports.rows", stream = Row)]
+            struct Rows {}
+        ));
+        assert!(matches!(stream.map(|request| request.answer), Ok(Answer::Stream(_))));
+        let mistakes = read(parse_quote!(
+            #[sinew(subject = "reports.rows", stream = Row, reply = Row)]
+            struct Rows {}
+        ));
+        assert!(mistakes.err().unwrap()[0].contains("remove either"));
     }
 
     #[test]

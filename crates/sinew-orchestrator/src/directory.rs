@@ -124,3 +124,24 @@ fn listed(operation: OperationDescriptor) -> (String, Endpoint) {
     let (subject, stream) = (operation.subject, operation.stream);
     (operation.name, Endpoint { subject, codec: ContentType::MessagePack, stream })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_operation_that_streams_is_known_as_one() {
+        let described = |stream: bool| {
+            let text = json!({
+                "name": "rows", "subject": "svc.reports.rows", "stream": stream, "request": true, "reply": true,
+            });
+            serde_json::from_value::<OperationDescriptor>(text).unwrap()
+        };
+        for stream in [true, false] {
+            let (name, endpoint) = listed(described(stream));
+            assert_eq!((name.as_str(), endpoint.stream), ("rows", stream));
+        }
+    }
+}

@@ -12,9 +12,9 @@ use crate::Problem;
     note = "derive it: #[derive(Request, Serialize, Deserialize, JsonSchema)] with #[sinew(subject = \"service.operation\", reply = ..)]",
     note = "if it is declared with `stream = ..`: write `operation: stream {Self}` in the contract, and ask with `ctx.stream(..)`"
 )]
-pub trait Request: Serialize + DeserializeOwned + Described + Send + 'static {
+pub trait Request: Serialize + DeserializeOwned + Send + 'static {
     /// What a successful call answers.
-    type Reply: Serialize + DeserializeOwned + Described + Send + 'static;
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
     /// What a refused call answers; [`Problem`] where nothing was declared.
     type Error: ServiceError;
     /// The service that answers.
@@ -38,9 +38,9 @@ pub trait Request: Serialize + DeserializeOwned + Described + Send + 'static {
     note = "declare what the stream consists of: #[sinew(subject = \"service.operation\", stream = ..)]",
     note = "if it is declared with `reply = ..`: leave the word `stream` out of the contract, and ask with `ctx.call(..)`"
 )]
-pub trait StreamRequest: Serialize + DeserializeOwned + Described + Send + 'static {
+pub trait StreamRequest: Serialize + DeserializeOwned + Send + 'static {
     /// What the stream consists of.
-    type Item: Serialize + DeserializeOwned + Described + Send + 'static;
+    type Item: Serialize + DeserializeOwned + Send + 'static;
     /// What a refused or failed stream ends with; [`Problem`] where nothing was declared.
     type Error: ServiceError;
     /// The service that answers.
@@ -61,7 +61,7 @@ pub trait StreamRequest: Serialize + DeserializeOwned + Described + Send + 'stat
     message = "`{Self}` is not an event",
     note = "derive it: #[derive(Event, Serialize, Deserialize, JsonSchema)] with #[sinew(subject = \"domain.event\")]"
 )]
-pub trait Event: Serialize + DeserializeOwned + Described + Send + 'static {
+pub trait Event: Serialize + DeserializeOwned + Send + 'static {
     /// `<domain>.<event>`.
     const NAME: &'static str;
     /// `evt.<domain>.<event>`.
@@ -82,11 +82,19 @@ pub trait Event: Serialize + DeserializeOwned + Described + Send + 'static {
     note = "the catalogue describes every message: derive it with #[derive(schemars::JsonSchema)]",
     note = "a type of another crate: switch on the feature of `schemars` that is named like the crate, or wrap it in a type of your own"
 )]
-pub trait Described: JsonSchema {}
+pub trait Described {
+    /// Returns the schema (2020-12).
+    fn described() -> Value;
+}
 
-// The text above is of more help than the list of types that have a schema.
+// The text above is of more help than the list of types that have a schema. It is also why `JsonSchema` is no
+// supertrait, here or of what is derived: the compiler would complain about that instead, and everywhere.
 #[diagnostic::do_not_recommend]
-impl<T: JsonSchema> Described for T {}
+impl<T: JsonSchema> Described for T {
+    fn described() -> Value {
+        schemars::schema_for!(T).to_value()
+    }
+}
 
 /// An error a service declares. Derived from an enum with `#[derive(Problem)]`.
 #[diagnostic::on_unimplemented(

@@ -292,6 +292,11 @@ impl Bus {
         self.shared.tracer.shutdown().await;
     }
 
+    /// Runs a task that ends when the bus is closed; [`Bus::close`] waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.tasks.spawn(task);
+    }
+
     /// Counts connections made, the first one included.
     fn connects(&self) -> watch::Receiver<u64> {
         self.shared.link.connects()

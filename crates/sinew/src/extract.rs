@@ -102,8 +102,8 @@ pub trait FromMessage<S>: Sized + Send {
 /// let service = Service::new("mail", app).serve(Mail, |mail| mail.send(send));
 /// ```
 ///
-/// Parts that are shared are `Arc`s, so that a clone is cheap. A part that stands alone in the state needs no
-/// implementation if the state is a tuple of one or the part itself: `State<T>` always works for the state's own type.
+/// Every message gets a clone of what it asks for, so parts that are costly to clone stand behind an `Arc`. The state's
+/// own type needs no implementation: `State<App>` works for every service whose state is an `App`.
 #[diagnostic::on_unimplemented(
     message = "`State<{Self}>` cannot be taken out of the state `{S}`",
     label = "no part of `{S}`",

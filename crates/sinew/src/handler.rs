@@ -11,8 +11,9 @@ use crate::{Ctx, FromMessage};
 #[diagnostic::on_unimplemented(
     message = "this function cannot answer `{R}`",
     label = "not a handler of `{R}`",
-    note = "write it as: async fn(request: {R}, ..extractors) -> Result<Reply, Error>, with Reply and Error as declared on `{R}`",
-    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types"
+    note = "write it as: async fn(request: {R}, ..extractors) -> Result<Reply, Error>, with Reply and Error as declared on `{R}`; for a stream of items declare `stream = Item` there",
+    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types",
+    note = "if all that fits: what the function holds over an .await has to be Send, which Rc, RefCell borrows and lock guards are not"
 )]
 pub trait Handler<R: Request, S, M>: Clone + Send + Sync + 'static {
     /// Answers `request`.
@@ -64,7 +65,8 @@ pub trait Handler<R: Request, S, M>: Clone + Send + Sync + 'static {
     message = "this function cannot answer `{R}` with a stream",
     label = "not a stream handler of `{R}`",
     note = "write it as: async fn(request: {R}, ..extractors) -> Result<impl Stream<Item = Result<Item, Error>>, Error>, or fn(..) -> impl Stream<..>, with Item and Error as declared on `{R}`",
-    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types"
+    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types",
+    note = "if all that fits: what the function holds over an .await has to be Send, which Rc, RefCell borrows and lock guards are not"
 )]
 pub trait StreamHandler<R: StreamRequest, S, M>: Clone + Send + Sync + 'static {
     /// The items.
@@ -85,10 +87,11 @@ pub struct Plain;
 
 /// A function that reacts to one kind of event.
 #[diagnostic::on_unimplemented(
-    message = "this function cannot react to `{E}`",
-    label = "not a handler of `{E}`",
-    note = "write it as: async fn(event: {E}, ..extractors) -> Result<(), Error>, with a derived Problem as Error",
-    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types"
+    message = "this function cannot react to an event",
+    label = "not a handler of an event",
+    note = "write it as: async fn(event: TheEvent, ..extractors) -> Result<(), Error>, with a derived Event and a derived Problem, or sinew::Problem",
+    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types",
+    note = "if all that fits: what the function holds over an .await has to be Send, which Rc, RefCell borrows and lock guards are not"
 )]
 pub trait EventHandler<E: Event, S, M>: Clone + Send + Sync + 'static {
     /// Reacts to `event`.

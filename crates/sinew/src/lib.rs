@@ -68,12 +68,14 @@
 //!   least once, tries again as its [`Retry`] says, and keeps what it cannot handle as a dead letter.
 //! - **Stopping loses nothing.** [`Service::run`] drains on SIGTERM: takes nothing new, hands back what was not begun,
 //!   finishes the rest, in bounded time ([`Running::drain`]).
+//! - **A stream is whole or says so.** An operation may answer with many items ([`StreamHandler`], [`Ctx::stream`]): in
+//!   order, no faster than they are taken, and ended on both sides when either is gone ([`stream`]).
 //! - **One trace.** What a handler calls or publishes through [`Ctx`] is in its caller's trace ([`telemetry`]).
 //!
 //! # Where things are
 //!
-//! [`Service`] and its handlers are what a service is made of; [`Ctx`] is how a handler talks to others; [`Bus`] is the
-//! connection, for tools that need the raw thing; [`workflow`] starts sagas; [`broker`] finds or fetches a nats-server for
+//! [`Service`] and its handlers are what a service is made of; [`Ctx`] is how a handler talks to others, and every contract
+//! has a typed client besides (`Orders::client(&ctx)`, see [`contract!`]); [`Bus`] is the connection, for tools that need the raw thing; [`workflow`] starts sagas; [`broker`] finds or fetches a nats-server for
 //! development and tests. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
 
 pub mod broker;
@@ -145,8 +147,8 @@ pub mod __private {
     };
 
     /// Returns the JSON Schema (2020-12) of `T`.
-    pub fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {
-        schemars::schema_for!(T).to_value()
+    pub fn schema_of<T: Described>() -> serde_json::Value {
+        T::described()
     }
 
     /// Returns the problem that describes a failed call to a caller further out.

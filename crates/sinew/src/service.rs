@@ -120,6 +120,8 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     }
 
     /// Puts a tower layer around every operation; the first one added is the outermost.
+    ///
+    /// Of an operation that streams a layer sees the opening: the items come after its answer, see [`crate::stream`].
     #[must_use]
     pub fn layer<L>(mut self, layer: L) -> Self
     where

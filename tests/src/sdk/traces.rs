@@ -78,6 +78,35 @@ async fn a_fallback_shows_in_the_span_of_the_attempt_it_stands_in_for() {
 }
 
 #[tokio::test]
+async fn a_stream_is_one_span_on_each_side_from_the_request_to_its_end() {
+    #[derive(Request, Serialize, Deserialize, JsonSchema)]
+    #[sinew(subject = "meter.read", stream = u32)]
+    struct Read {}
+    contract! { Meter = "meter" @ "1.0.0" { read: stream Read } }
+    let read = |_: Read, ctx: Ctx| {
+        futures::stream::once(async move {
+            let text = ask_desk(&ctx).await?;
+            Ok::<_, Problem>(text.len() as u32)
+        })
+    };
+    let stage = Traced::start().await;
+    let _desk = stage.serve("desk", desk((), repeat)).await;
+    let meter = Service::new("meter", ()).serve(Meter, |meter| meter.read(read));
+    let _meter = stage.serve("meter", meter).await;
+    let mut readings = stage.caller.stream(Read {}).await.unwrap();
+    while let Some(reading) = readings.next().await {
+        reading.unwrap();
+    }
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 4).await;
+    let asked = find(&spans, |span| span.name == "meter/read" && span.kind == "client");
+    let served = find(&spans, |span| span.name == "meter/read" && span.kind == "server");
+    let within = find(&spans, |span| span.name == "desk/echo" && span.kind == "client");
+    assert_eq!((&served.parent_id, &within.parent_id), (&asked.span_id, &served.span_id));
+    assert!(asked.start <= within.start && within.end <= asked.end, "the items are within the spans");
+    assert!(served.end >= within.end && asked.error.is_none() && served.error.is_none());
+}
+
+#[tokio::test]
 async fn an_event_is_a_child_of_its_publisher_and_linked_to_it() {
     let stage = Traced::start().await;
     let _mail = stage.serve("mail", mail(async |_: Noted| Ok::<_, Problem>(()))).await;

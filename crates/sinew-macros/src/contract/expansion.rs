@@ -288,12 +288,13 @@ impl Operation {
         };
         let docs = format!("Prepares a call of `{}`; awaiting it sends `request`.", method.unraw());
         let prepared = quote_spanned!(request.span()=> ::sinew::__private::#prepared<#request>);
+        let ask = quote_spanned!(request.span()=> ::sinew::__private::Ctx::#ask::<#request>);
         quote! {
             #[doc = #docs]
             ///
             #(#attributes)*
             #visibility fn #method(&self, request: #request) -> #prepared {
-                self.0.#ask(request)
+                #ask(&self.0, request)
             }
         }
     }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::Stream;
 use sinew_wire::{ContentType, Headers, StreamRequest, header};
 use tokio::{
@@ -16,7 +17,12 @@ use tokio::{
 };
 
 use super::{DEFAULT_IDLE, Pace, receive::Reception};
-use crate::{CallError, Ctx, Error, call::prepare, telemetry::SpanKind};
+use crate::{
+    Bus, CallError, Ctx, Error,
+    bus::Subscription,
+    call::prepare,
+    telemetry::{Span, SpanKind},
+};
 
 /// Items that may be under way where a caller says nothing.
 const DEFAULT_CREDIT: u32 = 256;
@@ -109,51 +115,60 @@ impl<R: StreamRequest> StreamCall<R> {
         self
     }
 
-    async fn open(self) -> Result<Streaming<R>, CallError<R::Error>> {
-        if let Some(error) = self.invalid {
+    async fn open(mut self) -> Result<Streaming<R>, CallError<R::Error>> {
+        if let Some(error) = self.invalid.take() {
             return Err(CallError::NotSent(error));
         }
-        let (ctx, mut headers, pace) = (self.ctx, self.headers, Pace::new(self.idle));
-        let limit =
-            self.within.map(|limit| ctx.deadline().within(limit)).or_else(|| ctx.deadline().remaining());
+        let own = self.ctx.deadline();
+        let limit = self.within.map(|limit| own.within(limit)).or_else(|| own.remaining());
         if limit.is_some_and(|limit| limit.is_zero()) {
             return Err(CallError::NotSent(Error::too_late()));
         }
-        let tracer = ctx.bus().tracer();
-        let span = tracer.span(|| format!("{}/{}", R::SERVICE, R::OPERATION), SpanKind::Client, ctx.trace());
+        let tracer = self.ctx.bus().tracer();
+        let name = || format!("{}/{}", R::SERVICE, R::OPERATION);
+        let span = tracer.span(name, SpanKind::Client, self.ctx.trace());
         let span = span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into());
-        ctx.inherit(&mut headers, span.context());
-        ctx.sign(&mut headers);
-        prepare(&mut headers, limit);
-        let _ = headers.set(header::CREDIT, self.credit.to_string());
-        let _ = headers.set(header::IDLE, pace.idle().as_millis().to_string());
+        self.write_headers(&span, limit);
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.request)
             .map_err(|error| CallError::NotSent(error.into()))?;
-
-        let inbox = ctx.bus().new_inbox();
-        let subscription = ctx.bus().subscribe(&inbox, None).await.map_err(CallError::NotSent)?;
-        let sent = ctx.bus().publish_reply(R::SUBJECT, Some(inbox.clone()), &headers, payload).await;
-        if let Err(error) = sent {
-            span.fail(error.to_string());
-            return Err(CallError::NotSent(error));
+        match ask(self.ctx.bus(), R::SUBJECT, &self.headers, payload).await {
+            Ok(inbox) => self.receive(inbox, span, limit).await,
+            Err(error) => {
+                span.fail(error.to_string());
+                Err(CallError::NotSent(error))
+            }
         }
+    }
+
+    fn write_headers(&mut self, span: &Span, limit: Option<Duration>) {
+        let headers = &mut self.headers;
+        self.ctx.inherit(headers, span.context());
+        self.ctx.sign(headers);
+        prepare(headers, limit);
+        // Numbers can be sent.
+        let _ = headers.set(header::CREDIT, self.credit.to_string());
+        let _ = headers.set(header::IDLE, Pace::new(self.idle).idle().as_millis().to_string());
+    }
+
+    /// Starts to receive, and waits until the stream is open.
+    async fn receive(
+        self,
+        inbox: (Subscription, String),
+        span: Span,
+        limit: Option<Duration>,
+    ) -> Result<Streaming<R>, CallError<R::Error>> {
         let credit = u64::from(self.credit);
         // One place more than the credit: for the error that may end the stream.
         let (items_to, items) = mpsc::channel(self.credit as usize + 1);
         let (taken_to, taken) = mpsc::unbounded_channel();
         let (opened_to, opened) = oneshot::channel();
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let reception = Reception::<R>::new(
-            ctx.bus().clone(),
-            (subscription, inbox),
-            (opened_to, items_to, taken),
-            credit,
-            pace,
-            deadline,
-        );
+        let (bus, pace) = (self.ctx.bus().clone(), Pace::new(self.idle));
+        let ends = (opened_to, items_to, taken);
+        let reception = Reception::<R>::new(bus, inbox, ends, credit, pace, deadline);
         // Ends with the handle returned here, with the stream, or with the bus, whichever is first. It is a task because
         // life has to be shown while the caller is busy with an item.
-        tokio::spawn(reception.run(span));
+        self.ctx.bus().spawn(reception.run(span));
         let streaming = Streaming { items, taken_to, taken: 0, told: 0, step: credit.div_ceil(2) };
         opened.await.unwrap_or_else(|_| Err(CallError::NotSent(Error::closed()))).map(|()| streaming)
     }
@@ -209,4 +224,17 @@ impl<R: StreamRequest> fmt::Debug for Streaming<R> {
             .field("taken", &self.taken)
             .finish_non_exhaustive()
     }
+}
+
+/// Subscribes to a fresh inbox, then sends the request.
+async fn ask(
+    bus: &Bus,
+    subject: &str,
+    headers: &Headers,
+    payload: Bytes,
+) -> Result<(Subscription, String), Error> {
+    let inbox = bus.new_inbox();
+    let subscription = bus.subscribe(&inbox, None).await?;
+    bus.publish_reply(subject, Some(inbox.clone()), headers, payload).await?;
+    Ok((subscription, inbox))
 }
