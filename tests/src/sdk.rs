@@ -10,6 +10,7 @@ mod events;
 mod extractors;
 mod hostile;
 mod inlet;
+mod lanes;
 mod layers;
 mod outage;
 mod replay;

@@ -105,7 +105,7 @@ pub use config::Config;
 pub use context::{Ctx, Deadline};
 pub use error::{CallError, Error, Kind};
 pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, IdempotencyKey, State};
-pub use group::{Group, Redelivery, Retry};
+pub use group::{Group, GroupOf, Ordered, Redelivery, Retry};
 pub use handler::{EventHandler, Handler, StreamHandler};
 pub use jiff::Timestamp;
 pub use publish::{Publish, PublishLater, PublishRepeatedly, publish_raw};
