@@ -69,8 +69,7 @@ async fn a_replay_that_stopped_goes_on_where_it_was() {
     let part = replay.clone().run(&stage.bus, Bulk::default().limit(8), |_| ()).await.unwrap();
     assert_eq!((part.copied, part.next), (8, 9));
     // Three of them twice: a report may have been lost with its process.
-    let rest =
-        replay.from_sequence(part.next - 3).run(&stage.bus, Bulk::default(), |_| ()).await.unwrap();
+    let rest = replay.from_sequence(part.next - 3).run(&stage.bus, Bulk::default(), |_| ()).await.unwrap();
     assert_eq!((rest.copied, rest.next), (15, 21));
     assert_eq!(stage.bus.stream_state(REDELIVERIES).await.unwrap().messages, 20, "each once");
 }
