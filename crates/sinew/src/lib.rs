@@ -76,6 +76,7 @@
 //! connection, for tools that need the raw thing; [`workflow`] starts sagas; [`broker`] finds or fetches a nats-server for
 //! development and tests. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
 
+mod batch;
 pub mod broker;
 mod bulk;
 pub mod bus;
@@ -102,6 +103,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod workflow;
 
+pub use batch::{Batch, BatchHandler, IntoOutcomes, Item, Outcomes};
 pub use bulk::Bulk;
 pub use bus::Bus;
 pub use call::{Call, CallFuture, RawCall, problem_of};
@@ -110,7 +112,7 @@ pub use config::Config;
 pub use context::{Ctx, Deadline};
 pub use error::{CallError, Error, Kind};
 pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, IdempotencyKey, State};
-pub use group::{Group, Redelivery, Retry};
+pub use group::{BatchGroup, Group, Redelivery, Retry};
 pub use handler::{EventHandler, Handler, StreamHandler};
 pub use jiff::Timestamp;
 pub use policy::{Breaker, CallRetry, Calls, Policy};

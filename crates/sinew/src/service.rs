@@ -15,7 +15,7 @@ use sinew_wire::{ContentType, Event, Headers, Problem, ServiceDescriptor, Servic
 use tower::{Layer, util::BoxCloneSyncService};
 
 use crate::{
-    Bus, Calls, Complete, Config, Contract, Ctx, Error, EventHandler, Kind,
+    BatchGroup, BatchHandler, Bus, Calls, Complete, Config, Contract, Ctx, Error, EventHandler, Kind,
     bus::Message,
     group::{Group, GroupSpec},
     routes::Route,
@@ -175,6 +175,23 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
         M: Send + Sync + 'static,
     {
         self.groups.push(crate::group::spec::<E, S, H, M>(configure(Group::new(group)), handler));
+        self
+    }
+
+    /// Reacts to an event as consumer group `group`, many events at once; see [`Batch`](crate::Batch).
+    #[must_use]
+    pub fn on_batch<E, H, M>(
+        mut self,
+        group: &str,
+        handler: H,
+        configure: impl FnOnce(BatchGroup) -> BatchGroup,
+    ) -> Self
+    where
+        E: Event,
+        H: BatchHandler<E, S, M>,
+        M: Send + Sync + 'static,
+    {
+        self.groups.push(crate::group::batch::spec::<E, S, H, M>(configure(BatchGroup::new(group)), handler));
         self
     }
 

@@ -27,6 +27,19 @@ struct GivenUp {
     deliveries: u32,
 }
 
+/// What is to become of an event that was tried.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It is handled.
+    Done,
+    /// It is tried again after this time.
+    Retry(Duration),
+    /// It becomes a dead letter.
+    Bury(Problem),
+    /// This process has no time left for it.
+    HandBack,
+}
+
 /// What is written on a dead letter.
 struct Obituary<'a> {
     problem: &'a Problem,
@@ -43,26 +56,39 @@ struct Obituary<'a> {
 }
 
 impl Member {
-    /// Ends a delivery as its outcome says.
-    pub(super) async fn settle(
-        &self,
-        arrival: &Arrival,
-        outcome: Result<(), Failure>,
-        trace: Option<TraceContext>,
-    ) -> Result<(), Error> {
+    /// Decides what becomes of an event after `attempt`.
+    pub(super) fn judge(&self, attempt: u32, outcome: Result<(), Failure>) -> Verdict {
         let problem = match outcome {
-            Ok(()) => return arrival.delivery.ack().await,
+            Ok(()) => return Verdict::Done,
             Err(Failure::Poison(reason)) => {
                 Problem::new(400, "poison", "the payload is not the event").detail(reason)
             }
             Err(Failure::Handler(problem)) => problem,
-            Err(Failure::Abandoned) => return arrival.delivery.nak(Duration::ZERO).await,
+            Err(Failure::Abandoned) => return Verdict::HandBack,
         };
-        let delay = self.spec.group.retry.delay(arrival.attempt(), fastrand::f64()).filter(|_| problem.retry);
-        match delay {
-            Some(delay) if delay <= self.spec.group.hold => arrival.delivery.nak(delay).await,
-            Some(delay) => self.put_off(arrival, delay).await,
-            None => self.bury(arrival, &problem, trace).await,
+        let delay = self.spec.group.retry.delay(attempt, fastrand::f64()).filter(|_| problem.retry);
+        delay.map_or(Verdict::Bury(problem), Verdict::Retry)
+    }
+
+    /// Ends a delivery. What cannot be ended comes again.
+    pub(super) async fn finish(&self, arrival: &Arrival, verdict: Verdict, trace: Option<TraceContext>) {
+        if let Err(error) = self.settle(arrival, verdict, trace).await {
+            tracing::warn!(group = self.spec.group.name, %error, "an event could not be settled and will come again");
+        }
+    }
+
+    async fn settle(
+        &self,
+        arrival: &Arrival,
+        verdict: Verdict,
+        trace: Option<TraceContext>,
+    ) -> Result<(), Error> {
+        match verdict {
+            Verdict::Done => arrival.delivery.ack().await,
+            Verdict::Retry(delay) if delay <= self.spec.group.hold => arrival.delivery.nak(delay).await,
+            Verdict::Retry(delay) => self.put_off(arrival, delay).await,
+            Verdict::Bury(problem) => self.bury(arrival, &problem, trace).await,
+            Verdict::HandBack => arrival.delivery.nak(Duration::ZERO).await,
         }
     }
 
