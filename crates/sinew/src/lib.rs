@@ -65,7 +65,8 @@
 //! - **Errors decide.** A handler's error says whether trying again can help. [`CallError`] tells apart what matters to
 //!   a caller: refused, nobody there, or *unknown* because no answer came in time.
 //! - **An accepted event is never silently gone.** [`Ctx::publish`] returns when it is stored; every group handles it at
-//!   least once, tries again as its [`Retry`] says, and keeps what it cannot handle as a dead letter.
+//!   least once, tries again as its [`Retry`] says, over hours if need be, and keeps what it cannot handle as a dead
+//!   letter, to be mended and retried ([`dead_letters`]).
 //! - **Stopping loses nothing.** [`Service::run`] drains on SIGTERM: takes nothing new, hands back what was not begun,
 //!   finishes the rest, in bounded time ([`Running::drain`]).
 //! - **One trace.** What a handler calls or publishes through [`Ctx`] is in its caller's trace ([`telemetry`]).
@@ -74,7 +75,8 @@
 //!
 //! [`Service`] and its handlers are what a service is made of; [`Ctx`] is how a handler talks to others; [`Bus`] is the
 //! connection, for tools that need the raw thing; [`workflow`] starts sagas; [`broker`] finds or fetches a nats-server for
-//! development and tests. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
+//! development and tests. Events in many at once are a [`Batch`]; events for later, or again and again, are in
+//! [`schedule`]; the past comes again with [`replay`]. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
 
 mod batch;
 pub mod broker;

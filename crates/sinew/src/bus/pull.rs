@@ -332,6 +332,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_consumer_is_made_again_only_where_it_differs() {
+        let wanted = json!({ "durable_name": "a", "ack_wait": 5 });
+        assert!(covers(&json!({ "durable_name": "a", "ack_wait": 5, "max_waiting": 512 }), &wanted));
+        assert!(!covers(&json!({ "durable_name": "a", "ack_wait": 6 }), &wanted));
+        assert!(!covers(&json!({ "durable_name": "a" }), &wanted));
+    }
+
+    #[test]
     fn both_forms_of_the_acknowledgement_subject_are_read() {
         let stored = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_000_007);
         let told = Some(Metadata { attempt: 3, sequence: 77, delivered: 5, stored, pending: 9 });
