@@ -8,6 +8,8 @@
 //! sinew publish shop.order-placed '{"order":"o-2","email":"nobody"}'             # ends as a dead letter
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
