@@ -232,6 +232,18 @@ pub struct GroupDescriptor {
     pub attempts: u32,
     /// Longest time between the first attempt and the last, in milliseconds.
     pub retry_budget_ms: u64,
+    /// How events are gathered, where the group takes many at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchDescriptor>,
+}
+
+/// How a consumer group gathers events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BatchDescriptor {
+    /// Events handed over at once, at most.
+    pub max: u32,
+    /// How long the first waits for more, in milliseconds.
+    pub linger_ms: u64,
 }
 
 /// How a service calls another one, with the policy that is in force.

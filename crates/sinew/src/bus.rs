@@ -159,7 +159,7 @@ impl Bus {
             return Err(self.unusable());
         }
         let began = Instant::now();
-        let (waiting, reply) = self.shared.inlets.expect(subject);
+        let (waiting, reply) = self.shared.inlets.enlist(subject);
         let exchange = async {
             self.send(subject, Some(&reply), headers, &payload).await?;
             // From here on somebody may be at work on it; dropped before the reply, it says that nobody waits.
@@ -260,7 +260,7 @@ impl Bus {
         if self.is_closed() {
             return Err(Error::closed());
         }
-        let (waiting, inbox) = self.shared.inlets.expect("");
+        let (waiting, inbox) = self.shared.inlets.enlist("");
         let round_trip = async {
             self.send(&inbox, None, &Headers::new(), &Bytes::new()).await?;
             waiting.reply().await.ok_or_else(Error::closed)

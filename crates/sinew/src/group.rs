@@ -1,5 +1,6 @@
 //! Consumer groups: their settings. How they work is in [`worker`].
 
+pub(crate) mod batch;
 pub(crate) mod inlet;
 mod lanes;
 mod ordered;
@@ -17,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Bus, Ctx, Error, EventHandler, Kind, bus::Message};
 
+pub use batch::BatchGroup;
 pub use inlet::Redelivery;
 pub use policy::Retry;
 pub use settings::{GroupOf, Ordered};
@@ -151,19 +153,11 @@ where
     M: Send + Sync + 'static,
 {
     fn describe(&self) -> GroupDescriptor {
-        GroupDescriptor {
-            name: self.group.name.clone(),
-            event: E::descriptor(),
-            ordered: self.order.is_some(),
-            concurrency: u32::try_from(self.group.concurrency).unwrap_or(u32::MAX),
-            attempts: self.group.retry.attempts_limit(),
-            retry_budget_ms: u64::try_from(self.group.retry.budget().as_millis()).unwrap_or(u64::MAX),
-        }
+        GroupDescriptor { ordered: self.order.is_some(), ..describe::<E>(&self.group) }
     }
 
     fn validate(&self) -> Result<(), Error> {
-        let name = self.group.name.parse::<OperationName>();
-        name.map(|_| ()).map_err(|error| Error::new(Kind::Config, format!("consumer group: {error}")))
+        validate(&self.group)
     }
 
     fn start<'a>(
@@ -178,9 +172,7 @@ where
         let react: React = Arc::new(move |message: Message, ctx| {
             let (handler, state) = (handler.clone(), state.clone());
             Box::pin(async move {
-                let codec = message.content_type().map_err(|error| Failure::Poison(error.to_string()))?;
-                let event = sinew_wire::decode::<E>(codec, message.payload())
-                    .map_err(|error| Failure::Poison(error.to_string()))?;
+                let event = decode::<E>(&message)?;
                 handler.react(event, ctx, state).await.map_err(Failure::Handler)
             })
         });
@@ -188,4 +180,27 @@ where
         let spec = worker::Spec { group, subject: E::SUBJECT, event: E::NAME, react, order };
         Box::pin(worker::start(spec, bus.clone(), service.clone(), tasks, halt.clone()))
     }
+}
+
+fn describe<E: Event>(group: &Group) -> GroupDescriptor {
+    GroupDescriptor {
+        name: group.name.clone(),
+        event: E::descriptor(),
+        concurrency: u32::try_from(group.concurrency).unwrap_or(u32::MAX),
+        attempts: group.retry.attempts_limit(),
+        retry_budget_ms: u64::try_from(group.retry.budget().as_millis()).unwrap_or(u64::MAX),
+        batch: None,
+        ordered: false,
+    }
+}
+
+fn validate(group: &Group) -> Result<(), Error> {
+    let name = group.name.parse::<OperationName>();
+    name.map(|_| ()).map_err(|error| Error::new(Kind::Config, format!("consumer group: {error}")))
+}
+
+/// Reads the event, or says that no attempt ever will.
+fn decode<E: Event>(message: &Message) -> Result<E, Failure> {
+    let codec = message.content_type().map_err(|error| Failure::Poison(error.to_string()))?;
+    sinew_wire::decode(codec, message.payload()).map_err(|error| Failure::Poison(error.to_string()))
 }

@@ -65,7 +65,8 @@
 //! - **Errors decide.** A handler's error says whether trying again can help. [`CallError`] tells apart what matters to
 //!   a caller: refused, nobody there, or *unknown* because no answer came in time.
 //! - **An accepted event is never silently gone.** [`Ctx::publish`] returns when it is stored; every group handles it at
-//!   least once, tries again as its [`Retry`] says, and keeps what it cannot handle as a dead letter.
+//!   least once, tries again as its [`Retry`] says, over hours if need be, and keeps what it cannot handle as a dead
+//!   letter, to be mended and retried ([`dead_letters`]).
 //! - **Stopping loses nothing.** [`Service::run`] drains on SIGTERM: takes nothing new, hands back what was not begun,
 //!   finishes the rest, in bounded time ([`Running::drain`]).
 //! - **A stream is whole or says so.** An operation may answer with many items ([`StreamHandler`], [`Ctx::stream`]): in
@@ -75,9 +76,12 @@
 //! # Where things are
 //!
 //! [`Service`] and its handlers are what a service is made of; [`Ctx`] is how a handler talks to others, and every contract
-//! has a typed client besides (`Orders::client(&ctx)`, see [`contract!`]); [`Bus`] is the connection, for tools that need the raw thing; [`workflow`] starts sagas; [`broker`] finds or fetches a nats-server for
-//! development and tests. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
+//! has a typed client besides (`Orders::client(&ctx)`, see [`contract!`]); [`Bus`] is the connection, for tools that need
+//! the raw thing; [`workflow`] starts sagas; [`broker`] finds or fetches a nats-server for development and tests. Events
+//! in many at once are a [`Batch`]; events for later, or again and again, are in [`schedule`]; the past comes again with
+//! [`replay`]. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
 
+mod batch;
 pub mod broker;
 mod bulk;
 pub mod bus;
@@ -104,6 +108,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod workflow;
 
+pub use batch::{Batch, BatchHandler, IntoOutcomes, Item, Outcomes};
 pub use bulk::Bulk;
 pub use bus::Bus;
 pub use call::{Call, CallFuture, RawCall, problem_of};
@@ -112,7 +117,7 @@ pub use config::Config;
 pub use context::{Ctx, Deadline};
 pub use error::{CallError, Error, Kind};
 pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, IdempotencyKey, State};
-pub use group::{Group, GroupOf, Ordered, Redelivery, Retry};
+pub use group::{BatchGroup, Group, GroupOf, Ordered, Redelivery, Retry};
 pub use handler::{EventHandler, Handler, StreamHandler};
 pub use jiff::Timestamp;
 pub use policy::{Breaker, CallRetry, Calls, Policy};

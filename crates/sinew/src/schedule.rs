@@ -25,8 +25,11 @@
 //! ([`Ctx::event_id`](crate::Ctx::event_id) tells them apart). Occurrences that fall into a time when the server was down
 //! are not made up for.
 //!
+//! A service declares its recurring events with [`Service::repeat`](crate::Service::repeat).
+//!
 //! What waits stands in the stream of events, on subjects of its own (`evt-at.…`, `evt-every.…`) that no group listens
-//! to; the server puts the event on the subject of its kind when it is due (NATS ADR-51).
+//! to; the server puts the event on the subject of its kind when it is due (NATS ADR-51). An age
+//! limit that an operator puts on that stream ends what waits longer, and the clock that counts is the server's.
 
 mod cancel;
 mod list;

@@ -11,15 +11,16 @@ mod stream;
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, future::BoxFuture};
 use sinew_wire::{ContentType, Event, Headers, Problem, ServiceDescriptor, ServiceName, header};
 use tower::{Layer, util::BoxCloneSyncService};
 
 use crate::{
-    Bus, Calls, Complete, Config, Contract, Ctx, Error, EventHandler, Kind,
+    BatchGroup, BatchHandler, Bus, Calls, Complete, Config, Contract, Ctx, Error, EventHandler, Kind,
     bus::Message,
     group::{Group, GroupOf, GroupSpec},
     routes::Route,
+    schedule::Recurrence,
 };
 
 pub use running::Running;
@@ -36,6 +37,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One operation with its layers, as tower sees it.
 pub type OperationService = BoxCloneSyncService<Invocation, Answer, BoxError>;
+
+/// Declares one recurring event.
+type Declare = Box<dyn FnOnce(Ctx) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
 
 type LayerFn = Arc<dyn Fn(OperationService) -> OperationService + Send + Sync>;
 
@@ -94,6 +98,7 @@ pub struct Service<S> {
     state: S,
     routes: Vec<Route<S>>,
     groups: Vec<Box<dyn GroupSpec<S>>>,
+    schedules: Vec<Declare>,
     layers: Vec<LayerFn>,
     calls: Calls,
     concurrency: usize,
@@ -111,6 +116,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
             state,
             routes: Vec::new(),
             groups: Vec::new(),
+            schedules: Vec::new(),
             layers: Vec::new(),
             calls: Calls::new(),
             concurrency: CONCURRENCY,
@@ -179,6 +185,42 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
         G: GroupOf<E>,
     {
         self.groups.push(crate::group::spec::<E, S, H, M>(configure(Group::new(group)), handler));
+        self
+    }
+
+    /// Publishes an event again and again, also while no replica of the service runs; see [`Publish::repeat`].
+    ///
+    /// It is declared at the start of every replica, which makes one schedule. Leaving the line out of a later version
+    /// does not end it: [`schedule::remove`] does.
+    ///
+    /// [`Publish::repeat`]: crate::Publish::repeat
+    /// [`schedule::remove`]: crate::schedule::remove
+    #[must_use]
+    pub fn repeat<E>(mut self, name: impl Into<String>, recurrence: Recurrence, event: E) -> Self
+    where
+        E: Event + Sync,
+    {
+        let name = name.into();
+        self.schedules.push(Box::new(move |ctx: Ctx| {
+            Box::pin(async move { ctx.publish(event).repeat(name, recurrence).await.map(|_| ()) })
+        }));
+        self
+    }
+
+    /// Reacts to an event as consumer group `group`, many events at once; see [`Batch`](crate::Batch).
+    #[must_use]
+    pub fn on_batch<E, H, M>(
+        mut self,
+        group: &str,
+        handler: H,
+        configure: impl FnOnce(BatchGroup) -> BatchGroup,
+    ) -> Self
+    where
+        E: Event,
+        H: BatchHandler<E, S, M>,
+        M: Send + Sync + 'static,
+    {
+        self.groups.push(crate::group::batch::spec::<E, S, H, M>(configure(BatchGroup::new(group)), handler));
         self
     }
 

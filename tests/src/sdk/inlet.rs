@@ -123,6 +123,8 @@ async fn streams_of_an_older_version_are_given_what_they_lack() {
         .expect("the stream takes schedules now");
     book.reaches(2).await;
     assert_eq!(book.numbers(), [1, 2], "and what stood there still does");
+    let listening = stage.bus.consumer_state("GIVEN_UP", "mail+mailer").await.unwrap().unwrap();
+    assert!(listening.filter().ends_with("MAX_DELIVERIES.*.mail+mailer"), "{}", listening.filter());
 }
 
 /// Delays of up to a second, which is all the patience of a test.

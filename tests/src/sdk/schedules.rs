@@ -148,6 +148,22 @@ async fn p1_a_recurring_event_goes_on_after_the_server_was_killed() {
     eventually(SOON, || std::future::ready(book.entries().len() >= before + 2)).await;
 }
 
+#[tokio::test]
+async fn a_service_declares_its_recurring_events_at_its_start() {
+    let stage = Stage::start().await;
+    let book = Book::default();
+    let hourly = || Recurrence::cron("@hourly");
+    let service = || mail(&book, |group| group).repeat("hourly", hourly(), Noted { number: 1 });
+    let _one = stage.start_service(service()).await;
+    let _two = stage.start_service(service()).await;
+    let waiting = schedule::list(&stage.bus).await.unwrap();
+    let [Waiting::Recurring { service, name, recurrence, target, .. }] = &waiting[..] else {
+        panic!("{waiting:?}")
+    };
+    assert_eq!((service.as_str(), name.as_str(), target.as_str()), ("mail", "hourly", Noted::SUBJECT));
+    assert_eq!(recurrence, &hourly());
+}
+
 async fn tick(ctx: &Ctx, number: u32, seconds: u64) -> Declared {
     let every = Recurrence::every(Duration::from_secs(seconds));
     ctx.publish(Noted { number }).repeat("tick", every).await.expect("declare a schedule")

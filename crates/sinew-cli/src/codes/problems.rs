@@ -165,11 +165,18 @@ pub(super) const PAGES: &[Page] = &[
         "Correct the publisher; redrive after the consumer can read it.",
     ),
     new(
+        "no-outcome",
+        "the handler did not say what became of an event (500)",
+        "A handler of batches returned fewer results than there were events; the rest are tried again.",
+        "The dead letter, or the trace, names the group.",
+        "Return one result for each event, or an Outcomes made by the batch.",
+    ),
+    new(
         "undeliverable",
         "no delivery of an event was ever answered",
         "Every member that got it ended or hung before it could answer, so the server gave up on it.",
         "The dead letter in the stream DEAD_LETTERS names the sequence where the event still stands.",
-        "Find out what ends the members at this event, then publish it again under a new id.",
+        "Find out what ends the members at this event, then retry the dead letter: its payload is fetched from there.",
     ),
     new(
         "unknown-workflow",

@@ -65,17 +65,21 @@ impl Bus {
             config: Map<String, Value>,
         }
         let (name, wanted) = (&config.name, config.to_json());
-        match self.api::<IgnoredAny>(&format!("STREAM.CREATE.{name}"), &wanted).await {
-            Err(error) if error.is(code::STREAM_STANDS) => {}
-            made => {
-                return made
-                    .map(|_| ())
-                    .map_err(|error| error.during(&format!("cannot create stream {name}")));
+        // Asked first, so that where everything stands nobody needs the permission to create or change it.
+        let info = match self.api::<Info>(&format!("STREAM.INFO.{name}"), &Value::Null).await {
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => {
+                match self.api::<Info>(&format!("STREAM.CREATE.{name}"), &wanted).await {
+                    // Somebody else was faster, perhaps with settings of an older version.
+                    Err(error) if error.is(code::STREAM_STANDS) => {
+                        self.api::<Info>(&format!("STREAM.INFO.{name}"), &Value::Null).await
+                    }
+                    made => made,
+                }
             }
-        }
-        let info = self.api::<Info>(&format!("STREAM.INFO.{name}"), &Value::Null).await;
+            stands => stands,
+        };
         let mut standing =
-            info.map_err(|error| error.during(&format!("cannot ask about stream {name}")))?.config;
+            info.map_err(|error| error.during(&format!("cannot provide stream {name}")))?.config;
         if !upgrade(&mut standing, &wanted) {
             return Ok(());
         }

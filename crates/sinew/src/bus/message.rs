@@ -108,7 +108,7 @@ impl Message {
     /// Returns the last value of a header: the server writes its own behind what a publisher wrote under its name.
     pub(super) fn last_header(&self, name: &str) -> Option<&str> {
         let same = |own: &[u8]| own.eq_ignore_ascii_case(name.as_bytes());
-        let (_, value) = fields(self.headers.of(&self.frame)).filter(|(own, _)| same(own)).last()?;
+        let (_, value) = fields(self.block()).filter(|(own, _)| same(own)).last()?;
         std::str::from_utf8(value).ok()
     }
 

@@ -11,10 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde::de::IgnoredAny;
-use serde_json::json;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, json};
 use sinew_wire::Headers;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use super::{Bus, Message, Subscription, jetstream::nanos};
 use crate::Error;
@@ -51,8 +51,6 @@ pub struct Pull {
     replies: Subscription,
     /// Messages the server still owes us.
     asked: usize,
-    /// Until then only one message is asked for at a time.
-    careful: Option<Instant>,
     connects: watch::Receiver<u64>,
     alive: Arc<AtomicBool>,
 }
@@ -87,7 +85,6 @@ impl Bus {
             config: config.clone(),
             inbox,
             asked: 0,
-            careful: None,
             connects: self.connects(),
             alive: Arc::new(AtomicBool::new(true)),
         })
@@ -95,20 +92,23 @@ impl Bus {
 
     async fn ensure_consumer(&self, config: &PullConfig) -> Result<(), Error> {
         let PullConfig { stream, durable, .. } = config;
-        let body = json!({
-            "stream_name": stream,
-            "config": {
-                "durable_name": durable,
-                "name": durable,
-                "filter_subject": config.filter,
-                "deliver_policy": "all",
-                "ack_policy": "explicit",
-                "ack_wait": nanos(config.ack_wait),
-                "max_deliver": config.max_deliver,
-                "max_ack_pending": config.max_ack_pending,
-                "replay_policy": "instant",
-            },
+        let settings = json!({
+            "durable_name": durable,
+            "name": durable,
+            "filter_subject": config.filter,
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": nanos(config.ack_wait),
+            "max_deliver": config.max_deliver,
+            "max_ack_pending": config.max_ack_pending,
+            "replay_policy": "instant",
         });
+        // Creating is a vote of the whole cluster, also where nothing changes: every member but the first only looks.
+        let standing = self.api::<Standing>(&format!("CONSUMER.INFO.{stream}.{durable}"), &Value::Null).await;
+        if standing.is_ok_and(|Standing { config }| covers(&config, &settings)) {
+            return Ok(());
+        }
+        let body = json!({ "stream_name": stream, "config": settings });
         let made = self.api::<IgnoredAny>(&format!("CONSUMER.CREATE.{stream}.{durable}"), &body).await;
         made.map(|_| ()).map_err(|error| error.during(&format!("cannot create consumer {durable}")))
     }
@@ -126,9 +126,7 @@ impl Pull {
                 biased;
                 heard = tokio::time::timeout(patience, self.replies.next()) => heard,
                 Ok(()) = self.connects.changed() => {
-                    // A message may have been what broke the connection: the next time it comes, it comes alone, and
-                    // takes nothing along that was on its way with it.
-                    self.careful = Some(Instant::now() + 3 * self.config.ack_wait);
+                    // The server forgot with the connection what was asked for.
                     self.forget().await;
                     continue;
                 }
@@ -216,7 +214,6 @@ impl Pull {
         if !self.bus.is_connected() {
             return PAUSE;
         }
-        let free = if self.careful.is_some_and(|end| Instant::now() < end) { free.min(1) } else { free };
         // A second request while one stands is worth a message only when it would bring several.
         let lacking = free.saturating_sub(self.asked);
         if lacking == 0 || (self.asked > 0 && lacking < free.div_ceil(2)) {
@@ -289,6 +286,18 @@ impl Delivery {
     }
 }
 
+/// What stands at the server under a consumer's name.
+#[derive(Deserialize)]
+struct Standing {
+    config: Value,
+}
+
+/// Says whether a consumer stands as it is wanted.
+fn covers(standing: &Value, wanted: &Value) -> bool {
+    let fields = wanted.as_object().into_iter().flatten();
+    fields.into_iter().all(|(name, value)| standing.get(name) == Some(value))
+}
+
 /// What an acknowledgement subject tells.
 #[derive(Debug, PartialEq)]
 pub(super) struct Metadata {
@@ -323,6 +332,14 @@ pub(super) fn metadata(reply: &str) -> Option<Metadata> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_consumer_is_made_again_only_where_it_differs() {
+        let wanted = json!({ "durable_name": "a", "ack_wait": 5 });
+        assert!(covers(&json!({ "durable_name": "a", "ack_wait": 5, "max_waiting": 512 }), &wanted));
+        assert!(!covers(&json!({ "durable_name": "a", "ack_wait": 6 }), &wanted));
+        assert!(!covers(&json!({ "durable_name": "a" }), &wanted));
+    }
 
     #[test]
     fn both_forms_of_the_acknowledgement_subject_are_read() {

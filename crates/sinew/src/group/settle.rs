@@ -56,22 +56,6 @@ struct Obituary<'a> {
 }
 
 impl Member {
-    /// Ends a delivery as its outcome says.
-    pub(super) async fn settle(
-        &self,
-        arrival: &Arrival,
-        outcome: Result<(), Failure>,
-        trace: Option<TraceContext>,
-    ) -> Result<(), Error> {
-        match self.judge(arrival.attempt(), outcome) {
-            Verdict::Done => arrival.delivery.ack().await,
-            Verdict::HandBack => arrival.delivery.nak(Duration::ZERO).await,
-            Verdict::Retry(delay) if delay <= self.spec.group.hold => arrival.delivery.nak(delay).await,
-            Verdict::Retry(delay) => self.put_off(arrival, delay).await,
-            Verdict::Bury(problem) => self.bury(arrival, &problem, trace).await,
-        }
-    }
-
     /// Decides what becomes of an event after `attempt`.
     pub(super) fn judge(&self, attempt: u32, outcome: Result<(), Failure>) -> Verdict {
         let problem = match outcome {
@@ -84,6 +68,28 @@ impl Member {
         };
         let delay = self.spec.group.retry.delay(attempt, fastrand::f64()).filter(|_| problem.retry);
         delay.map_or(Verdict::Bury(problem), Verdict::Retry)
+    }
+
+    /// Ends a delivery. What cannot be ended comes again.
+    pub(super) async fn finish(&self, arrival: &Arrival, verdict: Verdict, trace: Option<TraceContext>) {
+        if let Err(error) = self.settle(arrival, verdict, trace).await {
+            tracing::warn!(group = self.spec.group.name, %error, "an event could not be settled and will come again");
+        }
+    }
+
+    async fn settle(
+        &self,
+        arrival: &Arrival,
+        verdict: Verdict,
+        trace: Option<TraceContext>,
+    ) -> Result<(), Error> {
+        match verdict {
+            Verdict::Done => arrival.delivery.ack().await,
+            Verdict::Retry(delay) if delay <= self.spec.group.hold => arrival.delivery.nak(delay).await,
+            Verdict::Retry(delay) => self.put_off(arrival, delay).await,
+            Verdict::Bury(problem) => self.bury(arrival, &problem, trace).await,
+            Verdict::HandBack => arrival.delivery.nak(Duration::ZERO).await,
+        }
     }
 
     /// Keeps the event as a dead letter, original bytes and headers, and only then gives it up.

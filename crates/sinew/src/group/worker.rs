@@ -77,7 +77,7 @@ pub(super) async fn start(
     tasks: &TaskTracker,
     halt: Halt,
 ) -> Result<Health, Error> {
-    let member = Arc::new(Member { spec, bus, service, halt });
+    let member = Member::new(spec, &bus, &service, &halt);
     if let Some(order) = member.spec.order.clone() {
         return ordered::start(member, order, tasks).await;
     }
@@ -110,7 +110,11 @@ async fn run(member: Arc<Member>, mut pull: Pull, hands: Arc<Semaphore>, arrive:
         let arrival = arrive(delivery);
         let (member, hands) = (member.clone(), hands.clone());
         work.spawn(async move {
-            if let Some(hand) = member.hand(&arrival.delivery, hands).await {
+            let hand = match hands.clone().try_acquire_owned() {
+                Ok(hand) => Some(hand),
+                Err(_) => member.hand(&arrival.delivery, hands).await,
+            };
+            if let Some(hand) = hand {
                 member.handle(arrival).await;
                 drop(hand);
             }
@@ -144,7 +148,17 @@ async fn mourn(member: Arc<Member>, mut lost: Pull) {
     }
 }
 
+/// What is said of an attempt that ended in a panic.
+pub(super) fn panicked() -> Failure {
+    Failure::Handler(Problem::new(500, "panic", "the handler panicked").retriable())
+}
+
 impl Member {
+    pub(super) fn new(spec: Spec, bus: &Bus, service: &Arc<str>, halt: &Halt) -> Arc<Self> {
+        let (bus, service, halt) = (bus.clone(), service.clone(), halt.clone());
+        Arc::new(Self { spec, bus, service, halt })
+    }
+
     /// Joins both consumers of the group, and begins to look after what the server gives up.
     pub(super) async fn join(self: &Arc<Self>, tasks: &TaskTracker) -> Result<(Inlets, Health), Error> {
         let events = self.bus.pull(&self.consumer()).await?;
@@ -205,11 +219,10 @@ impl Member {
         }
     }
 
-    async fn handle(&self, arrival: Arrival) {
+    pub(super) async fn handle(&self, arrival: Arrival) {
         let (outcome, trace) = self.react(&arrival, self.crashed(&arrival)).await;
-        if let Err(error) = self.settle(&arrival, outcome, trace).await {
-            tracing::warn!(group = self.spec.group.name, %error, "an event could not be settled and will come again");
-        }
+        let verdict = self.judge(arrival.attempt(), outcome);
+        self.finish(&arrival, verdict, trace).await;
     }
 
     /// Makes one attempt in a span of its own, unless it is known to be hopeless. Returns the context of the span too.
@@ -220,24 +233,22 @@ impl Member {
     ) -> (Result<(), Failure>, Option<TraceContext>) {
         let span = self.span(arrival);
         let trace = span.context();
-        let ctx = Ctx::new(
-            &self.bus,
-            &self.service,
-            arrival.delivery.message.clone(),
-            Deadline::NONE,
-            trace,
-            arrival.attempt(),
-        )
-        .delivered(arrival.origin.sequence, arrival.origin.why);
         let outcome = match hopeless {
             Some(failure) => Err(failure),
-            None => self.attempt(&arrival.delivery, ctx).await,
+            None => self.attempt(&arrival.delivery, self.ctx(arrival, trace)).await,
         };
         match &outcome {
             Ok(()) => drop(span),
             Err(failure) => span.fail(failure.to_string()),
         }
         (outcome, trace)
+    }
+
+    /// Returns what a handler is told of an event.
+    pub(super) fn ctx(&self, arrival: &Arrival, trace: Option<TraceContext>) -> Ctx {
+        let message = arrival.delivery.message.clone();
+        let ctx = Ctx::new(&self.bus, &self.service, message, Deadline::NONE, trace, arrival.attempt());
+        ctx.delivered(arrival.origin.sequence, arrival.origin.why)
     }
 
     /// Says that earlier attempts ended without a word: the process died in the middle of them, each time.
@@ -275,9 +286,8 @@ impl Member {
         loop {
             tokio::select! {
                 outcome = &mut running => return outcome.unwrap_or_else(|panic| {
-                    let text = crate::service::panic_text(&panic);
-                    tracing::error!(group = self.spec.group.name, panic = text, "an event handler panicked");
-                    Err(Failure::Handler(Problem::new(500, "panic", "the handler panicked").retriable()))
+                    self.report(&panic);
+                    Err(panicked())
                 }),
                 () = self.halt.abandon.cancelled() => return Err(Failure::Abandoned),
                 _ = beat.tick() => if let Err(error) = delivery.progress().await {
@@ -285,5 +295,10 @@ impl Member {
                 },
             }
         }
+    }
+
+    pub(super) fn report(&self, panic: &Box<dyn std::any::Any + Send>) {
+        let text = crate::service::panic_text(panic);
+        tracing::error!(group = self.spec.group.name, panic = text, "an event handler panicked");
     }
 }

@@ -15,7 +15,7 @@ use super::{
     operation::{Handle, Inner, Operation, Shop, Stats},
 };
 use crate::{
-    Bus, Error, Kind,
+    Bus, Ctx, Error, Kind,
     catalogue::Catalogue,
     group::{Halt, Health},
     policy::Dependencies,
@@ -41,7 +41,7 @@ pub struct Running {
     drain: std::time::Duration,
 }
 
-pub(super) async fn start<S>(service: Service<S>, bus: Bus) -> Result<Running, Error>
+pub(super) async fn start<S>(mut service: Service<S>, bus: Bus) -> Result<Running, Error>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -82,8 +82,11 @@ where
     let discovery = Discovery::open(&bus, descriptor.clone(), operations).await?;
     readers.spawn(discovery.run(halt.stop.clone()));
     let mut groups = Vec::new();
-    if !service.groups.is_empty() {
+    if !service.groups.is_empty() || !service.schedules.is_empty() {
         crate::ensure_streams(&bus).await?;
+    }
+    for declare in std::mem::take(&mut service.schedules) {
+        declare(Ctx::detached(&bus, &service.name)).await?;
     }
     for group in &service.groups {
         groups.push(group.start(&bus, &shop.service, service.state.clone(), &readers, &halt).await?);
