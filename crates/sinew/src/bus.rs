@@ -109,7 +109,7 @@ impl Bus {
         let inlets = Arc::new(Inlets::new(inbox(&config)));
         let link = Link::in_process(join(inlets.clone()), &inlets.wildcard());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let dependencies = Dependencies::new(Calls::default(), tasks.clone());
+        let dependencies = Dependencies::new(Calls::new(), TaskTracker::new());
         let shared = Arc::new(Shared { config, link, inlets, tracer, tasks, stop });
         let bus = Self { shared, dependencies };
         bus.barrier().await?;

@@ -10,7 +10,7 @@
 //! use sinew::{Ctx, Event, Problem, Request, Retry, Service, testing::Stub};
 //!
 //! #[derive(Debug, PartialEq, Request, Serialize, Deserialize, JsonSchema)]
-//! #[sinew(subject = "inventory.reserve", reply = u32, idempotent)]
+//! #[sinew(subject = "inventory.reserve", reply = u32)]
 //! struct Reserve { order: u32 }
 //!
 //! #[derive(Debug, PartialEq, Event, Serialize, Deserialize, JsonSchema)]
@@ -63,8 +63,9 @@
 //! retries, schedules, times to live, the window of message ids, and [`Ctx::now`](crate::Ctx::now), which handlers
 //! should ask instead of the machine's clock. Jitter is off: a retry comes after the longest delay its policy allows.
 //!
-//! Deadlines ([`Call::within`](crate::Call::within), [`Deadline`](crate::Deadline)), layers such as tower's timeout and whatever
-//! else a program waits for run on tokio's clock instead: they measure work, which takes real time in a test as well.
+//! Deadlines ([`Call::within`](crate::Call::within), [`Deadline`](crate::Deadline)), the pause before an idempotent call is
+//! repeated, layers such as tower's timeout and whatever else a program waits for run on tokio's clock instead: they
+//! measure work, which takes real time in a test as well.
 //! To see a deadline pass without waiting for it, stub the dependency with [`Stub::TimesOut`], or begin the test with
 //! `#[tokio::test(start_paused = true)]`: tokio's own virtual clock works beside this one.
 //!

@@ -12,7 +12,7 @@ use super::*;
 
 /// Asks for a parcel to be sent.
 #[derive(Clone, Debug, PartialEq, Request, Serialize, Deserialize, JsonSchema)]
-#[sinew(subject = "post.send", reply = u32, error = DeskError, idempotent)]
+#[sinew(subject = "post.send", reply = u32, error = DeskError)]
 struct Send {
     number: u32,
 }
@@ -176,6 +176,13 @@ async fn what_nobody_stubs_is_absent() {
     assert_eq!(app.dead_letters("sender")[0].code, "no-responders");
     let refused = app.call(Send { number: 2 }).await;
     assert!(matches!(refused, Err(CallError::NoResponders)));
+}
+
+#[tokio::test]
+async fn an_idempotent_call_is_repeated_as_in_production() {
+    let app = Kit::new().in_turn::<Echo>([Stub::Absent, Stub::Replies("back".to_owned())]).await;
+    assert_eq!(app.call(echo("hello")).await.unwrap(), "back");
+    assert_eq!(app.calls::<Echo>().len(), 2);
 }
 
 #[tokio::test]
