@@ -8,10 +8,12 @@ use sinew::broker::{self, Broker};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+mod cluster;
 mod eventually;
 mod otlp;
 mod raw;
 
+pub(crate) use self::cluster::Cluster;
 pub(crate) use self::eventually::eventually;
 pub(crate) use self::otlp::{OtlpReceiver, Span};
 pub(crate) use self::raw::RawClient;

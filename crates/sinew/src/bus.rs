@@ -26,6 +26,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sinew_wire::Headers;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,7 +41,9 @@ pub(crate) use pin::{Heard, PinConfig, Pinned};
 pub use pull::{Delivery, Pull, PullConfig};
 pub use subscription::Subscription;
 
-use inlets::Inlets;
+pub(crate) use inlets::Inlets;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use link::Carrier;
 use link::Link;
 use nats::Taken;
 
@@ -96,6 +99,33 @@ impl Bus {
 
     pub(crate) fn dependencies(&self) -> &Dependencies {
         &self.dependencies
+    }
+
+    /// Connects to a broker in this process, which delivers to the inlets it is given.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) async fn in_process(
+        config: Config,
+        join: impl FnOnce(Arc<Inlets>) -> Arc<dyn Carrier>,
+    ) -> Result<Self, Error> {
+        let tracer = Tracer::start(&config)?;
+        let inlets = Arc::new(Inlets::new(inbox(&config)));
+        let link = Link::in_process(join(inlets.clone()), &inlets.wildcard());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let dependencies = Dependencies::new(Calls::new(), TaskTracker::new());
+        let shared = Arc::new(Shared { config, link, inlets, tracer, tasks, stop });
+        let bus = Self { shared, dependencies };
+        bus.barrier().await?;
+        Ok(bus)
+    }
+
+    /// Returns the time: this machine's, or a test's.
+    pub fn now(&self) -> Timestamp {
+        self.shared.link.now()
+    }
+
+    /// Draws a number from 0 to 1, for delays that are to be spread.
+    pub(crate) fn dice(&self) -> f64 {
+        self.shared.link.dice()
     }
 
     /// Returns the name this connection was made under.

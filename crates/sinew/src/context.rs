@@ -221,6 +221,12 @@ impl Ctx {
         self.inner.attempt
     }
 
+    /// Returns the time: the machine's, or in a test the one the test has set
+    /// (with the feature `testing`: `App::advance`).
+    pub fn now(&self) -> jiff::Timestamp {
+        self.inner.bus.now()
+    }
+
     /// Returns the logical id of the event in hand: the same over every redelivery, redrive and replay, so what a
     /// handler remembers to recognise an event it has seen.
     pub fn event_id(&self) -> Option<String> {

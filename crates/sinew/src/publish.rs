@@ -62,7 +62,7 @@ impl<E: Event> Publish<E> {
             id: id.clone(),
             kind: E::TYPE.to_owned(),
             source: format!("/services/{}", self.ctx.service()),
-            time: Some(time.unwrap_or_else(Timestamp::now).to_string()),
+            time: Some(time.unwrap_or_else(|| self.ctx.now()).to_string()),
             subject: self.about,
         };
         attributes.write(&mut headers)?;

@@ -2,6 +2,8 @@
 
 mod book;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

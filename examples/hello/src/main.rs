@@ -40,3 +40,15 @@ async fn main() -> Result<(), sinew::Error> {
         .run(Config::new(url, "greeter"))
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn everybody_is_greeted_by_name() {
+        let app = Service::new("greeter", ()).serve(Greeter, |routes| routes.hello(hello)).test().await;
+        let greeting = app.call(Hello { name: "Ada".to_owned() }).await.unwrap();
+        assert_eq!(greeting.text, "hello, Ada");
+    }
+}

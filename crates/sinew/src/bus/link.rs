@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sinew_wire::Headers;
 use tokio::sync::watch;
 
@@ -22,6 +23,8 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     fn subscribe(&self, subject: &str, group: Option<&str>, sid: u64);
     /// Delivers nothing more to inlet `sid`.
     fn unsubscribe(&self, sid: u64);
+    /// Returns what its clock shows.
+    fn now(&self) -> Timestamp;
 }
 
 /// The way to the other services.
@@ -31,7 +34,7 @@ pub(super) enum Link {
 }
 
 impl Link {
-    #[allow(dead_code, reason = "made by the test kit")]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn in_process(carrier: Arc<dyn Carrier>, replies: &str) -> Self {
         carrier.subscribe(replies, None, super::inlets::REPLIES);
         Self::InProcess { carrier, connects: watch::Sender::new(1) }
@@ -91,6 +94,21 @@ impl Link {
         match self {
             Self::Nats(client) => client.info().max_payload,
             Self::InProcess { .. } => IN_PROCESS_LIMIT,
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        match self {
+            Self::Nats(_) => Timestamp::now(),
+            Self::InProcess { carrier, .. } => carrier.now(),
+        }
+    }
+
+    /// Draws a number from 0 to 1. In a test every draw is the highest, so that what comes later comes when it says.
+    pub(super) fn dice(&self) -> f64 {
+        match self {
+            Self::Nats(_) => fastrand::f64(),
+            Self::InProcess { .. } => 1.0,
         }
     }
 

@@ -52,7 +52,7 @@ impl Message {
     }
 
     /// Makes a message that came by no wire. `status` is what a server writes where it answers itself.
-    #[allow(dead_code, reason = "the in-process broker of the test kit makes its messages this way")]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn from_parts(
         subject: &str,
         reply: Option<&str>,

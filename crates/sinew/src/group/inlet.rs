@@ -159,13 +159,13 @@ impl Arrival {
         headers
     }
 
-    /// Returns what the copy carries that waits in the inlet until `delay` is over.
-    pub(crate) fn postponed(&self, target: &str, delay: Duration) -> Result<Headers, Error> {
+    /// Returns what the copy carries that waits in the inlet until `due`.
+    pub(crate) fn postponed(&self, target: &str, due: Timestamp) -> Result<Headers, Error> {
         let mut headers = self.headers();
         let attempts = self.attempt();
         let why = Some(self.origin.why.unwrap_or(Redelivery::Retry));
         Origin { attempts, why, ..self.origin }.write(&mut headers, self.subject())?;
-        schedule::order(&mut headers, schedule::after(Timestamp::now(), delay), target)?;
+        schedule::order(&mut headers, due, target)?;
         Ok(headers)
     }
 }

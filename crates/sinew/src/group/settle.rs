@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde::Deserialize;
 use sinew_wire::{Headers, Problem, Subject, TraceContext, header};
 
@@ -15,7 +14,7 @@ use super::{
     inlet::{self, Arrival},
     worker::Member,
 };
-use crate::{Error, Kind, bus::Message, dead_letters::field, streams::EVENTS};
+use crate::{Error, Kind, bus::Message, dead_letters::field, schedule, streams::EVENTS};
 
 pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -66,7 +65,7 @@ impl Member {
             Err(Failure::Handler(problem)) => problem,
             Err(Failure::Abandoned) => return Verdict::HandBack,
         };
-        let delay = self.spec.group.retry.delay(attempt, fastrand::f64()).filter(|_| problem.retry);
+        let delay = self.spec.group.retry.delay(attempt, self.bus.dice()).filter(|_| problem.retry);
         delay.map_or(Verdict::Bury(problem), Verdict::Retry)
     }
 
@@ -144,7 +143,8 @@ impl Member {
     /// Moves the event to the group's inlet, where it comes due after `delay`; here it would keep others waiting.
     async fn put_off(&self, arrival: &Arrival, delay: Duration) -> Result<(), Error> {
         let (service, group) = (&self.service, &self.spec.group.name);
-        let headers = arrival.postponed(&inlet::subject(service, group), delay)?;
+        let headers =
+            arrival.postponed(&inlet::subject(service, group), schedule::after(self.bus.now(), delay))?;
         // One subject for each message: repeating this after a crash replaces the copy.
         let subject = format!("redo-at.{service}.{group}.{}", arrival.key());
         let payload = arrival.delivery.message.payload().clone();
@@ -185,7 +185,7 @@ impl Member {
         headers.set(field::SUBJECT, *subject)?;
         headers.set(field::STREAM, *stream)?;
         headers.set(field::SEQUENCE, sequence.to_string())?;
-        headers.set(field::TIME, Timestamp::now().to_string())?;
+        headers.set(field::TIME, self.bus.now().to_string())?;
         if let Some(trace) = trace {
             headers.set(field::TRACE, trace.to_string())?;
         }

@@ -60,7 +60,7 @@ impl<E: Event> Publish<E> {
 impl<E: Event> PublishLater<E> {
     async fn send(self) -> Result<Scheduled, Error> {
         let due = match self.when {
-            When::After(delay) => schedule::after(Timestamp::now(), delay),
+            When::After(delay) => schedule::after(self.publish.ctx.now(), delay),
             When::At(due) => due,
         };
         let Prepared { ctx, id, mut headers, payload } = self.publish.prepare(Some(due))?;

@@ -10,6 +10,8 @@ mod schedule;
 mod settings;
 mod stream;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,7 +27,7 @@ use consumer::{GivenUp, Word};
 use stream::{Refused, Stream};
 
 pub(crate) use stream::Entry;
-pub(crate) use subject::matches;
+use subject::matches;
 
 /// One subscription: the connection's number, and the subscription's there.
 pub(crate) type Place = (u64, u64);
@@ -48,8 +50,12 @@ pub(crate) enum Note {
     Published(Packet),
     /// A consumer is done with this message.
     Settled {
+        /// The stream's name.
+        stream: String,
         /// The consumer's name.
         consumer: String,
+        /// Its sequence.
+        sequence: u64,
         /// What it was.
         entry: Entry,
     },
@@ -116,13 +122,22 @@ impl Server {
         entries.into_iter().flatten().map(|(sequence, entry)| (*sequence, entry))
     }
 
-    pub(crate) fn subscribe(&mut self, place: Place, pattern: &str, group: Option<&str>) {
-        let group = group.map(str::to_owned);
-        self.subscriptions.insert(place, Subscription { pattern: pattern.to_owned(), group });
+    /// Returns the scheduled messages of a stream by the time they are due.
+    pub(crate) fn waiting(&self, stream: &str) -> Vec<(Timestamp, Entry)> {
+        let mut waiting: Vec<_> = self.streams.get(stream).into_iter().flat_map(Stream::waiting).collect();
+        waiting.sort_by_key(|(due, _)| *due);
+        waiting
     }
 
-    pub(crate) fn unsubscribe(&mut self, place: Place) {
+    pub(crate) fn subscribe(&mut self, place: Place, pattern: &str, group: Option<&str>) -> Vec<Delivery> {
+        let group = group.map(str::to_owned);
+        self.subscriptions.insert(place, Subscription { pattern: pattern.to_owned(), group });
+        self.settle()
+    }
+
+    pub(crate) fn unsubscribe(&mut self, place: Place) -> Vec<Delivery> {
         self.subscriptions.remove(&place);
+        self.settle()
     }
 
     /// Takes a message from a client, and returns what is to be delivered.
@@ -231,15 +246,16 @@ impl Server {
         let tokens: Vec<&str> = packet.subject.split('.').collect();
         let [_, _, stream, name, _, sequence, ..] = tokens[..] else { return };
         let (Ok(sequence), Some(word)) = (sequence.parse(), Word::parse(&packet.payload)) else { return };
-        if let Some(stream) = self.streams.get_mut(stream)
-            && let Some(consumer) = stream.consumers.get_mut(name)
+        if let Some(stands) = self.streams.get_mut(stream)
+            && let Some(consumer) = stands.consumers.get_mut(name)
             && consumer.answer(self.now, sequence, word)
         {
-            if let Some(entry) = stream.entries().get(&sequence).filter(|_| word == Word::Done) {
-                self.notes.push(Note::Settled { consumer: name.to_owned(), entry: entry.clone() });
+            if let Some(entry) = stands.entries().get(&sequence).filter(|_| word == Word::Done) {
+                let (stream, consumer) = (stream.to_owned(), name.to_owned());
+                self.notes.push(Note::Settled { stream, consumer, sequence, entry: entry.clone() });
             }
-            if stream.settings.is_work_queue() {
-                stream.remove(sequence);
+            if stands.settings.is_work_queue() {
+                stands.remove(sequence);
             }
         }
         if let Some(reply) = &packet.reply {
@@ -251,7 +267,7 @@ impl Server {
     fn pump(&mut self) {
         let mut out = Vec::new();
         let subscriptions = &self.subscriptions;
-        let interest = |inbox: &str| subscriptions.values().any(|one| subject::matches(&one.pattern, inbox));
+        let interest = |inbox: &str| subscriptions.values().any(|one| matches(&one.pattern, inbox));
         for (name, stream) in &mut self.streams {
             let mut consumers = std::mem::take(&mut stream.consumers);
             for (consumer, state) in &mut consumers {
@@ -272,7 +288,7 @@ impl Server {
     }
 
     fn has_interest(&self, subject: &str) -> bool {
-        self.subscriptions.values().any(|one| subject::matches(&one.pattern, subject))
+        self.subscriptions.values().any(|one| matches(&one.pattern, subject))
     }
 
     /// Delivers to every subscription of `subject`, to one of each queue group; says whether there was any.

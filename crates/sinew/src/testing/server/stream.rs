@@ -151,6 +151,11 @@ impl Stream {
         expiries.chain(self.schedules.values().copied()).min()
     }
 
+    /// Returns the scheduled messages and when they are due.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (Timestamp, Entry)> {
+        self.schedules.iter().filter_map(|(sequence, due)| Some((*due, self.entries.get(sequence)?.clone())))
+    }
+
     /// Forgets what has expired; the last message of a subject leaves a marker where the stream is set to.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let over = |entry: &Entry| self.expires(entry).is_some_and(|at| at <= now);
