@@ -151,9 +151,8 @@ mod tests {
             let service = ServiceDescriptor {
                 name: (*name).to_owned(),
                 version: "1.0.0".into(),
-                description: String::new(),
                 operations: operations.collect(),
-                groups: Vec::new(),
+                ..ServiceDescriptor::default()
             };
             ((*name).to_owned(), service)
         };
