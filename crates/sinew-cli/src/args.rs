@@ -6,7 +6,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, Value
 
 use crate::{
     commands::{
-        call, check, completions, demo, dev, edge, explain, orchestrator, publish, services, workflow,
+        call, check, completions, demo, describe, dev, edge, explain, orchestrator, publish, services,
+        workflow,
     },
     error::Error,
     output::Output,
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     Publish(publish::Args),
     /// Lists services and what they serve
     Services(services::Args),
+    /// Describes services: operations, events, policies, permissions; needs no broker
+    Describe(describe::Args),
     /// Checks, stores, starts and watches workflows
     #[command(subcommand)]
     Workflow(workflow::Command),

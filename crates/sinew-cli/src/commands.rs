@@ -4,6 +4,7 @@ pub(crate) mod call;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod describe;
 pub(crate) mod dev;
 pub(crate) mod edge;
 pub(crate) mod explain;
@@ -24,6 +25,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error
         Command::Call(args) => call::run(args, session).await,
         Command::Publish(args) => publish::run(args, session).await,
         Command::Services(args) => services::run(args, session).await,
+        Command::Describe(args) => describe::run(args, session).await,
         Command::Workflow(command) => workflow::run(command, session).await,
         Command::Check(args) => check::run(args, session).await,
         Command::Explain(args) => explain::run(&args, session),

@@ -43,6 +43,8 @@ pub(crate) mod code {
     pub(crate) const DEMO: &str = "SNW-5007";
     pub(crate) const DOCUMENT: &str = "SNW-5008";
     pub(crate) const HTTP: &str = "SNW-5009";
+    pub(crate) const DESCRIPTION: &str = "SNW-5010";
+    pub(crate) const UNKNOWN_SERVICE: &str = "SNW-5011";
 }
 
 const START_ONE: &str =

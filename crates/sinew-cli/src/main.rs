@@ -18,6 +18,8 @@ mod error;
 mod logging;
 mod operation;
 mod output;
+mod permissions;
+mod quantity;
 mod roles;
 mod session;
 mod settings;

@@ -86,6 +86,12 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
+/// Reads the first token of reply inboxes.
+pub(crate) fn inbox(text: &str) -> Result<String, String> {
+    let parsed = Subject::parse(text).map_err(|error: InvalidSubject| error.to_string())?;
+    Ok(parsed.to_string())
+}
+
 fn wrong_duration() -> String {
     "write a number and a unit, such as 500ms, 2s or 1m".to_owned()
 }

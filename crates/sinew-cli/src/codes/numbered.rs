@@ -395,4 +395,18 @@ pub(super) const PAGES: &[Page] = &[
         "`curl -i` the same address.",
         "See the edge's log with RUST_LOG=debug.",
     ),
+    new(
+        "SNW-5010",
+        "a program or file describes no service",
+        "The program calls no `Service::run`, failed before it did, or took too long; or a file holds something else.",
+        "Run it yourself with SINEW_DESCRIBE=1: it has to print one line of JSON and end.",
+        "Name the program that calls `Service::run`, with its arguments, behind `--`; give a slow build a longer --timeout.",
+    ),
+    new(
+        "SNW-5011",
+        "there is no such service",
+        "No service of that name ever announced a contract here.",
+        "`sinew services` lists those that are known, and those of other NATS clients.",
+        "Correct the name, start the service once, or describe its program with `sinew describe -- PROGRAM`.",
+    ),
 ];

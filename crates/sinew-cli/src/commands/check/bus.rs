@@ -9,9 +9,9 @@ use sinew::{Bus, wire::Headers};
 
 use crate::{
     catalogue::{self, Known},
-    diagnostics::counted,
     error::Error,
     output::{Output, Style, columns},
+    quantity,
 };
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -74,10 +74,10 @@ impl Found {
         let jetstream = match &self.jetstream {
             Some(js) => format!(
                 "{}, {}, {} stored{}",
-                number(js.streams, "stream"),
-                number(js.consumers, "consumer"),
-                size(js.storage),
-                js.max_storage.map_or_else(String::new, |limit| format!(" of {}", size(limit))),
+                quantity::count(js.streams, "stream"),
+                quantity::count(js.consumers, "consumer"),
+                quantity::size(js.storage),
+                js.max_storage.map_or_else(String::new, |limit| format!(" of {}", quantity::size(limit))),
             ),
             None => output.paint(Style::Bad, "does not answer: start the server with `-js`"),
         };
@@ -92,34 +92,11 @@ impl Found {
         let row = |name: &str, value: String| vec![name.to_owned(), value];
         columns(&[
             row("server", format!("nats-server {}", self.server)),
-            row("largest message", size(self.max_payload as u64)),
+            row("largest message", quantity::size(self.max_payload as u64)),
             row("jetstream", jetstream),
             row("sync", "unknown to clients; see `sync_interval` in the server's configuration".to_owned()),
             row("served by nobody", absent),
             row("no contract", uncatalogued),
         ])
-    }
-}
-
-fn number(count: u64, thing: &str) -> String {
-    counted(usize::try_from(count).unwrap_or(usize::MAX), thing)
-}
-
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (0..UNITS.len() - 1).find(|&unit| bytes >> (10 * (unit + 1)) == 0).unwrap_or(UNITS.len() - 1);
-    format!("{} {}", bytes >> (10 * unit), UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_are_short() {
-        assert_eq!(
-            [0, 1023, 1024, 1 << 20, u64::MAX].map(size),
-            ["0 B", "1023 B", "1 KiB", "1 MiB", "16777215 TiB"]
-        );
     }
 }
