@@ -2,6 +2,7 @@
 
 mod bus;
 mod demo;
+mod describe;
 mod documents;
 mod foreign;
 pub(crate) mod program;
@@ -21,6 +22,7 @@ async fn help_names_every_command_and_each_has_its_own() {
         "call",
         "publish",
         "services",
+        "describe",
         "workflow",
         "check",
         "explain",
