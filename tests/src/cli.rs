@@ -6,6 +6,7 @@ mod describe;
 mod documents;
 mod foreign;
 pub(crate) mod program;
+mod tail;
 
 use serde_json::Value;
 
@@ -23,6 +24,7 @@ async fn help_names_every_command_and_each_has_its_own() {
         "publish",
         "services",
         "describe",
+        "tail",
         "workflow",
         "check",
         "explain",

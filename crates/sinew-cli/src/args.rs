@@ -6,7 +6,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, Value
 
 use crate::{
     commands::{
-        call, check, completions, demo, describe, dev, edge, explain, orchestrator, publish, services,
+        call, check, completions, demo, describe, dev, edge, explain, orchestrator, publish, services, tail,
         workflow,
     },
     error::Error,
@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Services(services::Args),
     /// Describes services: operations, events, policies, permissions; needs no broker
     Describe(describe::Args),
+    /// Shows messages on a subject, of an event or of a consumer group, as they pass
+    Tail(tail::Args),
     /// Checks, stores, starts and watches workflows
     #[command(subcommand)]
     Workflow(workflow::Command),

@@ -11,6 +11,7 @@ pub(crate) mod explain;
 pub(crate) mod orchestrator;
 pub(crate) mod publish;
 pub(crate) mod services;
+pub(crate) mod tail;
 pub(crate) mod workflow;
 
 use crate::{args::Command, error::Error, session::Session};
@@ -26,6 +27,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error
         Command::Publish(args) => publish::run(args, session).await,
         Command::Services(args) => services::run(args, session).await,
         Command::Describe(args) => describe::run(args, session).await,
+        Command::Tail(args) => tail::run(args, session).await,
         Command::Workflow(command) => workflow::run(command, session).await,
         Command::Check(args) => check::run(args, session).await,
         Command::Explain(args) => explain::run(&args, session),

@@ -45,6 +45,8 @@ pub(crate) mod code {
     pub(crate) const HTTP: &str = "SNW-5009";
     pub(crate) const DESCRIPTION: &str = "SNW-5010";
     pub(crate) const UNKNOWN_SERVICE: &str = "SNW-5011";
+    pub(crate) const UNKNOWN_GROUP: &str = "SNW-5012";
+    pub(crate) const NOT_STORED: &str = "SNW-5013";
 }
 
 const START_ONE: &str =

@@ -409,4 +409,18 @@ pub(super) const PAGES: &[Page] = &[
         "`sinew services` lists those that are known, and those of other NATS clients.",
         "Correct the name, start the service once, or describe its program with `sinew describe -- PROGRAM`.",
     ),
+    new(
+        "SNW-5012",
+        "there is no such consumer group",
+        "No service that has this group was ever started here.",
+        "`sinew services` lists groups behind the events they take; `sinew top --once` shows how they are.",
+        "Write it as <service>/<group>, or start the service once.",
+    ),
+    new(
+        "SNW-5013",
+        "no stream keeps these messages",
+        "Requests and replies are not stored, only events and dead letters are.",
+        "`sinew check --json` lists the streams.",
+        "Leave --since out to see what passes from now on.",
+    ),
 ];

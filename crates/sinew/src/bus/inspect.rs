@@ -14,8 +14,8 @@ use crate::{Error, Kind};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What the server answers about a stream or consumer that does not stand (`err_code`).
-const ABSENT: [u64; 2] = [10_059, 10_014];
+/// What the server answers about a stream, consumer or message that does not stand (`err_code`).
+const ABSENT: [u64; 3] = [10_059, 10_014, 10_037];
 
 /// A stream: its settings and how full it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -130,6 +130,24 @@ impl Bus {
         let found: Option<RawConsumer> =
             self.looked_up(&format!("CONSUMER.INFO.{stream}.{name}"), &json!({})).await?;
         Ok(found.map(ConsumerInfo::from))
+    }
+
+    /// Returns the sequence of the first message that a stream stored at `time` (RFC 3339) or after it; that of the next
+    /// one to come when there is none.
+    ///
+    /// # Errors
+    /// As [`Bus::streams`], and [`Kind::JetStream`] for a stream that does not stand.
+    pub async fn sequence_at(&self, stream: &str, time: &str) -> Result<u64, Error> {
+        let asked = json!({ "start_time": time, "seq": 0, "next_by_subj": ">" });
+        let found: Option<Value> = self.looked_up(&format!("STREAM.MSG.GET.{stream}"), &asked).await?;
+        let sequence = found.and_then(|found| found.pointer("/message/seq").and_then(Value::as_u64));
+        match sequence {
+            Some(sequence) => Ok(sequence),
+            None => match self.stream(stream).await? {
+                Some(info) => Ok(info.last_sequence + 1),
+                None => Err(Error::new(Kind::JetStream, format!("there is no stream {stream}"))),
+            },
+        }
     }
 
     /// Reads a list page by page.
