@@ -7,6 +7,7 @@ mod documents;
 mod foreign;
 pub(crate) mod program;
 mod tail;
+mod top;
 
 use serde_json::Value;
 
@@ -25,6 +26,7 @@ async fn help_names_every_command_and_each_has_its_own() {
         "services",
         "describe",
         "tail",
+        "top",
         "workflow",
         "check",
         "explain",

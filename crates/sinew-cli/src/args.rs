@@ -7,7 +7,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, Value
 use crate::{
     commands::{
         call, check, completions, demo, describe, dev, edge, explain, orchestrator, publish, services, tail,
-        workflow,
+        top, workflow,
     },
     error::Error,
     output::Output,
@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Describe(describe::Args),
     /// Shows messages on a subject, of an event or of a consumer group, as they pass
     Tail(tail::Args),
+    /// Shows what services and consumer groups do just now: rates, latency, errors, lag
+    Top(top::Args),
     /// Checks, stores, starts and watches workflows
     #[command(subcommand)]
     Workflow(workflow::Command),

@@ -12,6 +12,7 @@ pub(crate) mod orchestrator;
 pub(crate) mod publish;
 pub(crate) mod services;
 pub(crate) mod tail;
+pub(crate) mod top;
 pub(crate) mod workflow;
 
 use crate::{args::Command, error::Error, session::Session};
@@ -28,6 +29,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error
         Command::Services(args) => services::run(args, session).await,
         Command::Describe(args) => describe::run(args, session).await,
         Command::Tail(args) => tail::run(args, session).await,
+        Command::Top(args) => top::run(args, session).await,
         Command::Workflow(command) => workflow::run(command, session).await,
         Command::Check(args) => check::run(args, session).await,
         Command::Explain(args) => explain::run(&args, session),

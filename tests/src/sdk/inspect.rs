@@ -40,7 +40,10 @@ async fn a_consumer_tells_how_far_it_is() {
     assert_eq!((odd.pending, odd.unsettled, odd.delivered, odd.settled), (0, 0, 3, 3));
     assert_eq!((odd.filters, odd.durable, odd.bound), (vec!["evt.desk.noted".to_owned()], true, false));
     assert!(odd.max_deliver.is_some() && odd.last_delivery.is_some());
-    eventually(SOON, || async { stage.bus.consumer(EVENTS, "desk+odd").await.unwrap().unwrap().waiting == 1 }).await;
+    eventually(SOON, || async {
+        stage.bus.consumer(EVENTS, "desk+odd").await.unwrap().unwrap().waiting == 1
+    })
+    .await;
     let dead = stage.bus.subject_counts(DEAD_LETTERS, "dlq.>").await.unwrap();
     assert_eq!(dead, [("dlq.desk.odd".to_owned(), 1)]);
     assert_eq!(stage.bus.consumer(EVENTS, "desk+even").await.unwrap(), None);
