@@ -1,6 +1,7 @@
 //! The binary `sinew` as its users meet it: arguments in, text and exit codes out.
 
 mod bus;
+mod check;
 mod demo;
 mod describe;
 mod documents;

@@ -47,6 +47,7 @@ pub(crate) mod code {
     pub(crate) const UNKNOWN_SERVICE: &str = "SNW-5011";
     pub(crate) const UNKNOWN_GROUP: &str = "SNW-5012";
     pub(crate) const NOT_STORED: &str = "SNW-5013";
+    pub(crate) const FINDINGS: &str = "SNW-5020";
 }
 
 const START_ONE: &str =
