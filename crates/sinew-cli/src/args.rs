@@ -6,8 +6,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, Value
 
 use crate::{
     commands::{
-        call, check, completions, demo, describe, dev, edge, explain, orchestrator, publish, services, tail,
-        top, workflow,
+        call, check, completions, demo, describe, dev, dlq, edge, explain, orchestrator, publish, replay,
+        schedules, services, tail, top, workflow,
     },
     error::Error,
     output::Output,
@@ -102,6 +102,14 @@ pub(crate) enum Command {
     Tail(tail::Args),
     /// Shows what services and consumer groups do just now: rates, latency, errors, lag
     Top(top::Args),
+    /// Shows, retries, edits and drops dead letters
+    #[command(subcommand)]
+    Dlq(dlq::Command),
+    /// Gives a range of stored events to one consumer group once more
+    Replay(replay::Args),
+    /// Lists and removes events that wait to be published
+    #[command(subcommand)]
+    Schedules(schedules::Command),
     /// Checks, stores, starts and watches workflows
     #[command(subcommand)]
     Workflow(workflow::Command),

@@ -48,6 +48,10 @@ pub(crate) mod code {
     pub(crate) const UNKNOWN_GROUP: &str = "SNW-5012";
     pub(crate) const NOT_STORED: &str = "SNW-5013";
     pub(crate) const FINDINGS: &str = "SNW-5020";
+    pub(crate) const UNKNOWN_LETTER: &str = "SNW-5021";
+    pub(crate) const LETTERS_FAILED: &str = "SNW-5022";
+    pub(crate) const UNFIT: &str = "SNW-5023";
+    pub(crate) const UNKNOWN_SCHEDULE: &str = "SNW-5024";
 }
 
 const START_ONE: &str =

@@ -17,6 +17,7 @@ mod document;
 mod error;
 mod filter;
 mod logging;
+mod moment;
 mod operation;
 mod output;
 mod permissions;

@@ -2,11 +2,14 @@
 //!
 //! The lists are exact: a server that allows nothing else still lets the service start, serve, publish, consume and bury
 //! what it cannot handle. Replies to callers need no subject of their own: `allow_responses` covers them.
+//!
+//! What could harm others is left to operators: taking a scheduled event back means purging the stream of events, and
+//! giving streams of an older version what they lack means updating them.
 
 use serde::Serialize;
 use sinew::{
-    DEAD_LETTERS, EVENTS,
-    wire::{GroupDescriptor, ServiceDescriptor},
+    DEAD_LETTERS, EVENTS, REDELIVERIES,
+    wire::{EventDescriptor, GroupDescriptor, ServiceDescriptor},
 };
 
 /// Where every contract stands.
@@ -16,9 +19,12 @@ const GIVEN_UP: &str = "GIVEN_UP";
 
 /// What an identity needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Permissions {
     pub(crate) publish: Vec<Grant>,
     pub(crate) subscribe: Vec<Grant>,
+    /// Whether a request is answered with more than one message.
+    pub(crate) many_responses: bool,
 }
 
 /// One subject, and what it is needed for.
@@ -31,7 +37,8 @@ pub(crate) struct Grant {
 
 /// Derives what `service` needs when its reply inboxes begin with `inbox`.
 pub(crate) fn of(service: &ServiceDescriptor, inbox: &str) -> Permissions {
-    let mut list = Permissions { publish: Vec::new(), subscribe: Vec::new() };
+    let many_responses = service.operations.iter().any(|operation| operation.stream);
+    let mut list = Permissions { publish: Vec::new(), subscribe: Vec::new(), many_responses };
     list.hear(format!("{inbox}.>"), "replies to its own requests");
     list.say(format!("{inbox}.>"), "its own round trips to the server");
     list.operations(service);
@@ -40,11 +47,11 @@ pub(crate) fn of(service: &ServiceDescriptor, inbox: &str) -> Permissions {
         list.say(&required.subject, format!("calls {}.{}", required.service, required.operation));
     }
     for event in &service.publishes {
-        list.say(&event.subject, format!("publishes {}", event.name));
+        list.event(&service.name, event);
     }
     list.catalogue(&service.name);
     if !service.publishes.is_empty() || !service.groups.is_empty() {
-        for stream in [EVENTS, DEAD_LETTERS, GIVEN_UP] {
+        for stream in [EVENTS, DEAD_LETTERS, REDELIVERIES, GIVEN_UP] {
             list.stream(stream);
         }
     }
@@ -63,7 +70,9 @@ impl Permissions {
             format!("  {name}: {{\n    allow: [\n{}\n    ]\n  }}\n", lines.join("\n"))
         };
         let (publish, subscribe) = (side("publish", &self.publish), side("subscribe", &self.subscribe));
-        format!("permissions: {{\n{publish}{subscribe}  allow_responses: true\n}}")
+        // Where a request has one reply, the server's own bounds are right: one message, within two minutes.
+        let responses = if self.many_responses { "{ max: -1, expires: \"24h\" }" } else { "true" };
+        format!("permissions: {{\n{publish}{subscribe}  allow_responses: {responses}\n}}")
     }
 
     fn operations(&mut self, service: &ServiceDescriptor) {
@@ -93,18 +102,26 @@ impl Permissions {
         self.say(format!("$JS.API.STREAM.CREATE.{stream}"), format!("creates {stream} where it is missing"));
     }
 
+    fn event(&mut self, service: &str, event: &EventDescriptor) {
+        let name = &event.name;
+        self.say(&event.subject, format!("publishes {name}"));
+        self.say(format!("evt-at.{service}.{name}.*"), format!("publishes {name} later"));
+        self.say(format!("evt-every.{service}.*"), "publishes again and again");
+        self.say(format!("$JS.API.STREAM.MSG.GET.{EVENTS}"), "compares what comes again and again");
+    }
+
     fn group(&mut self, service: &str, group: &GroupDescriptor) {
         let name = &group.name;
-        for stream in [EVENTS, GIVEN_UP] {
+        for stream in [EVENTS, REDELIVERIES, GIVEN_UP] {
             let consumer = format!("{stream}.{service}+{name}");
-            let joins = format!("joins group {name}");
-            self.say(format!("$JS.API.CONSUMER.CREATE.{consumer}.>"), &joins);
+            self.say(format!("$JS.API.CONSUMER.CREATE.{consumer}"), format!("joins group {name}"));
             self.say(
                 format!("$JS.API.CONSUMER.MSG.NEXT.{consumer}"),
                 format!("takes events of group {name}"),
             );
             self.say(format!("$JS.ACK.{consumer}.>"), format!("settles events of group {name}"));
         }
+        self.say(format!("redo-at.{service}.{name}.*"), format!("puts long retries of group {name} off"));
         self.say(format!("dlq.{service}.{name}"), format!("keeps dead letters of group {name}"));
     }
 

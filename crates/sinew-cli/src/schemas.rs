@@ -1,11 +1,14 @@
-//! Payloads as contracts describe them: bytes in, JSON and a verdict out. Knows the catalogue, not the bus.
+//! Payloads as contracts describe them: bytes in, JSON and a verdict out.
 
 use std::collections::HashMap;
 
 use jsonschema::Validator;
 use serde::Serialize;
 use serde_json::Value;
-use sinew::wire::{CloudEvent, ContentType, EventDescriptor, Headers, ServiceDescriptor, header};
+use sinew::{
+    Bus, Catalogue,
+    wire::{CloudEvent, ContentType, EventDescriptor, Headers, ServiceDescriptor, header},
+};
 
 /// Every schema that the catalogue has for a subject.
 #[derive(Default)]
@@ -41,6 +44,15 @@ pub(crate) enum Verdict {
 }
 
 impl Schemas {
+    /// Reads the catalogue; without one nothing is known, and everything can be looked at all the same.
+    pub(crate) async fn load(bus: &Bus) -> Self {
+        let contracts = match Catalogue::open(bus).await {
+            Ok(catalogue) => catalogue.all().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        Self::of(&contracts)
+    }
+
     /// Reads the schemas out of contracts.
     pub(crate) fn of<'s>(services: impl IntoIterator<Item = &'s ServiceDescriptor>) -> Self {
         let mut schemas = Self::default();

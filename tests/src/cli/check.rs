@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sinew::{Bus, Config, Ctx, Event, Problem, Retry, Service, bus::StreamConfig, wire::Headers};
+use sinew::{Bus, Config, Ctx, Event, Problem, Retry, Service, wire::Headers};
 use tempfile::TempDir;
 
 use super::program::sinew;
@@ -27,13 +27,10 @@ async fn refuse(_: Rained) -> Result<(), Problem> {
 async fn what_is_wrong_has_a_code_and_a_next_step() {
     let harness = Harness::start().await;
     let bus = Bus::connect(Config::new(harness.url(), "garden")).await.unwrap();
-    // The events' stream was made by somebody who forgot the meadow, and all but fills it.
-    let narrow = StreamConfig {
-        name: "EVENTS".into(),
-        subjects: vec!["evt.garden.>".into()],
-        ..StreamConfig::default()
-    };
-    bus.ensure_stream(&narrow).await.unwrap();
+    let service = Service::new("garden", ())
+        .on("gardener", refuse, |group| group.retry(Retry::never()))
+        .publishes::<Mown>();
+    let running = service.start(&bus).await.unwrap();
     ask(&bus, "CONSUMER.CREATE.EVENTS.forever", json!({
         "stream_name": "EVENTS", "config": { "durable_name": "forever", "name": "forever", "ack_policy": "explicit" },
     }))
@@ -47,10 +44,10 @@ async fn what_is_wrong_has_a_code_and_a_next_step() {
     for _ in 0..9 {
         bus.publish_acked("barrel", &Headers::new(), "".into(), SOON).await.unwrap();
     }
-    let service = Service::new("garden", ())
-        .on("gardener", refuse, |group| group.retry(Retry::never()))
-        .publishes::<Mown>();
-    let running = service.start(&bus).await.unwrap();
+    // Somebody narrows the stream of events, and forgets the meadow.
+    let mut narrow = ask(&bus, "STREAM.INFO.EVENTS", json!({})).await["config"].take();
+    narrow["subjects"] = json!(["evt.garden.>", "evt-at.>", "evt-every.>"]);
+    ask(&bus, "STREAM.UPDATE.EVENTS", narrow).await;
     Ctx::detached(&bus, "cloud").publish(Rained { litres: 9 }).await.unwrap();
     eventually(SOON, || async {
         bus.stream("DEAD_LETTERS").await.unwrap().is_some_and(|dead| dead.messages == 1)
@@ -123,9 +120,10 @@ fn about(report: &Value) -> Vec<(String, String)> {
     findings.map(|one| (text(&one["code"]), text(&one["about"]))).collect()
 }
 
-async fn ask(bus: &Bus, verb: &str, body: Value) {
+async fn ask(bus: &Bus, verb: &str, body: Value) -> Value {
     let subject = format!("$JS.API.{verb}");
     let answer = bus.request(&subject, &Headers::new(), body.to_string().into(), SOON).await.unwrap();
     let answer: Value = serde_json::from_slice(answer.payload()).unwrap();
     assert_eq!(answer["error"], Value::Null, "{answer}");
+    answer
 }

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use futures::{Stream, StreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +28,13 @@ struct Grind {
     sacks: u32,
 }
 
+/// What comes out of the oven, one by one.
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "bakery.watch", stream = u32)]
+struct Watch {
+    until: u32,
+}
+
 #[derive(Event, Serialize, Deserialize, JsonSchema)]
 #[sinew(subject = "bakery.baked")]
 struct Baked {
@@ -35,15 +43,21 @@ struct Baked {
 
 contract! {
     /// Bakes bread.
-    Bakery = "bakery" @ "2.0.0" { bake: Bake }
+    Bakery = "bakery" @ "2.0.0" { bake: Bake, watch: stream Watch }
 }
 
 contract! { Mill = "mill" @ "1.0.0" { grind: Grind } }
 
 async fn bake(request: Bake, ctx: Ctx) -> Result<u32, Problem> {
     let flour = ctx.call(Grind { sacks: request.loaves }).await.map_err(|error| error.to_problem())?;
+    let later = ctx.publish(Baked { loaves: 1_000 }).after(Duration::from_secs(3_600));
+    later.await.map_err(|error| error.to_problem())?;
     ctx.publish(Baked { loaves: flour }).await.map_err(|error| error.to_problem())?;
     Ok(flour)
+}
+
+async fn watch(request: Watch) -> Result<impl Stream<Item = Result<u32, Problem>> + Send + 'static, Problem> {
+    Ok(stream::iter((0..request.until).map(Ok)))
 }
 
 async fn grind(request: Grind) -> Result<u32, Problem> {
@@ -55,12 +69,19 @@ async fn deliver(event: Baked) -> Result<(), Problem> {
     if event.loaves == 12 { Err(Problem::new(422, "too-many", "the van is small")) } else { Ok(()) }
 }
 
+/// Is tried again so much later that the event leaves the consumer meanwhile.
+async fn bill(_: Baked) -> Result<(), Problem> {
+    Err(Problem::new(503, "closed", "the office opens tomorrow").retriable())
+}
+
 fn bakery() -> Service<()> {
+    let days = Duration::from_secs(10 * 24 * 3_600);
     Service::new("bakery", ())
-        .serve(Bakery, |routes| routes.bake(bake))
+        .serve(Bakery, |routes| routes.bake(bake).watch(watch))
         .on("van", deliver, |group| {
             group.retry(Retry::exponential(Duration::from_millis(100), Duration::from_secs(5)).attempts(3))
         })
+        .on("office", bill, |group| group.retry(Retry::exponential(days, days)))
         .publishes::<Baked>()
         .requires::<Grind>()
 }
@@ -144,11 +165,15 @@ async fn the_printed_permissions_are_enough_and_nothing_more_is_granted() {
     for loaves in [3, 12] {
         assert_eq!(caller.call(Bake { loaves }).within(SOON).await.unwrap(), loaves);
     }
+    let items: Vec<u32> =
+        caller.stream(Watch { until: 300 }).await.unwrap().map(Result::unwrap).collect().await;
+    assert_eq!(items, (0..300).collect::<Vec<_>>());
     // The second event was refused for good: it is a dead letter, and the first is settled.
     eventually(SOON, || async { counts(&everybody, "DEAD_LETTERS").await == 1 }).await;
     eventually(SOON, || async {
         let van = everybody.consumer("EVENTS", "bakery+van").await.unwrap().unwrap();
-        van.unsettled == 0 && van.settled == 2
+        let office = everybody.consumer("EVENTS", "bakery+office").await.unwrap().unwrap();
+        [van, office].iter().all(|group| group.unsettled == 0 && group.settled == 2)
     })
     .await;
     let listed = sinew(&["--json", "--nats-url", &guarded.url("admin"), "describe", "bakery"]).await;

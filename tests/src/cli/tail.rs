@@ -52,6 +52,9 @@ async fn stored_events_are_decoded_filtered_and_numbered() {
         tail(&["post.*", "--since", "1h", "--filter", "number>2", "--filter", "number!=4", "--count", "2"])
             .await;
     assert_eq!(numbers(&chosen), [3, 5]);
+    let between = sinew::Timestamp::now().to_string();
+    post.publish(6).await;
+    assert_eq!(numbers(&post.tail(&["post.arrived", "--since", &between, "--count", "1"]).await), [6]);
     let with = tail(&["evt.post.arrived", "--since", "1", "--count", "1", "--headers", "--raw"]).await;
     assert_eq!(with[0]["headers"]["ce-type"], "post.arrived.v2");
     assert!(with[0]["raw"].as_str().unwrap().contains(r"\xa6number"), "{with:?}");

@@ -19,7 +19,10 @@ async fn streams_are_listed_with_what_they_hold() {
     stage.publish(1).await;
     let events = stage.bus.stream(EVENTS).await.unwrap().unwrap();
     assert_eq!((events.messages, events.first_sequence, events.last_sequence), (1, 1, 1));
-    assert_eq!((events.subjects, events.replicas, events.max_bytes), (vec!["evt.>".to_owned()], 1, None));
+    assert_eq!(
+        (events.subjects, events.replicas, events.max_bytes),
+        (["evt.>", "evt-at.>", "evt-every.>"].map(str::to_owned).to_vec(), 1, None)
+    );
     let listed = stage.bus.streams().await.unwrap();
     assert!(listed.iter().any(|stream| stream.name == DEAD_LETTERS), "{listed:?}");
 }
@@ -48,18 +51,4 @@ async fn a_consumer_tells_how_far_it_is() {
     assert_eq!(dead, [("dlq.desk.odd".to_owned(), 1)]);
     assert_eq!(stage.bus.consumer(EVENTS, "desk+even").await.unwrap(), None);
     running.drain().await;
-}
-
-#[tokio::test]
-async fn a_time_is_found_in_a_stream() {
-    let stage = Stage::start().await;
-    stage.publish(1).await;
-    stage.publish(2).await;
-    let between = jiff::Timestamp::now().to_string();
-    assert_eq!(stage.bus.sequence_at(EVENTS, &between).await.unwrap(), 3, "nothing is that young");
-    stage.publish(3).await;
-    stage.publish(4).await;
-    assert_eq!(stage.bus.sequence_at(EVENTS, &between).await.unwrap(), 3);
-    assert_eq!(stage.bus.sequence_at(EVENTS, "2000-01-01T00:00:00Z").await.unwrap(), 1);
-    assert!(stage.bus.sequence_at("NONE", &between).await.is_err());
 }

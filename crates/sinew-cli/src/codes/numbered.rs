@@ -472,4 +472,32 @@ pub(super) const PAGES: &[Page] = &[
         "The findings above the error, or `.bus.findings` in the JSON.",
         "Do what each finding says next, or leave --strict out.",
     ),
+    new(
+        "SNW-5021",
+        "there is no such dead letter",
+        "It was retried, edited or dropped meanwhile, or never was.",
+        "`sinew dlq ls` lists those that stand; `sinew tail 'sinew.*' --since 1d` shows who changed which.",
+        "Take the sequence from the list; an edited letter has a new one.",
+    ),
+    new(
+        "SNW-5022",
+        "some dead letters could not be changed",
+        "The group was never started with this version, the event is gone, or the bus failed half way.",
+        "The output names each letter with its reason.",
+        "Do what the reason says, and repeat the command: what is done is not done twice.",
+    ),
+    new(
+        "SNW-5023",
+        "a payload is not what its contract says",
+        "The group would refuse it again at once, so the letter was left as it is.",
+        "`sinew describe --json SERVICE` shows the event's schema; the message names the place.",
+        "Correct the payload, or insist with --force.",
+    ),
+    new(
+        "SNW-5024",
+        "nothing waits under this id",
+        "It was published or removed meanwhile, or the id is misspelled.",
+        "`sinew schedules ls` shows what waits.",
+        "Take the id from the list: SERVICE/NAME for what recurs, else the whole id.",
+    ),
 ];

@@ -6,15 +6,10 @@ mod record;
 mod source;
 pub(crate) mod target;
 
-use sinew::{Bus, Catalogue};
+use sinew::Bus;
 
-use self::{
-    printer::Printer,
-    record::Record,
-    source::{Since, Source},
-    target::Target,
-};
-use crate::{error::Error, filter::Filter, schemas::Schemas, session::Session};
+use self::{printer::Printer, record::Record, source::Source, target::Target};
+use crate::{error::Error, filter::Filter, moment::Moment, schemas::Schemas, session::Session};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -34,7 +29,7 @@ pub(crate) struct Args {
     exact: bool,
     /// Begins with stored messages: a duration back (10m), a time (2030-01-31T12:00:00Z) or a sequence (4711)
     #[arg(long, value_name = "WHEN")]
-    since: Option<Since>,
+    since: Option<Moment>,
     /// Ends after this many messages
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
@@ -84,7 +79,7 @@ async fn subject_tail(
     session: &Session,
     stop: &mut Stop,
 ) -> Result<(), Error> {
-    let view = View::new(bus, args, session).await?;
+    let view = View::new(bus, args, session).await;
     let mut source = Source::open(bus, subject, args.since.as_ref()).await?;
     session.output.note(&format!("listening on {subject}; Ctrl-C ends"));
     let mut printer = Printer::start(session.output);
@@ -117,18 +112,13 @@ async fn subject_tail(
 }
 
 impl View {
-    async fn new(bus: &Bus, args: &Args, session: &Session) -> Result<Self, Error> {
-        let contracts = match Catalogue::open(bus).await {
-            Ok(catalogue) => catalogue.all().await.unwrap_or_default(),
-            // Without a catalogue nothing is known, and everything can be looked at all the same.
-            Err(_) => Vec::new(),
-        };
-        Ok(Self {
-            schemas: Schemas::of(&contracts),
+    async fn new(bus: &Bus, args: &Args, session: &Session) -> Self {
+        Self {
+            schemas: Schemas::load(bus).await,
             filters: args.filter.clone(),
             raw: args.raw,
             headers: args.headers,
             json: session.output.is_json(),
-        })
+        }
     }
 }

@@ -2,20 +2,14 @@
 //!
 //! Source: the JetStream API, `STREAM.LIST`, `STREAM.INFO`, `CONSUMER.LIST` and `CONSUMER.INFO`.
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use sinew_wire::Headers;
 
-use super::Bus;
+use super::{Bus, api::code};
 use crate::{Error, Kind};
 
-/// Longest wait for one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// What the server answers about a stream, consumer or message that does not stand (`err_code`).
-const ABSENT: [u64; 3] = [10_059, 10_014, 10_037];
+/// What the server answers about a stream or consumer that does not stand.
+const ABSENT: [u64; 2] = [code::STREAM_NOT_FOUND, code::CONSUMER_NOT_FOUND];
 
 /// A stream: its settings and how full it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -85,7 +79,7 @@ impl Bus {
     /// Lists every stream of the account.
     ///
     /// # Errors
-    /// [`Kind::JetStream`] when the server refuses, [`Kind::NoResponders`] when JetStream is off.
+    /// [`Kind::JetStream`] when the server refuses or JetStream is off.
     pub async fn streams(&self) -> Result<Vec<StreamInfo>, Error> {
         let raw: Vec<RawStream> = self.listed("STREAM.LIST", "streams").await?;
         Ok(raw.into_iter().map(StreamInfo::from).collect())
@@ -132,24 +126,6 @@ impl Bus {
         Ok(found.map(ConsumerInfo::from))
     }
 
-    /// Returns the sequence of the first message that a stream stored at `time` (RFC 3339) or after it; that of the next
-    /// one to come when there is none.
-    ///
-    /// # Errors
-    /// As [`Bus::streams`], and [`Kind::JetStream`] for a stream that does not stand.
-    pub async fn sequence_at(&self, stream: &str, time: &str) -> Result<u64, Error> {
-        let asked = json!({ "start_time": time, "seq": 0, "next_by_subj": ">" });
-        let found: Option<Value> = self.looked_up(&format!("STREAM.MSG.GET.{stream}"), &asked).await?;
-        let sequence = found.and_then(|found| found.pointer("/message/seq").and_then(Value::as_u64));
-        match sequence {
-            Some(sequence) => Ok(sequence),
-            None => match self.stream(stream).await? {
-                Some(info) => Ok(info.last_sequence + 1),
-                None => Err(Error::new(Kind::JetStream, format!("there is no stream {stream}"))),
-            },
-        }
-    }
-
     /// Reads a list page by page.
     async fn listed<T: DeserializeOwned>(&self, verb: &str, member: &str) -> Result<Vec<T>, Error> {
         let mut all = Vec::new();
@@ -170,17 +146,11 @@ impl Bus {
 
     /// Asks one question of the JetStream API; `None` where what it is about does not stand.
     async fn looked_up<T: DeserializeOwned>(&self, verb: &str, asked: &Value) -> Result<Option<T>, Error> {
-        let body = Bytes::from(asked.to_string());
-        let answer = self.request(&format!("$JS.API.{verb}"), &Headers::new(), body, PATIENCE).await?;
-        let answer: Value = serde_json::from_slice(answer.payload()).map_err(unreadable)?;
-        let Some(error) = answer.get("error") else {
-            return serde_json::from_value(answer).map(Some).map_err(unreadable);
-        };
-        if error.get("err_code").and_then(Value::as_u64).is_some_and(|code| ABSENT.contains(&code)) {
-            return Ok(None);
+        match self.api(verb, asked).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if ABSENT.into_iter().any(|code| error.is(code)) => Ok(None),
+            Err(error) => Err(error.during(&format!("cannot ask for {verb}"))),
         }
-        let told = error.get("description").and_then(Value::as_str).unwrap_or("no reason given");
-        Err(Error::new(Kind::JetStream, format!("{verb} was refused: {told}")))
     }
 }
 

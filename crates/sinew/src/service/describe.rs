@@ -4,6 +4,7 @@ use std::{io::Write, time::Duration};
 
 use sinew_wire::{
     Event, EventDescriptor, LimitsDescriptor, Request, RequirementDescriptor, ServiceDescriptor,
+    StreamRequest,
 };
 
 use super::Service;
@@ -52,13 +53,20 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
 
     /// Says that handlers call `R`, an operation of another service. As [`Service::publishes`], for calls.
     #[must_use]
-    pub fn requires<R: Request>(mut self) -> Self {
-        if self.said.requires.iter().all(|known| known.subject != R::SUBJECT) {
-            self.said.requires.push(RequirementDescriptor {
-                service: R::SERVICE.to_owned(),
-                operation: R::OPERATION.to_owned(),
-                subject: R::SUBJECT.to_owned(),
-            });
+    pub fn requires<R: Request>(self) -> Self {
+        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT)
+    }
+
+    /// Says that handlers ask for the stream `R`. As [`Service::requires`], for streams.
+    #[must_use]
+    pub fn requires_stream<R: StreamRequest>(self) -> Self {
+        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT)
+    }
+
+    fn needs(mut self, service: &str, operation: &str, subject: &str) -> Self {
+        if self.said.requires.iter().all(|known| known.subject != subject) {
+            let (service, operation, subject) = (service.into(), operation.into(), subject.into());
+            self.said.requires.push(RequirementDescriptor { service, operation, subject });
         }
         self
     }

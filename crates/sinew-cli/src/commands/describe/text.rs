@@ -51,7 +51,12 @@ pub(super) fn page(described: &Described, output: &Output) -> String {
 
 fn operation(service: &str, operation: &OperationDescriptor) -> Vec<String> {
     let http = operation.http.as_ref().map(|http| format!("{} {}", http.method, http.path));
-    let repeated = if operation.idempotent { "idempotent" } else { "once" };
+    let repeated = match (operation.idempotent, operation.stream) {
+        (true, false) => "idempotent",
+        (false, false) => "once",
+        (true, true) => "idempotent stream",
+        (false, true) => "stream",
+    };
     row([
         format!("{service}.{}", operation.name),
         operation.subject.clone(),

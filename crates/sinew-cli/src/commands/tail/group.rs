@@ -53,7 +53,7 @@ pub(super) async fn tail(
     session: &Session,
     stop: &mut Stop,
 ) -> Result<(), Error> {
-    let view = View::new(bus, args, session).await?;
+    let view = View::new(bus, args, session).await;
     let mut watch = Watch::open(bus, name, args).await?;
     session.output.note(&format!("watching group {name}; Ctrl-C ends"));
     let mut printer = Printer::start(session.output);

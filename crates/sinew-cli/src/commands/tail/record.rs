@@ -54,7 +54,7 @@ impl View {
         let time = event.as_ref().and_then(|event| event.time.clone());
         let raw = self.raw || decoded.verdict == Verdict::Undecodable;
         Some(Record {
-            time: time.unwrap_or_else(|| jiff::Timestamp::now().to_string()),
+            time: time.unwrap_or_else(|| sinew::Timestamp::now().to_string()),
             subject: subject.to_owned(),
             sequence,
             id: event.as_ref().map(|event| event.id.clone()),

@@ -1,32 +1,22 @@
 //! Where messages come from: past a subscription, or out of a stream from some point on, and on as it grows.
 
-use std::{collections::VecDeque, str::FromStr, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use sinew::{
     Bus,
-    bus::{Reader, Stored, Subscription},
+    bus::{Reader, Stored, Subscription, admin::Place},
     wire::Headers,
 };
 
 use crate::{
     error::{Error, code},
-    operation::duration,
+    moment::Moment,
     subjects,
 };
 
 /// A stream is looked at this often even where nothing seems to come: a subscription may have missed what did.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// A point in a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Since {
-    Sequence(u64),
-    /// RFC 3339.
-    Time(String),
-    /// So long ago.
-    Ago(Duration),
-}
 
 /// A message.
 pub(super) struct Arrived {
@@ -54,21 +44,16 @@ pub(super) struct Shelf {
 
 impl Source {
     /// Opens a source of what is published on `subject`.
-    pub(super) async fn open(bus: &Bus, subject: &str, since: Option<&Since>) -> Result<Self, Error> {
+    pub(super) async fn open(bus: &Bus, subject: &str, since: Option<&Moment>) -> Result<Self, Error> {
         let Some(since) = since else {
             let live = bus.subscribe(subject, None).await?;
             bus.barrier().await?;
             return Ok(Self::Live(live));
         };
         let stream = stream_of(bus, subject).await?;
-        let from = match since {
-            Since::Sequence(sequence) => *sequence,
-            Since::Time(time) => sequence_at(bus, &stream, time).await?,
-            Since::Ago(ago) => {
-                let ago = jiff::SignedDuration::try_from(*ago).unwrap_or(jiff::SignedDuration::ZERO);
-                let time = jiff::Timestamp::now().checked_sub(ago).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-                sequence_at(bus, &stream, &time.to_string()).await?
-            }
+        let from = match since.resolve() {
+            Ok(sequence) => sequence,
+            Err(time) => sequence_at(bus, &stream, &time.to_string()).await?,
         };
         Self::stored(bus, &stream, subject, from).await
     }
@@ -122,23 +107,6 @@ impl Shelf {
     }
 }
 
-impl FromStr for Since {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(sequence) = text.parse() {
-            return Ok(Self::Sequence(sequence));
-        }
-        if let Ok(ago) = duration(text) {
-            return Ok(Self::Ago(ago));
-        }
-        let time = text.parse::<jiff::Timestamp>().map(|time| Self::Time(time.to_string()));
-        time.map_err(|_| {
-            "write how long ago (10m, 2h, 1d), a time (2030-01-31T12:00:00Z) or a sequence (4711)".to_owned()
-        })
-    }
-}
-
 /// What the server adds when it reads a message back is no header of the message.
 fn arrived(stored: Stored) -> Arrived {
     let mut headers = stored.headers;
@@ -166,21 +134,11 @@ async fn stream_of(bus: &Bus, subject: &str) -> Result<String, Error> {
     })
 }
 
-/// Returns the first sequence stored at a time or after it.
+/// Returns the sequence of the first message stored at a time or after it; that of the next one to come if there is none.
 async fn sequence_at(bus: &Bus, stream: &str, time: &str) -> Result<u64, Error> {
-    Ok(bus.sequence_at(stream, time).await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_beginning_is_a_sequence_a_duration_or_a_time() {
-        let since = |text: &str| text.parse::<Since>().ok();
-        assert_eq!(since("4711"), Some(Since::Sequence(4711)));
-        assert_eq!(since("10m"), Some(Since::Ago(Duration::from_secs(600))));
-        assert_eq!(since("2030-01-31T12:00:00Z"), Some(Since::Time("2030-01-31T12:00:00Z".into())));
-        assert_eq!([since("yesterday"), since("-1"), since("")], [None, None, None]);
-    }
+    let found = bus.next_message(stream, ">", &Place::Time(time.to_owned())).await?;
+    Ok(match found {
+        Some(found) => found.message.sequence,
+        None => bus.stream_state(stream).await?.last_sequence + 1,
+    })
 }
