@@ -45,6 +45,7 @@ pub(crate) fn of(service: &ServiceDescriptor, inbox: &str) -> Permissions {
     list.discovery(&service.name);
     for required in &service.requires {
         list.say(&required.subject, format!("calls {}.{}", required.service, required.operation));
+        list.say(cancel(&required.service), format!("tells {} when nobody waits any more", required.service));
     }
     for event in &service.publishes {
         list.event(&service.name, event);
@@ -80,6 +81,9 @@ impl Permissions {
             // Only as a member of the group: nobody listens in on the requests of others with this.
             let subject = format!("{} {}", operation.subject, service.name);
             self.hear(subject, format!("serves {}.{}", service.name, operation.name));
+        }
+        if !service.operations.is_empty() {
+            self.hear(cancel(&service.name), "hears when a caller has gone away");
         }
     }
 
@@ -132,6 +136,11 @@ impl Permissions {
     fn hear(&mut self, subject: impl Into<String>, purpose: impl Into<String>) {
         add(&mut self.subscribe, subject.into(), purpose.into());
     }
+}
+
+/// Where a service hears that a caller went away.
+fn cancel(service: &str) -> String {
+    format!("svc.{service}.$cancel")
 }
 
 fn add(grants: &mut Vec<Grant>, subject: String, purpose: String) {

@@ -138,6 +138,9 @@ pub struct ServiceDescriptor {
     /// The operations of others it says it calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<RequirementDescriptor>,
+    /// How it calls other services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<DependencyDescriptor>,
     /// How much it takes on at once. A contract alone says nothing of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsDescriptor>,

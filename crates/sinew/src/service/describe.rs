@@ -81,6 +81,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
             groups: self.groups.iter().map(|group| group.describe()).collect(),
             publishes: self.said.publishes.clone(),
             requires: self.said.requires.clone(),
+            dependencies: self.calls.describe(),
             limits: Some(LimitsDescriptor {
                 concurrency: u64::try_from(self.concurrency).unwrap_or(u64::MAX),
                 queue: u64::try_from(self.queue).unwrap_or(u64::MAX),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
-use sinew::{Bus, DEAD_LETTERS, EVENTS, bus::StreamInfo, wire::Headers};
+use sinew::{Bus, DEAD_LETTERS, EVENTS, REDELIVERIES, bus::StreamInfo, wire::Headers};
 
 use super::{
     findings::{self, Finding, Seen},
@@ -55,6 +55,7 @@ pub(super) async fn look(bus: &Bus, sync: SyncMode) -> Result<Found, Error> {
     if let Some(jetstream) = &jetstream {
         seen.streams = bus.streams().await?;
         seen.consumers = bus.consumers(EVENTS).await?;
+        seen.inlets = bus.consumers(REDELIVERIES).await?;
         seen.dead = bus.subject_counts(DEAD_LETTERS, "dlq.>").await?;
         seen.storage = jetstream.max_storage.map(|limit| (jetstream.storage, limit));
     }

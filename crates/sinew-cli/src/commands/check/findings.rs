@@ -38,6 +38,8 @@ pub(super) struct Seen {
     pub(super) streams: Vec<StreamInfo>,
     /// Consumers of the stream of events.
     pub(super) consumers: Vec<ConsumerInfo>,
+    /// Consumers of the groups' own inlets. Who serves a group serves its inlet.
+    pub(super) inlets: Vec<ConsumerInfo>,
     pub(super) services: BTreeMap<String, Known>,
     /// Dead letters by subject.
     pub(super) dead: Vec<(String, u64)>,
@@ -71,7 +73,7 @@ pub(super) struct Finding {
 /// Judges what was seen.
 pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.extend(seen.consumers.iter().filter_map(endless));
+    findings.extend(seen.consumers.iter().chain(&seen.inlets).filter_map(endless));
     findings.extend(seen.consumers.iter().filter_map(|consumer| unserved(seen, consumer)));
     findings.extend(uncovered(seen));
     findings.extend(seen.streams.iter().flat_map(near_limits));
@@ -94,13 +96,13 @@ impl Finding {
 }
 
 fn endless(consumer: &ConsumerInfo) -> Option<Finding> {
-    let name = &consumer.name;
+    let ConsumerInfo { name, stream, .. } = consumer;
     consumer.max_deliver.is_none().then(|| Finding {
         code: code::ENDLESS_REDELIVERY,
         severity: Severity::Warning,
         about: name.clone(),
-        text: format!("consumer {name} of {EVENTS} delivers an event without end when nobody can handle it"),
-        next_step: format!("set its limit: `nats consumer edit {EVENTS} {name} --max-deliver 20`"),
+        text: format!("consumer {name} of {stream} delivers an event without end when nobody can handle it"),
+        next_step: format!("set its limit: `nats consumer edit {stream} {name} --max-deliver 20`"),
     })
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sinew::wire::{EventDescriptor, GroupDescriptor, LimitsDescriptor, OperationDescriptor};
+use sinew::wire::{
+    DependencyDescriptor, EventDescriptor, GroupDescriptor, LimitsDescriptor, OperationDescriptor,
+};
 
 use super::Described;
 use crate::{
@@ -30,7 +32,8 @@ pub(super) fn page(described: &Described, output: &Output) -> String {
         ("limits", service.limits.iter().flat_map(limits).collect()),
         ("groups", groups.collect()),
         ("publishes", service.publishes.iter().map(event).collect()),
-        ("calls", requires.collect()),
+        ("requires", requires.collect()),
+        ("calls", service.dependencies.iter().map(dependency).collect()),
         ("may subscribe to", described.permissions.subscribe.iter().map(grant).collect()),
         ("may publish to", described.permissions.publish.iter().map(grant).collect()),
     ];
@@ -91,6 +94,37 @@ fn group(service: &str, group: &GroupDescriptor) -> [Vec<String>; 2] {
             format!("{again}, then dlq.{service}.{}", group.name),
         ]),
     ]
+}
+
+fn dependency(dependency: &DependencyDescriptor) -> Vec<String> {
+    let name = match dependency.service.as_str() {
+        "*" => "everybody else",
+        name => name,
+    };
+    let retries = match dependency.retries {
+        0 => "never tried again".to_owned(),
+        retries => format!(
+            "{} within {} of waiting, at most {} % more load or {} a second",
+            if retries == 1 { "1 retry".to_owned() } else { format!("{retries} retries") },
+            time(dependency.retry_pause_ms),
+            dependency.retry_percent,
+            dependency.retry_per_second,
+        ),
+    };
+    let attempt = dependency.attempt_ms.map(|ms| format!("{} an attempt", time(ms)));
+    let bulkhead = dependency.bulkhead.map(|limit| format!("{limit} at once"));
+    let breaker = dependency.breaker.as_ref().map(|breaker| {
+        format!(
+            "breaker: {} % of at least {} calls in {}, then {} to {} of rest",
+            breaker.percent,
+            breaker.calls,
+            time(breaker.window_ms),
+            time(breaker.pause_ms),
+            time(breaker.longest_pause_ms),
+        )
+    });
+    let rest: Vec<String> = [attempt, bulkhead, breaker].into_iter().flatten().collect();
+    row([name.to_owned(), retries, rest.join("; ")])
 }
 
 fn event(event: &EventDescriptor) -> Vec<String> {

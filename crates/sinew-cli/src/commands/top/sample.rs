@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use serde::Deserialize;
-use sinew::{Bus, DEAD_LETTERS, EVENTS, Kind};
+use sinew::{Bus, DEAD_LETTERS, EVENTS, Kind, REDELIVERIES};
 
 use crate::{
     commands::tail::target::GroupName,
@@ -39,6 +39,8 @@ pub(super) struct Standing {
     pub(super) unsettled: u64,
     pub(super) redelivered: u64,
     pub(super) waiting: u64,
+    /// Events that wait in its own inlet: retries that were put off, redrives, replays.
+    pub(super) inlet: u64,
     pub(super) dead: u64,
 }
 
@@ -96,8 +98,11 @@ impl EndpointStats {
 
 /// A bus without JetStream, or without events so far, has no groups.
 async fn groups(bus: &Bus) -> Result<BTreeMap<(String, String), Standing>, sinew::Error> {
-    let read = async { tokio::try_join!(bus.consumers(EVENTS), bus.subject_counts(DEAD_LETTERS, "dlq.>")) };
-    let (consumers, dead) = match read.await {
+    let read = async {
+        let dead = bus.subject_counts(DEAD_LETTERS, "dlq.>");
+        tokio::try_join!(bus.consumers(EVENTS), bus.consumers(REDELIVERIES), dead)
+    };
+    let (consumers, inlets, dead) = match read.await {
         Err(error) if matches!(error.kind(), Kind::JetStream | Kind::NoResponders) => {
             return Ok(BTreeMap::new());
         }
@@ -112,6 +117,7 @@ async fn groups(bus: &Bus) -> Result<BTreeMap<(String, String), Standing>, sinew
             unsettled: consumer.unsettled,
             redelivered: consumer.redelivered,
             waiting: consumer.waiting,
+            inlet: inlets.iter().find(|inlet| inlet.name == consumer.name).map_or(0, |inlet| inlet.pending),
             dead: dead.get(&name.dead_letters()).copied().unwrap_or(0),
         };
         Some(((name.service, name.group), standing))

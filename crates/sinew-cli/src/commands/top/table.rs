@@ -52,6 +52,8 @@ struct GroupRow {
     in_hand: u64,
     /// Of those in hand, given for a second time or more.
     redelivered: u64,
+    /// Events that wait in its own inlet: retries that were put off, redrives, replays.
+    inlet: u64,
     /// Requests for events that wait at the server; none where nobody is free, or nobody there.
     waiting: u64,
     dead_letters: u64,
@@ -90,6 +92,7 @@ impl Table {
                 lag: standing.pending,
                 in_hand: standing.unsettled,
                 redelivered: standing.redelivered,
+                inlet: standing.inlet,
                 waiting: standing.waiting,
                 dead_letters: standing.dead,
             }
@@ -124,8 +127,16 @@ impl Table {
             "PANICS",
         ])];
         operations.extend(self.operations.iter().map(OperationRow::cells));
-        let mut groups =
-            vec![head(&["GROUP", "SETTLED/S", "LAG", "IN HAND", "AGAIN", "WAITING", "DEAD LETTERS"])];
+        let mut groups = vec![head(&[
+            "GROUP",
+            "SETTLED/S",
+            "LAG",
+            "IN HAND",
+            "AGAIN",
+            "INLET",
+            "WAITING",
+            "DEAD LETTERS",
+        ])];
         groups.extend(self.groups.iter().map(GroupRow::cells));
         if self.operations.is_empty() && self.groups.is_empty() {
             return "nobody answers discovery and there is no consumer group: start a service, for example with \
@@ -160,7 +171,7 @@ impl OperationRow {
 impl GroupRow {
     fn cells(&self) -> Vec<String> {
         let mut cells = vec![format!("{}/{}", self.service, self.group), self.settled.to_string()];
-        let counts = [self.lag, self.in_hand, self.redelivered, self.waiting, self.dead_letters];
+        let counts = [self.lag, self.in_hand, self.redelivered, self.inlet, self.waiting, self.dead_letters];
         cells.extend(counts.map(|count| count.to_string()));
         cells
     }
