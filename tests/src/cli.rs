@@ -1,10 +1,15 @@
 //! The binary `sinew` as its users meet it: arguments in, text and exit codes out.
 
 mod bus;
+mod check;
 mod demo;
+mod describe;
+mod dlq;
 mod documents;
 mod foreign;
 pub(crate) mod program;
+mod tail;
+mod top;
 
 use serde_json::Value;
 
@@ -21,6 +26,12 @@ async fn help_names_every_command_and_each_has_its_own() {
         "call",
         "publish",
         "services",
+        "describe",
+        "tail",
+        "top",
+        "dlq",
+        "replay",
+        "schedules",
         "workflow",
         "check",
         "explain",
@@ -29,13 +40,23 @@ async fn help_names_every_command_and_each_has_its_own() {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command} is missing in {}", help.stdout);
         let own = sinew(&[command, "--help"]).await.succeeded();
         assert!(own.stdout.contains(&format!("sinew {command}")), "{}", own.stdout);
-        if command != "workflow" {
+        if !["workflow", "dlq", "schedules"].contains(&command) {
             assert!(own.stdout.contains(&format!("\n  sinew {command}")), "no example: {}", own.stdout);
         }
     }
-    for command in ["validate", "apply", "definitions", "start", "get", "list", "cancel", "operate"] {
-        let own = sinew(&["workflow", command, "--help"]).await.succeeded();
-        assert!(own.stdout.contains(&format!("\n  sinew workflow {command}")), "no example: {}", own.stdout);
+    for (group, commands) in [
+        ("workflow", &["validate", "apply", "definitions", "start", "get", "list", "cancel", "operate"][..]),
+        ("dlq", &["ls", "show", "retry", "edit", "drop"]),
+        ("schedules", &["ls", "rm"]),
+    ] {
+        for command in commands {
+            let own = sinew(&[group, command, "--help"]).await.succeeded();
+            assert!(
+                own.stdout.contains(&format!("\n  sinew {group} {command}")),
+                "no example: {}",
+                own.stdout
+            );
+        }
     }
 }
 

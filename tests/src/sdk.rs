@@ -15,6 +15,7 @@ mod extractors;
 mod hostile;
 mod identity;
 mod inlet;
+mod inspect;
 mod kit;
 mod lanes;
 mod layers;

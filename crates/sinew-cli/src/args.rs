@@ -6,7 +6,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, Value
 
 use crate::{
     commands::{
-        call, check, completions, demo, dev, edge, explain, orchestrator, publish, services, workflow,
+        call, check, completions, demo, describe, dev, dlq, edge, explain, orchestrator, publish, replay,
+        schedules, services, tail, top, workflow,
     },
     error::Error,
     output::Output,
@@ -95,6 +96,20 @@ pub(crate) enum Command {
     Publish(publish::Args),
     /// Lists services and what they serve
     Services(services::Args),
+    /// Describes services: operations, events, policies, permissions; needs no broker
+    Describe(describe::Args),
+    /// Shows messages on a subject, of an event or of a consumer group, as they pass
+    Tail(tail::Args),
+    /// Shows what services and consumer groups do just now: rates, latency, errors, lag
+    Top(top::Args),
+    /// Shows, retries, edits and drops dead letters
+    #[command(subcommand)]
+    Dlq(dlq::Command),
+    /// Gives a range of stored events to one consumer group once more
+    Replay(replay::Args),
+    /// Lists and removes events that wait to be published
+    #[command(subcommand)]
+    Schedules(schedules::Command),
     /// Checks, stores, starts and watches workflows
     #[command(subcommand)]
     Workflow(workflow::Command),

@@ -4,12 +4,18 @@ pub(crate) mod call;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod describe;
 pub(crate) mod dev;
+pub(crate) mod dlq;
 pub(crate) mod edge;
 pub(crate) mod explain;
 pub(crate) mod orchestrator;
 pub(crate) mod publish;
+pub(crate) mod replay;
+pub(crate) mod schedules;
 pub(crate) mod services;
+pub(crate) mod tail;
+pub(crate) mod top;
 pub(crate) mod workflow;
 
 use crate::{args::Command, error::Error, session::Session};
@@ -24,6 +30,12 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error
         Command::Call(args) => call::run(args, session).await,
         Command::Publish(args) => publish::run(args, session).await,
         Command::Services(args) => services::run(args, session).await,
+        Command::Describe(args) => describe::run(args, session).await,
+        Command::Tail(args) => tail::run(args, session).await,
+        Command::Top(args) => top::run(args, session).await,
+        Command::Dlq(command) => dlq::run(command, session).await,
+        Command::Replay(args) => replay::run(args, session).await,
+        Command::Schedules(command) => schedules::run(command, session).await,
         Command::Workflow(command) => workflow::run(command, session).await,
         Command::Check(args) => check::run(args, session).await,
         Command::Explain(args) => explain::run(&args, session),

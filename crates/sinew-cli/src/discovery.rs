@@ -37,8 +37,14 @@ pub(crate) struct Endpoint {
 
 /// Asks every instance of every service; what is no answer to that question is passed over.
 pub(crate) async fn everybody(bus: &Bus) -> Result<Vec<Info>, Error> {
-    let answers = bus.gather("$SRV.INFO", &Headers::new(), Bytes::new(), ROLL_CALL).await?;
-    Ok(answers.iter().filter_map(|answer| read(answer.payload())).collect())
+    Ok(gather(bus, "INFO").await?.iter().filter_map(|answer| read(answer)).collect())
+}
+
+/// Puts one question, `PING`, `INFO` or `STATS`, to every instance of every service.
+pub(crate) async fn gather(bus: &Bus, question: &str) -> Result<Vec<Bytes>, Error> {
+    let subject = format!("$SRV.{question}");
+    let answers = bus.gather(&subject, &Headers::new(), Bytes::new(), ROLL_CALL).await?;
+    Ok(answers.iter().map(|answer| answer.payload().clone()).collect())
 }
 
 /// Asks the service itself where it serves an operation; `None` when it is not there or does not serve it.
@@ -48,8 +54,9 @@ pub(crate) async fn find(bus: &Bus, wanted: &OperationName) -> Option<Subject> {
     subject_in(&read(answer.payload())?, &wanted.operation)
 }
 
-fn or_none<'de, D: Deserializer<'de>>(endpoints: D) -> Result<Vec<Endpoint>, D::Error> {
-    Ok(Option::deserialize(endpoints)?.unwrap_or_default())
+/// Reads a list for which some clients write `null` when it is empty.
+pub(crate) fn or_none<'de, T: Deserialize<'de>, D: Deserializer<'de>>(list: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(list)?.unwrap_or_default())
 }
 
 fn read(answer: &[u8]) -> Option<Info> {

@@ -43,6 +43,15 @@ pub(crate) mod code {
     pub(crate) const DEMO: &str = "SNW-5007";
     pub(crate) const DOCUMENT: &str = "SNW-5008";
     pub(crate) const HTTP: &str = "SNW-5009";
+    pub(crate) const DESCRIPTION: &str = "SNW-5010";
+    pub(crate) const UNKNOWN_SERVICE: &str = "SNW-5011";
+    pub(crate) const UNKNOWN_GROUP: &str = "SNW-5012";
+    pub(crate) const NOT_STORED: &str = "SNW-5013";
+    pub(crate) const FINDINGS: &str = "SNW-5020";
+    pub(crate) const UNKNOWN_LETTER: &str = "SNW-5021";
+    pub(crate) const LETTERS_FAILED: &str = "SNW-5022";
+    pub(crate) const UNFIT: &str = "SNW-5023";
+    pub(crate) const UNKNOWN_SCHEDULE: &str = "SNW-5024";
 }
 
 const START_ONE: &str =

@@ -15,12 +15,18 @@ mod diagnostics;
 mod discovery;
 mod document;
 mod error;
+mod filter;
 mod logging;
+mod moment;
 mod operation;
 mod output;
+mod permissions;
+mod quantity;
 mod roles;
+mod schemas;
 mod session;
 mod settings;
+mod subjects;
 mod timeline;
 
 use std::{process::ExitCode, time::Instant};

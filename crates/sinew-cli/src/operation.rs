@@ -66,7 +66,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(allowed)
 }
 
-/// Reads a duration: a number with `ms`, `s` or `m` behind it.
+/// Reads a duration: a number with `ms`, `s`, `m`, `h` or `d` behind it.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -75,6 +75,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "ms" => Some(number),
         "s" | "" => number.checked_mul(1_000),
         "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        "d" => number.checked_mul(86_400_000),
         _ => None,
     };
     milliseconds.filter(|&ms| ms > 0).map(Duration::from_millis).ok_or_else(wrong_duration)
@@ -84,6 +86,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
+}
+
+/// Reads the first token of reply inboxes.
+pub(crate) fn inbox(text: &str) -> Result<String, String> {
+    let parsed = Subject::parse(text).map_err(|error: InvalidSubject| error.to_string())?;
+    Ok(parsed.to_string())
 }
 
 fn wrong_duration() -> String {
@@ -99,7 +107,8 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2s"), duration("2"));
         assert_eq!(duration("1m"), Ok(Duration::from_secs(60)));
-        for bad in ["", "s", "0s", "1h", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
+        assert_eq!(duration("24h"), duration("1d"));
+        for bad in ["", "s", "0s", "1w", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

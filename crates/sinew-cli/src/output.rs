@@ -60,6 +60,15 @@ impl Output {
         let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     }
 
+    /// Prints one line of something that has no end.
+    ///
+    /// # Errors
+    /// When nobody reads any more, so that the source can be closed.
+    pub(crate) fn line(&self, line: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{line}").and_then(|()| stdout.flush())
+    }
+
     /// Prints a part of a longer result; programs get the whole at the end instead.
     pub(crate) fn part(&self, text: &str) {
         if !self.json {

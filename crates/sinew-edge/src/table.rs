@@ -151,9 +151,8 @@ mod tests {
             let service = ServiceDescriptor {
                 name: (*name).to_owned(),
                 version: "1.0.0".into(),
-                description: String::new(),
                 operations: operations.collect(),
-                groups: Vec::new(),
+                ..ServiceDescriptor::default()
             };
             ((*name).to_owned(), service)
         };
@@ -195,9 +194,8 @@ mod tests {
         let service = ServiceDescriptor {
             name: "reports".into(),
             version: "1.0.0".into(),
-            description: String::new(),
             operations: vec![streams, descriptor("summary", "GET /summary")],
-            groups: Vec::new(),
+            ..ServiceDescriptor::default()
         };
         let table = Table::build(&BTreeMap::from([("reports".to_owned(), service)]));
         assert_eq!(name(&table, Method::GET, "/rows"), "nothing");

@@ -125,7 +125,7 @@ impl ServiceError for Problem {
 }
 
 /// One service as the catalogue and `$SRV.INFO` show it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceDescriptor {
     /// The service's name.
     pub name: String,
@@ -140,6 +140,40 @@ pub struct ServiceDescriptor {
     /// Its consumer groups.
     #[serde(default)]
     pub groups: Vec<GroupDescriptor>,
+    /// The events it says it publishes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publishes: Vec<EventDescriptor>,
+    /// The operations of others it says it calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<RequirementDescriptor>,
+    /// How it calls other services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<DependencyDescriptor>,
+    /// How much it takes on at once. A contract alone says nothing of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsDescriptor>,
+}
+
+/// One operation that a service needs another one to serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequirementDescriptor {
+    /// The service that answers.
+    pub service: String,
+    /// The operation within it.
+    pub operation: String,
+    /// Where requests go.
+    pub subject: String,
+}
+
+/// How much one instance of a service takes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LimitsDescriptor {
+    /// Requests in work at once; further ones wait.
+    pub concurrency: u64,
+    /// Requests that may wait; what comes on top is turned away.
+    pub queue: u64,
+    /// Longest time draining takes, in milliseconds.
+    pub drain_ms: u64,
 }
 
 /// One operation of a service.

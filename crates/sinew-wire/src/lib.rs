@@ -25,8 +25,8 @@ mod trace;
 pub use codec::{CodecError, ContentType, decode, encode, transcode};
 pub use contract::{
     BatchDescriptor, BreakerDescriptor, DependencyDescriptor, Described, Event, EventDescriptor,
-    GroupDescriptor, HttpBinding, OperationDescriptor, ProblemDescriptor, Request, ServiceDescriptor,
-    ServiceError, StreamRequest,
+    GroupDescriptor, HttpBinding, LimitsDescriptor, OperationDescriptor, ProblemDescriptor, Request,
+    RequirementDescriptor, ServiceDescriptor, ServiceError, StreamRequest,
 };
 pub use event::CloudEvent;
 pub use headers::{Headers, InvalidHeader, header};

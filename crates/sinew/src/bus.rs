@@ -11,6 +11,7 @@ mod api;
 mod batch;
 mod hangup;
 mod inlets;
+mod inspect;
 mod jetstream;
 mod kv;
 mod link;
@@ -34,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{Calls, Config, Error, Kind, Tracer, policy::Dependencies};
 
 pub use batch::Reader;
+pub use inspect::{ConsumerInfo, StreamInfo};
 pub use jetstream::{PubAck, Retention, Storage, Stored, StreamConfig, StreamState};
 pub use kv::{Kv, KvChange, KvEntry, KvWatch};
 pub use message::Message;

@@ -1,5 +1,6 @@
 //! Services: contracts served, events reacted to, one graceful way out.
 
+mod describe;
 mod discovery;
 mod in_flight;
 mod intake;
@@ -12,7 +13,7 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, future::BoxFuture};
-use sinew_wire::{ContentType, Event, Headers, Problem, ServiceDescriptor, ServiceName, header};
+use sinew_wire::{ContentType, Event, Headers, Problem, ServiceName, header};
 use tower::{Layer, util::BoxCloneSyncService};
 
 use crate::{
@@ -101,6 +102,7 @@ pub struct Service<S> {
     schedules: Vec<Declare>,
     layers: Vec<LayerFn>,
     calls: Calls,
+    said: describe::Said,
     concurrency: usize,
     queue: usize,
     drain: Duration,
@@ -119,6 +121,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
             schedules: Vec::new(),
             layers: Vec::new(),
             calls: Calls::new(),
+            said: describe::Said::default(),
             concurrency: CONCURRENCY,
             queue: QUEUE,
             drain: Duration::from_secs(20),
@@ -240,17 +243,6 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
         self
     }
 
-    /// Describes the service: operations and groups with the policies in force. Needs no broker.
-    pub fn describe(&self) -> ServiceDescriptor {
-        ServiceDescriptor {
-            name: self.name.clone(),
-            version: self.version.clone(),
-            description: self.description.clone(),
-            operations: self.routes.iter().map(|route| route.descriptor.clone()).collect(),
-            groups: self.groups.iter().map(|group| group.describe()).collect(),
-        }
-    }
-
     /// Starts serving on `bus` and returns once the server knows every subscription.
     ///
     /// # Errors
@@ -262,9 +254,16 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
 
     /// Connects, serves until the process is asked to stop (SIGTERM, Ctrl-C), drains, and closes the connection.
     ///
+    /// Where the variable `SINEW_DESCRIBE` is `1` it does none of that: it prints [`Service::describe`] as one line of
+    /// JSON on standard output and returns. That is how `sinew describe -- PROGRAM` asks a program what it serves.
+    ///
     /// # Errors
     /// As [`Bus::connect`] and [`Service::start`].
     pub async fn run(self, config: Config) -> Result<(), Error> {
+        if describe::is_asked() {
+            self.validate()?;
+            return describe::print(&self.describe());
+        }
         // Heard from the first moment: a service must not begin to serve and then be killed undrained.
         let mut stop = std::pin::pin!(crate::shutdown::requested());
         let bus = Bus::connect(config).await?;

@@ -115,11 +115,11 @@ pub enum OrderError {
 
 /// Builds the service. Its consumer group `mailer` writes to the customer of every confirmed order.
 pub fn service(orders: Orders) -> Service<Orders> {
-    Service::new("orders", orders).serve(Contract, |routes| routes.place(place).get(get).confirm(confirm)).on(
-        "mailer",
-        mail,
-        |group| group.concurrency(4),
-    )
+    Service::new("orders", orders)
+        .serve(Contract, |routes| routes.place(place).get(get).confirm(confirm))
+        .on("mailer", mail, |group| group.concurrency(4))
+        .publishes::<OrderConfirmed>()
+        .requires::<StartWorkflow>()
 }
 
 async fn place(request: PlaceOrder, State(orders): State<Orders>, ctx: Ctx) -> Result<Order, PlaceError> {

@@ -54,6 +54,11 @@ impl Ran {
     }
 }
 
+/// Returns where a program lies, for commands that run it themselves.
+pub(crate) fn path(program: &str) -> String {
+    programs().join(program).to_str().expect("the target directory has a plain name").to_owned()
+}
+
 /// Runs the program to its end.
 pub(crate) async fn sinew(arguments: &[&str]) -> Ran {
     finish(command("sinew", arguments)).await

@@ -106,9 +106,8 @@ impl Shop {
         let descriptor = ServiceDescriptor {
             name: "raw".into(),
             version: "1.0.0".into(),
-            description: String::new(),
             operations: names.iter().map(|name| raw_operation(name)).collect(),
-            groups: Vec::new(),
+            ..ServiceDescriptor::default()
         };
         Catalogue::open(&self.bus).await.unwrap().announce(&descriptor).await.unwrap();
     }

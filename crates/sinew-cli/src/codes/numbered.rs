@@ -1,4 +1,5 @@
-//! Pages of the numbered codes: 10 broker, 11 bus, 20 workflow documents, 30 orchestrator, 40 edge, 50 command line.
+//! Pages of the numbered codes: 10 broker, 11 bus, 20 workflow documents, 30 orchestrator, 40 edge. Those of the command
+//! line, 50, stand in [`super::command_line`].
 
 use super::{Page, new};
 
@@ -331,68 +332,5 @@ pub(super) const PAGES: &[Page] = &[
         "The catalogue or the event stream cannot be opened.",
         "`sinew check` shows whether JetStream answers.",
         "Do what the cause in the message says.",
-    ),
-    new(
-        "SNW-5001",
-        "the command line was not understood",
-        "An argument is missing, unknown or malformed.",
-        "`sinew COMMAND --help` lists what the command takes.",
-        "Correct the argument the message names.",
-    ),
-    new(
-        "SNW-5002",
-        "an argument is not JSON",
-        "A quote or bracket is missing, or the shell took the quotes.",
-        "The hint points at the column.",
-        "Put the whole argument in single quotes: '{\"name\":\"Ada\"}'.",
-    ),
-    new(
-        "SNW-5003",
-        "a file cannot be read",
-        "It does not exist or may not be read.",
-        "`ls -l` on the path.",
-        "Correct the path or its permissions.",
-    ),
-    new(
-        "SNW-5004",
-        "a configuration file is invalid",
-        "A key is unknown or a value has the wrong type.",
-        "The message begins with file, line and column.",
-        "Correct the place; `sinew check` shows the keys there are.",
-    ),
-    new(
-        "SNW-5005",
-        "there is no such operation",
-        "No service ever announced it here, and none that answers discovery just now serves it.",
-        "`sinew services` lists every operation that is known.",
-        "Correct the name, or start the service that serves it.",
-    ),
-    new(
-        "SNW-5006",
-        "there is no page for this code",
-        "The code belongs to a service of yours, or is misspelled.",
-        "`sinew explain` without a code lists all pages.",
-        "Look the code up in the contract of the service that answered it.",
-    ),
-    new(
-        "SNW-5007",
-        "the demo did not end as expected",
-        "An order had another outcome than the one it is there to show.",
-        "Run it again with RUST_LOG=info and look at the timeline.",
-        "On a very slow or busy machine try again; otherwise it is a bug worth reporting.",
-    ),
-    new(
-        "SNW-5008",
-        "a workflow document is invalid",
-        "At least one of its findings is an error.",
-        "`sinew workflow validate FILE` shows each with its place and a fix.",
-        "Correct the findings; each has a code and a page of its own.",
-    ),
-    new(
-        "SNW-5009",
-        "an HTTP request failed",
-        "The edge did not answer, or not with what was expected.",
-        "`curl -i` the same address.",
-        "See the edge's log with RUST_LOG=debug.",
     ),
 ];

@@ -1,17 +1,28 @@
 //! `sinew check`: the settings in force and where they came from, and what the bus says.
 
 mod bus;
+mod findings;
 mod settings;
+mod sync;
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::{error::Error, output::columns, session::Session};
+use self::{findings::Severity, sync::SyncMode};
+use crate::{
+    error::{Error, code},
+    output::columns,
+    quantity,
+    session::Session,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Without a file the defaults are shown. Fails when the bus cannot be reached, after the settings.\n\nExamples:\n  sinew check\n  sinew check --edge edge.yaml --orchestrator orchestrator.yaml"
+    after_help = "Without a file the defaults are shown. Fails when the bus cannot be reached, after the settings.                   Warnings have a code and a page in `sinew explain`.\n\nExamples:\n  sinew check\n  sinew check \
+                  --edge edge.yaml --orchestrator orchestrator.yaml\n  sinew check --strict --json | jq \
+                  .bus.findings\n\nExit codes: 0 looked, with --strict 1 where there are warnings, 3 invalid file, 4 \
+                  bus unreachable."
 )]
 pub(crate) struct Args {
     /// Configuration file of the edge to check
@@ -20,6 +31,12 @@ pub(crate) struct Args {
     /// Configuration file of the orchestrator to check
     #[arg(long, value_name = "FILE")]
     orchestrator: Option<PathBuf>,
+    /// Configuration file of the nats-server, which alone says when writes reach its disk
+    #[arg(long, value_name = "FILE")]
+    server_config: Option<PathBuf>,
+    /// Fails when there is a warning; notes do not count
+    #[arg(long)]
+    strict: bool,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<(), Error> {
@@ -29,7 +46,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<(), Error> {
         "orchestrator",
         args.orchestrator.as_deref(),
     )?);
-    let found = session.on_bus(async |bus| bus::look(bus).await).await;
+    let sync = SyncMode::read(args.server_config.as_deref())?;
+    let found = session.on_bus(async |bus| bus::look(bus, sync).await).await;
     // The settings are worth seeing above all when the bus cannot be reached.
     let report = json!({ "settings": rows, "bus": found.as_ref().ok() });
     session.output.show(&report, |_| {
@@ -39,5 +57,11 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<(), Error> {
             .map_or_else(|_| String::new(), |found| format!("\n\n{}", found.to_text(&session.output)));
         format!("{}{bus}", columns(&table))
     });
-    found.map(|_| ())
+    let warnings = found?.findings.iter().filter(|finding| finding.severity == Severity::Warning).count();
+    if args.strict && warnings > 0 {
+        let count = quantity::count(u64::try_from(warnings).unwrap_or(u64::MAX), "warning");
+        return Err(Error::failed(code::FINDINGS, format!("there is reason for {count}"))
+            .hint("each says what to do next, and `sinew explain CODE` says why"));
+    }
+    Ok(())
 }

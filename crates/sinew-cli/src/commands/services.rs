@@ -77,7 +77,7 @@ fn introduced(instances: &[Info]) -> ServiceDescriptor {
         version: first.map(|info| info.version.clone()).unwrap_or_default(),
         description: first.and_then(|info| info.description.clone()).unwrap_or_default(),
         operations,
-        groups: Vec::new(),
+        ..ServiceDescriptor::default()
     }
 }
 

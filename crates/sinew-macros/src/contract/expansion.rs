@@ -65,7 +65,7 @@ impl Contract {
                         version: ::std::string::String::from(#version),
                         description: ::std::string::String::from(#description),
                         operations: ::std::vec![#(#requests::descriptor()),*],
-                        groups: ::std::vec::Vec::new(),
+                        ..::std::default::Default::default()
                     }
                 }
 

@@ -5,13 +5,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
-use sinew::{Bus, wire::Headers};
+use sinew::{Bus, DEAD_LETTERS, EVENTS, REDELIVERIES, bus::StreamInfo, wire::Headers};
+
+use super::{
+    findings::{self, Finding, Seen},
+    sync::SyncMode,
+};
 
 use crate::{
     catalogue::{self, Known},
-    diagnostics::counted,
     error::Error,
     output::{Output, Style, columns},
+    quantity,
 };
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,8 +28,11 @@ pub(super) struct Found {
     max_payload: usize,
     /// JetStream's use and limits; `None` when it does not answer.
     jetstream: Option<JetStream>,
-    /// Whether each write reaches the disk before it is acknowledged. A server tells that to its operators only.
-    sync: &'static str,
+    /// When writes reach the disk. A server tells that to its operators only.
+    sync: SyncMode,
+    streams: Vec<StreamInfo>,
+    /// What is wrong or will be.
+    pub(super) findings: Vec<Finding>,
     /// Services in the catalogue that nobody serves.
     absent: Vec<String>,
     /// Services that answer, but have no contract in the catalogue: those of other NATS clients.
@@ -41,18 +49,28 @@ struct JetStream {
     memory: u64,
 }
 
-pub(super) async fn look(bus: &Bus) -> Result<Found, Error> {
-    let services = catalogue::services(bus).await?;
+pub(super) async fn look(bus: &Bus, sync: SyncMode) -> Result<Found, Error> {
+    let jetstream = jetstream(bus).await;
+    let mut seen = Seen { services: catalogue::services(bus).await?, sync, ..Seen::default() };
+    if let Some(jetstream) = &jetstream {
+        seen.streams = bus.streams().await?;
+        seen.consumers = bus.consumers(EVENTS).await?;
+        seen.inlets = bus.consumers(REDELIVERIES).await?;
+        seen.dead = bus.subject_counts(DEAD_LETTERS, "dlq.>").await?;
+        seen.storage = jetstream.max_storage.map(|limit| (jetstream.storage, limit));
+    }
     let names = |wanted: fn(&Known) -> bool| {
-        services.iter().filter(|(_, known)| wanted(known)).map(|(name, _)| name.clone()).collect()
+        seen.services.iter().filter(|(_, known)| wanted(known)).map(|(name, _)| name.clone()).collect()
     };
     Ok(Found {
         server: bus.server_version(),
         max_payload: bus.max_payload(),
-        jetstream: jetstream(bus).await,
-        sync: "unknown",
+        jetstream,
+        findings: findings::judge(&seen),
         absent: names(|known| known.instances.is_empty()),
         uncatalogued: names(|known| known.contract.is_none()),
+        sync: seen.sync,
+        streams: seen.streams,
     })
 }
 
@@ -74,10 +92,10 @@ impl Found {
         let jetstream = match &self.jetstream {
             Some(js) => format!(
                 "{}, {}, {} stored{}",
-                number(js.streams, "stream"),
-                number(js.consumers, "consumer"),
-                size(js.storage),
-                js.max_storage.map_or_else(String::new, |limit| format!(" of {}", size(limit))),
+                quantity::count(js.streams, "stream"),
+                quantity::count(js.consumers, "consumer"),
+                quantity::size(js.storage),
+                js.max_storage.map_or_else(String::new, |limit| format!(" of {}", quantity::size(limit))),
             ),
             None => output.paint(Style::Bad, "does not answer: start the server with `-js`"),
         };
@@ -90,36 +108,16 @@ impl Found {
             names => format!("{}; called as JSON", names.join(", ")),
         };
         let row = |name: &str, value: String| vec![name.to_owned(), value];
-        columns(&[
+        let table = columns(&[
             row("server", format!("nats-server {}", self.server)),
-            row("largest message", size(self.max_payload as u64)),
+            row("largest message", quantity::size(self.max_payload as u64)),
             row("jetstream", jetstream),
-            row("sync", "unknown to clients; see `sync_interval` in the server's configuration".to_owned()),
+            row("sync", self.sync.text()),
             row("served by nobody", absent),
             row("no contract", uncatalogued),
-        ])
-    }
-}
-
-fn number(count: u64, thing: &str) -> String {
-    counted(usize::try_from(count).unwrap_or(usize::MAX), thing)
-}
-
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (0..UNITS.len() - 1).find(|&unit| bytes >> (10 * (unit + 1)) == 0).unwrap_or(UNITS.len() - 1);
-    format!("{} {}", bytes >> (10 * unit), UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_are_short() {
-        assert_eq!(
-            [0, 1023, 1024, 1 << 20, u64::MAX].map(size),
-            ["0 B", "1023 B", "1 KiB", "1 MiB", "16777215 TiB"]
-        );
+        ]);
+        let findings: String =
+            self.findings.iter().map(|finding| format!("\n\n{}", finding.to_text(output))).collect();
+        format!("{table}{findings}")
     }
 }
