@@ -143,6 +143,48 @@ async fn a_redelivery_is_a_trace_of_its_own_with_a_link() {
 }
 
 #[tokio::test]
+async fn a_batch_is_a_trace_of_its_own_that_points_to_every_publisher() {
+    let stage = Traced::start().await;
+    for number in 0..3 {
+        stage.caller.publish(Noted { number }).await.unwrap();
+    }
+    let write = async |_: sinew::Batch<Noted>| Ok::<(), DeskError>(());
+    let search = Service::new("search", ()).on_batch("indexer", write, |group| group.max(3));
+    let _search = stage.serve("search", search).await;
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 4).await;
+    let batch = find(&spans, |span| span.kind == "consumer");
+    assert_eq!((batch.parent_id.as_str(), batch.links.len()), ("", 3));
+    assert_eq!(batch.attributes["messaging.batch.message_count"], "3");
+    for sent in spans.iter().filter(|span| span.kind == "producer") {
+        assert_ne!(sent.trace_id, batch.trace_id);
+        assert!(batch.links.contains(&(sent.trace_id.clone(), sent.span_id.clone())));
+    }
+}
+
+#[tokio::test]
+async fn p7_a_dead_letter_names_the_trace_of_the_attempt_that_failed_last() {
+    let stage = Traced::start().await;
+    let _mail = stage
+        .serve("mail", mail(async |_: Noted| Err::<(), _>(DeskError::OutOfStock { sku: "tea".into() })))
+        .await;
+    stage.caller.publish(Noted { number: 1 }).after(Duration::ZERO).await.unwrap();
+    let spans = stage.otlp.wait_for(|spans| spans.len() == 2).await;
+    let (sent, failed) =
+        (find(&spans, |span| span.kind == "producer"), find(&spans, |span| span.kind == "consumer"));
+    assert_ne!(failed.trace_id, sent.trace_id, "what was delayed begins a trace");
+    assert_eq!(failed.links, [(sent.trace_id.clone(), sent.span_id.clone())]);
+    let letters = sinew::dead_letters::DeadLetters::new(stage.caller.bus());
+    let letter = eventually(SOON, || async {
+        letters.page(&sinew::dead_letters::Filter::default(), 0, 1).await.ok()?.letters.pop()
+    });
+    let trace = letter.await.trace.unwrap();
+    assert_eq!(
+        (trace.trace.to_string(), trace.span.to_string()),
+        (failed.trace_id.clone(), failed.span_id.clone())
+    );
+}
+
+#[tokio::test]
 async fn an_incoming_trace_is_continued() {
     let stage = Traced::start().await;
     let _desk = stage.serve("desk", desk((), repeat)).await;
