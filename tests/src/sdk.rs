@@ -13,6 +13,7 @@ mod extractors;
 mod hostile;
 mod identity;
 mod inlet;
+mod lanes;
 mod layers;
 mod outage;
 mod policies;

@@ -215,6 +215,9 @@ pub struct GroupDescriptor {
     pub name: String,
     /// The event it takes.
     pub event: EventDescriptor,
+    /// Whether events of one key are handled one after the other, in the order of the stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ordered: bool,
     /// How many messages are handled at once.
     pub concurrency: u32,
     /// Attempts before the message becomes a dead letter.

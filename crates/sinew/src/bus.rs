@@ -16,6 +16,7 @@ mod kv;
 mod link;
 mod message;
 mod nats;
+mod pin;
 mod pull;
 mod subscription;
 
@@ -35,6 +36,7 @@ pub use batch::Reader;
 pub use jetstream::{PubAck, Retention, Storage, Stored, StreamConfig, StreamState};
 pub use kv::{Kv, KvChange, KvEntry, KvWatch};
 pub use message::Message;
+pub(crate) use pin::{Heard, PinConfig, Pinned};
 pub use pull::{Delivery, Pull, PullConfig};
 pub use subscription::Subscription;
 

@@ -1,8 +1,12 @@
 //! Consumer groups: their settings. How they work is in [`worker`].
 
 pub(crate) mod inlet;
+mod lanes;
+mod ordered;
 mod policy;
+mod settings;
 mod settle;
+mod verify;
 mod worker;
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
@@ -15,6 +19,7 @@ use crate::{Bus, Ctx, Error, EventHandler, Kind, bus::Message};
 
 pub use inlet::Redelivery;
 pub use policy::Retry;
+pub use settings::{GroupOf, Ordered};
 pub(crate) use worker::Health;
 
 /// Longest time a failed event waits among the messages that are out.
@@ -122,18 +127,20 @@ impl std::fmt::Display for Failure {
 
 struct Typed<E, H, M> {
     group: Group,
+    order: Option<ordered::Order>,
     handler: H,
     types: PhantomData<fn(E, M)>,
 }
 
-pub(crate) fn spec<E, S, H, M>(group: Group, handler: H) -> Box<dyn GroupSpec<S>>
+pub(crate) fn spec<E, S, H, M>(group: impl GroupOf<E>, handler: H) -> Box<dyn GroupSpec<S>>
 where
     E: Event,
     S: Clone + Send + Sync + 'static,
     H: EventHandler<E, S, M>,
     M: Send + Sync + 'static,
 {
-    Box::new(Typed { group, handler, types: PhantomData::<fn(E, M)> })
+    let (group, order) = group.into_parts();
+    Box::new(Typed { group, order, handler, types: PhantomData::<fn(E, M)> })
 }
 
 impl<E, S, H, M> GroupSpec<S> for Typed<E, H, M>
@@ -147,6 +154,7 @@ where
         GroupDescriptor {
             name: self.group.name.clone(),
             event: E::descriptor(),
+            ordered: self.order.is_some(),
             concurrency: u32::try_from(self.group.concurrency).unwrap_or(u32::MAX),
             attempts: self.group.retry.attempts_limit(),
             retry_budget_ms: u64::try_from(self.group.retry.budget().as_millis()).unwrap_or(u64::MAX),
@@ -176,7 +184,8 @@ where
                 handler.react(event, ctx, state).await.map_err(Failure::Handler)
             })
         });
-        let spec = worker::Spec { group: self.group.clone(), subject: E::SUBJECT, event: E::NAME, react };
+        let (group, order) = (self.group.clone(), self.order.clone());
+        let spec = worker::Spec { group, subject: E::SUBJECT, event: E::NAME, react, order };
         Box::pin(worker::start(spec, bus.clone(), service.clone(), tasks, halt.clone()))
     }
 }

@@ -110,7 +110,7 @@ pub use config::Config;
 pub use context::{Ctx, Deadline};
 pub use error::{CallError, Error, Kind};
 pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, IdempotencyKey, State};
-pub use group::{Group, Redelivery, Retry};
+pub use group::{Group, GroupOf, Ordered, Redelivery, Retry};
 pub use handler::{EventHandler, Handler, StreamHandler};
 pub use jiff::Timestamp;
 pub use policy::{Breaker, CallRetry, Calls, Policy};

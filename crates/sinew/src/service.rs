@@ -17,7 +17,7 @@ use tower::{Layer, util::BoxCloneSyncService};
 use crate::{
     Bus, Calls, Complete, Config, Contract, Ctx, Error, EventHandler, Kind,
     bus::Message,
-    group::{Group, GroupSpec},
+    group::{Group, GroupOf, GroupSpec},
     routes::Route,
 };
 
@@ -166,13 +166,14 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     }
 
     /// Reacts to an event as consumer group `group`: its members share the events, each event is handled once or
-    /// becomes a dead letter.
+    /// becomes a dead letter. With [`Group::ordered_by`], events of one key are handled one after the other.
     #[must_use]
-    pub fn on<E, H, M>(mut self, group: &str, handler: H, configure: impl FnOnce(Group) -> Group) -> Self
+    pub fn on<E, H, M, G>(mut self, group: &str, handler: H, configure: impl FnOnce(Group) -> G) -> Self
     where
         E: Event,
         H: EventHandler<E, S, M>,
         M: Send + Sync + 'static,
+        G: GroupOf<E>,
     {
         self.groups.push(crate::group::spec::<E, S, H, M>(configure(Group::new(group)), handler));
         self

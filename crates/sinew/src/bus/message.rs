@@ -103,6 +103,13 @@ impl Message {
         std::str::from_utf8(value).ok()
     }
 
+    /// Returns the last value of a header: the server writes its own behind what a publisher wrote under its name.
+    pub(super) fn last_header(&self, name: &str) -> Option<&str> {
+        let same = |own: &[u8]| own.eq_ignore_ascii_case(name.as_bytes());
+        let (_, value) = fields(self.headers.of(&self.frame)).filter(|(own, _)| same(own)).last()?;
+        std::str::from_utf8(value).ok()
+    }
+
     /// Returns all headers that can be sent on; what cannot is left out.
     pub fn headers(&self) -> Headers {
         sendable(self.headers.of(&self.frame))

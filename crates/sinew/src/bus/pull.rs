@@ -58,7 +58,7 @@ pub struct Pull {
 }
 
 /// A message that has to be acknowledged.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delivery {
     bus: Bus,
     /// The message.
@@ -67,6 +67,8 @@ pub struct Delivery {
     pub sequence: u64,
     /// How often it was delivered, this time included.
     pub attempt: u32,
+    /// Which delivery of the consumer it is, counted from 1.
+    pub(crate) consumer_sequence: u64,
     /// When it was stored, by the server's clock.
     pub stored: SystemTime,
 }
@@ -281,9 +283,9 @@ impl Delivery {
         self.bus.publish(reply, &Headers::new(), Bytes::copy_from_slice(body.as_bytes())).await
     }
 
-    fn read(bus: &Bus, message: Message) -> Option<Self> {
-        let Metadata { attempt, sequence, stored, .. } = metadata(message.reply_to()?)?;
-        Some(Self { bus: bus.clone(), message, sequence, attempt, stored })
+    pub(super) fn read(bus: &Bus, message: Message) -> Option<Self> {
+        let Metadata { attempt, sequence, delivered, stored, .. } = metadata(message.reply_to()?)?;
+        Some(Self { bus: bus.clone(), message, sequence, attempt, consumer_sequence: delivered, stored })
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Origin {
 }
 
 /// A delivery with its history.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) delivery: Delivery,
     pub(crate) origin: Origin,

@@ -19,6 +19,19 @@ use crate::{Error, Kind, bus::Message, dead_letters::field, streams::EVENTS};
 
 pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is to become of an event after an attempt.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It is handled.
+    Done,
+    /// It is tried again after this time.
+    Retry(Duration),
+    /// It becomes a dead letter.
+    Bury(Problem),
+    /// This process has no time left for it.
+    HandBack,
+}
+
 /// What the server says when it gives a message up.
 #[derive(Deserialize)]
 struct GivenUp {
@@ -50,20 +63,27 @@ impl Member {
         outcome: Result<(), Failure>,
         trace: Option<TraceContext>,
     ) -> Result<(), Error> {
+        match self.judge(arrival.attempt(), outcome) {
+            Verdict::Done => arrival.delivery.ack().await,
+            Verdict::HandBack => arrival.delivery.nak(Duration::ZERO).await,
+            Verdict::Retry(delay) if delay <= self.spec.group.hold => arrival.delivery.nak(delay).await,
+            Verdict::Retry(delay) => self.put_off(arrival, delay).await,
+            Verdict::Bury(problem) => self.bury(arrival, &problem, trace).await,
+        }
+    }
+
+    /// Decides what becomes of an event after `attempt`.
+    pub(super) fn judge(&self, attempt: u32, outcome: Result<(), Failure>) -> Verdict {
         let problem = match outcome {
-            Ok(()) => return arrival.delivery.ack().await,
+            Ok(()) => return Verdict::Done,
             Err(Failure::Poison(reason)) => {
                 Problem::new(400, "poison", "the payload is not the event").detail(reason)
             }
             Err(Failure::Handler(problem)) => problem,
-            Err(Failure::Abandoned) => return arrival.delivery.nak(Duration::ZERO).await,
+            Err(Failure::Abandoned) => return Verdict::HandBack,
         };
-        let delay = self.spec.group.retry.delay(arrival.attempt(), fastrand::f64()).filter(|_| problem.retry);
-        match delay {
-            Some(delay) if delay <= self.spec.group.hold => arrival.delivery.nak(delay).await,
-            Some(delay) => self.put_off(arrival, delay).await,
-            None => self.bury(arrival, &problem, trace).await,
-        }
+        let delay = self.spec.group.retry.delay(attempt, fastrand::f64()).filter(|_| problem.retry);
+        delay.map_or(Verdict::Bury(problem), Verdict::Retry)
     }
 
     /// Keeps the event as a dead letter, original bytes and headers, and only then gives it up.

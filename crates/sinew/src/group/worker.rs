@@ -13,13 +13,14 @@ use std::{
 };
 
 use futures::FutureExt;
-use sinew_wire::Problem;
+use sinew_wire::{Problem, TraceContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::{
     Failure, Group, Halt, React,
     inlet::{self, Arrival},
+    ordered,
     settle::STORE_TIMEOUT,
 };
 use crate::{
@@ -36,13 +37,15 @@ const DELIVERY_MARGIN: u32 = 20;
 const SILENT_DELIVERIES: u32 = 5;
 /// Whether a group hears from the server.
 #[derive(Clone, Debug)]
-pub(crate) struct Health([Arc<AtomicBool>; 2]);
+pub(crate) struct Health(pub(super) [Arc<AtomicBool>; 2]);
 
 pub(super) struct Spec {
     pub(super) group: Group,
     pub(super) subject: &'static str,
     pub(super) event: &'static str,
     pub(super) react: React,
+    /// How events are ordered, where they are.
+    pub(super) order: Option<ordered::Order>,
 }
 
 /// The two inlets of a member.
@@ -75,6 +78,9 @@ pub(super) async fn start(
     halt: Halt,
 ) -> Result<Health, Error> {
     let member = Arc::new(Member { spec, bus, service, halt });
+    if let Some(order) = member.spec.order.clone() {
+        return ordered::start(member, order, tasks).await;
+    }
     let (inlets, health) = member.join(tasks).await?;
     let hands = Arc::new(Semaphore::new(member.spec.group.concurrency));
     let Inlets { events, own } = inlets;
@@ -141,8 +147,16 @@ async fn mourn(member: Arc<Member>, mut lost: Pull) {
 impl Member {
     /// Joins both consumers of the group, and begins to look after what the server gives up.
     pub(super) async fn join(self: &Arc<Self>, tasks: &TaskTracker) -> Result<(Inlets, Health), Error> {
+        let events = self.bus.pull(&self.consumer()).await?;
+        let own = self.join_inlet(tasks).await?;
+        let health = Health([events.life(), own.life()]);
+        Ok((Inlets { events, own }, health))
+    }
+
+    /// Returns the settings of the consumer of what everybody gets.
+    pub(super) fn consumer(&self) -> PullConfig {
         let group = &self.spec.group;
-        let events = PullConfig {
+        PullConfig {
             stream: EVENTS.to_owned(),
             // A sign that no name may hold: `a-b` of `c` is not `a` of `b-c`.
             durable: format!("{}+{}", self.service, group.name),
@@ -150,7 +164,12 @@ impl Member {
             ack_wait: group.ack_wait,
             max_deliver: i64::from(group.retry.attempts_limit().saturating_add(DELIVERY_MARGIN)),
             max_ack_pending: 10_000,
-        };
+        }
+    }
+
+    /// Joins the consumer of the group's own inlet, and begins to look after what the server gives up.
+    pub(super) async fn join_inlet(self: &Arc<Self>, tasks: &TaskTracker) -> Result<Pull, Error> {
+        let events = self.consumer();
         let lost = PullConfig {
             stream: GIVEN_UP.to_owned(),
             filter: format!("{GIVING_UP}.*.{}", events.durable),
@@ -158,12 +177,10 @@ impl Member {
             max_deliver: -1,
             ..events.clone()
         };
-        let own = self.bus.pull(&inlet::consumer(&events, &self.service, &group.name)).await?;
-        let events = self.bus.pull(&events).await?;
+        let own = self.bus.pull(&inlet::consumer(&events, &self.service, &self.spec.group.name)).await?;
         let lost = self.bus.pull(&lost).await?;
-        let health = Health([events.life(), own.life()]);
         tasks.spawn(mourn(self.clone(), lost));
-        Ok((Inlets { events, own }, health))
+        Ok(own)
     }
 
     /// Waits for a free hand, and tells the server meanwhile that the event is not forgotten. `None` when the member
@@ -189,7 +206,19 @@ impl Member {
     }
 
     async fn handle(&self, arrival: Arrival) {
-        let span = self.span(&arrival);
+        let (outcome, trace) = self.react(&arrival, self.crashed(&arrival)).await;
+        if let Err(error) = self.settle(&arrival, outcome, trace).await {
+            tracing::warn!(group = self.spec.group.name, %error, "an event could not be settled and will come again");
+        }
+    }
+
+    /// Makes one attempt in a span of its own, unless it is known to be hopeless. Returns the context of the span too.
+    pub(super) async fn react(
+        &self,
+        arrival: &Arrival,
+        hopeless: Option<Failure>,
+    ) -> (Result<(), Failure>, Option<TraceContext>) {
+        let span = self.span(arrival);
         let trace = span.context();
         let ctx = Ctx::new(
             &self.bus,
@@ -200,17 +229,15 @@ impl Member {
             arrival.attempt(),
         )
         .delivered(arrival.origin.sequence, arrival.origin.why);
-        let outcome = match self.crashed(&arrival) {
-            Some(crashed) => Err(crashed),
+        let outcome = match hopeless {
+            Some(failure) => Err(failure),
             None => self.attempt(&arrival.delivery, ctx).await,
         };
         match &outcome {
             Ok(()) => drop(span),
             Err(failure) => span.fail(failure.to_string()),
         }
-        if let Err(error) = self.settle(&arrival, outcome, trace).await {
-            tracing::warn!(group = self.spec.group.name, %error, "an event could not be settled and will come again");
-        }
+        (outcome, trace)
     }
 
     /// Says that earlier attempts ended without a word: the process died in the middle of them, each time.
