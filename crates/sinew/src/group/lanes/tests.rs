@@ -1,1 +1,390 @@
-//! Properties.
+//! Properties of the lanes: alone, and in a small world of a server and two members that die, lag and take over.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+const KEYS: u8 = 4;
+
+proptest! {
+    #[test]
+    fn p3_first_completions_follow_the_stream_whatever_happens(steps in vec(step(), 1..400)) {
+        let mut world = World::default();
+        for step in steps {
+            world.take(step);
+        }
+        world.heal();
+        world.check();
+    }
+
+    #[test]
+    fn p3_only_its_own_key_keeps_an_event_from_beginning(steps in vec(act(), 1..200)) {
+        let mut lanes = Lanes::new(3);
+        lanes.thaw();
+        let mut running = Vec::new();
+        for (now, act) in (0..).zip(steps) {
+            match act {
+                Act::Arrive(sequence) => _ = lanes.arrived(sequence, &key(sequence), false),
+                Act::Suspect(sequence) => lanes.suspect(sequence, &key(sequence)),
+                Act::Finish(at, delay) if !running.is_empty() => {
+                    let sequence = running.remove(at % running.len());
+                    match delay {
+                        0 => lanes.done(sequence),
+                        delay => lanes.failed(sequence, Duration::from_secs(now + delay)),
+                    }
+                }
+                Act::Finish(..) => {}
+            }
+            lanes.due(Duration::from_secs(now));
+            while let Some(start) = lanes.start() {
+                let twice = running.iter().any(|other| key(*other) == key(start.sequence));
+                prop_assert!(!twice, "two of one key run");
+                running.push(start.sequence);
+            }
+            prop_assert!(running.len() <= 3);
+            prop_assert_eq!(lanes.running, running.len());
+            if running.len() < 3 {
+                prop_assert!(lanes.lanes.values().all(|lane| lane.waiting.is_empty() || is_blocked(lane)));
+            }
+        }
+        prop_assert!(lanes.lanes.values().all(|lane| !lane.is_empty()), "an empty lane costs memory");
+    }
+}
+
+#[test]
+fn an_event_known_to_be_settled_does_not_run_again() {
+    let mut lanes = Lanes::new(1);
+    lanes.thaw();
+    assert_eq!(lanes.arrived(7, &key(7), false), Arrival::Held);
+    assert_eq!(lanes.start(), Some(Start { sequence: 7, attempt: 1 }));
+    assert_eq!(lanes.arrived(7, &key(7), true), Arrival::Again);
+    lanes.done(7);
+    assert_eq!(lanes.arrived(7, &key(7), true), Arrival::Settled);
+    assert_eq!(lanes.start(), None);
+}
+
+#[test]
+fn a_late_word_of_the_member_before_is_not_taken_for_certainty() {
+    let mut lanes = Lanes::new(1);
+    lanes.arrived(3, &key(3), true);
+    // 3 and 4 were out; the other member settled 3 after it had come here, so what is out is 4.
+    let standing = Standing { floor: 0, delivered: 4, pending: 1, redelivered: 0 };
+    assert!(!lanes.is_certain(&standing));
+    assert!(lanes.is_certain(&Standing { redelivered: 1, ..standing }), "it is 3 that is out");
+}
+
+/// What may happen to lanes.
+#[derive(Clone, Debug)]
+enum Act {
+    Arrive(u64),
+    Suspect(u64),
+    /// Ends one that runs: well, or with a delay until it is tried again.
+    Finish(usize, u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (1..40u64).prop_map(Act::Arrive),
+        1 => (1..40u64).prop_map(Act::Suspect),
+        4 => (any::<usize>(), 0..9u64).prop_map(|(at, delay)| Act::Finish(at, delay.saturating_sub(4))),
+    ]
+}
+
+fn is_blocked(lane: &Lane) -> bool {
+    let older = lane.suspects.first() < lane.waiting.first();
+    lane.running.is_some() || lane.parked.is_some() || (older && !lane.suspects.is_empty())
+}
+
+fn key(sequence: u64) -> Key {
+    format!("key {}", sequence % u64::from(KEYS)).into()
+}
+
+/// What may happen in the world.
+#[derive(Clone, Debug)]
+enum Step {
+    Publish,
+    /// The server hands something out; it may be lost on its way.
+    Deliver {
+        lost: bool,
+    },
+    /// The server loses its patience with whatever nobody keeps alive.
+    Expire,
+    /// A member begins what it may.
+    Start(usize),
+    /// A member ends one that runs; the word of success may be lost.
+    Finish {
+        member: usize,
+        at: usize,
+        end: End,
+    },
+    /// A member goes on finding out what is out.
+    Verify(usize),
+    /// The active member dies and is started again.
+    Crash,
+    /// Another member is pinned; the one before does not know yet.
+    Switch,
+    /// A member hears that it is not the active one.
+    Released(usize),
+    Tick,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Well,
+    WellUnheard,
+    Badly,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let member = 0..2usize;
+    let end = prop_oneof![6 => Just(End::Well), 1 => Just(End::WellUnheard), 3 => Just(End::Badly)];
+    prop_oneof![
+        6 => Just(Step::Publish),
+        8 => Just(Step::Deliver { lost: false }),
+        1 => Just(Step::Deliver { lost: true }),
+        2 => Just(Step::Expire),
+        8 => member.clone().prop_map(Step::Start),
+        8 => (member.clone(), any::<usize>(), end)
+            .prop_map(|(member, at, end)| Step::Finish { member, at, end }),
+        6 => member.clone().prop_map(Step::Verify),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Switch),
+        2 => member.prop_map(Step::Released),
+        2 => Just(Step::Tick),
+    ]
+}
+
+/// A server with one pinned consumer, and its two members.
+#[derive(Default)]
+struct World {
+    now: u64,
+    published: u64,
+    delivered: u64,
+    /// What is out, who keeps it alive, and how often it was delivered.
+    pending: BTreeMap<u64, Out>,
+    acked: BTreeSet<u64>,
+    again: VecDeque<u64>,
+    active: usize,
+    /// Counts pins.
+    pin: u64,
+    members: [Peer; 2],
+    completed: Vec<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Out {
+    kept_by: Option<usize>,
+    deliveries: u32,
+}
+
+/// A member as the run loop drives it.
+struct Peer {
+    lanes: Lanes,
+    running: Vec<u64>,
+    pin: Option<u64>,
+    gap: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Default)]
+enum Stage {
+    #[default]
+    Sure,
+    Asking,
+    Heard(Standing),
+    Reading(Standing),
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        let (lanes, running) = (Lanes::new(2), Vec::new());
+        Self { lanes, running, pin: None, gap: false, stage: Stage::Sure }
+    }
+}
+
+impl World {
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Publish => self.published += 1,
+            Step::Deliver { lost } => self.deliver(lost),
+            Step::Expire => self.expire(),
+            Step::Start(member) => self.start(member),
+            Step::Finish { member, at, end } => self.finish(member, at, end),
+            Step::Verify(member) => self.verify(member),
+            Step::Crash => {
+                self.members[self.active] = Peer::default();
+                let dead = self.active;
+                self.pending.values_mut().filter(|out| out.kept_by == Some(dead)).for_each(Out::drop);
+                self.switch();
+            }
+            Step::Switch => self.switch(),
+            Step::Released(member) if member != self.active => self.released(member),
+            Step::Released(_) => {}
+            Step::Tick => {
+                self.now += 1;
+                self.members.iter_mut().for_each(|peer| peer.lanes.due(Duration::from_secs(self.now)));
+            }
+        }
+    }
+
+    fn switch(&mut self) {
+        self.active = 1 - self.active;
+        self.pin += 1;
+    }
+
+    fn deliver(&mut self, lost: bool) {
+        let sequence = match self.again.pop_front() {
+            Some(sequence) => sequence,
+            None if self.delivered < self.published => {
+                self.delivered += 1;
+                self.delivered
+            }
+            None => return,
+        };
+        let deliveries = self.pending.get(&sequence).map_or(0, |out| out.deliveries) + 1;
+        let kept_by = (!lost).then_some(self.active);
+        self.pending.insert(sequence, Out { kept_by, deliveries });
+        let peer = &mut self.members[self.active];
+        if lost {
+            peer.gap = true;
+            return;
+        }
+        if peer.pin != Some(self.pin) || std::mem::take(&mut peer.gap) {
+            peer.pin = Some(self.pin);
+            peer.gap = false;
+            peer.lanes.freeze();
+            peer.stage = Stage::Asking;
+        }
+        if peer.lanes.arrived(sequence, &key(sequence), deliveries > 1) == Arrival::Settled {
+            self.ack(sequence);
+        }
+    }
+
+    fn ack(&mut self, sequence: u64) {
+        self.pending.remove(&sequence);
+        self.again.retain(|other| *other != sequence);
+        self.acked.insert(sequence);
+    }
+
+    fn expire(&mut self) {
+        for (sequence, out) in &self.pending {
+            if out.kept_by.is_none() && !self.again.contains(sequence) {
+                self.again.push_back(*sequence);
+            }
+        }
+    }
+
+    fn start(&mut self, member: usize) {
+        let peer = &mut self.members[member];
+        while let Some(start) = peer.lanes.start() {
+            assert!(peer.running.iter().all(|other| key(*other) != key(start.sequence)));
+            peer.running.push(start.sequence);
+        }
+    }
+
+    fn finish(&mut self, member: usize, at: usize, end: End) {
+        let peer = &mut self.members[member];
+        if peer.running.is_empty() {
+            return;
+        }
+        let sequence = peer.running.remove(at % peer.running.len());
+        if matches!(end, End::Badly) {
+            return peer.lanes.failed(sequence, Duration::from_secs(self.now + 2));
+        }
+        peer.lanes.done(sequence);
+        self.completed.push(sequence);
+        match end {
+            End::Well => self.ack(sequence),
+            _ => self.forget(sequence, member),
+        }
+    }
+
+    /// Nobody keeps the event alive any more, as far as this member is concerned.
+    fn forget(&mut self, sequence: u64, member: usize) {
+        if let Some(out) = self.pending.get_mut(&sequence).filter(|out| out.kept_by == Some(member)) {
+            out.kept_by = None;
+        }
+    }
+
+    fn verify(&mut self, member: usize) {
+        let standing = self.standing();
+        let peer = &mut self.members[member];
+        peer.stage = match std::mem::take(&mut peer.stage) {
+            Stage::Sure => Stage::Sure,
+            Stage::Asking => Stage::Heard(standing),
+            Stage::Heard(standing) if peer.lanes.is_certain(&standing) => {
+                peer.lanes.clear_suspects();
+                peer.lanes.thaw();
+                Stage::Sure
+            }
+            Stage::Heard(standing) if peer.lanes.is_frozen() => Stage::Reading(standing),
+            Stage::Heard(_) => Stage::Asking,
+            Stage::Reading(standing) => {
+                for sequence in standing.floor + 1..=standing.delivered {
+                    peer.lanes.suspect(sequence, &key(sequence));
+                }
+                peer.lanes.thaw();
+                Stage::Asking
+            }
+        };
+    }
+
+    fn standing(&self) -> Standing {
+        let floor = self.pending.keys().next().map_or(self.delivered, |first| first - 1);
+        Standing {
+            floor,
+            delivered: self.delivered,
+            pending: self.pending.len(),
+            redelivered: self.pending.values().filter(|out| out.deliveries > 1).count(),
+        }
+    }
+
+    fn released(&mut self, member: usize) {
+        let peer = &mut self.members[member];
+        (peer.pin, peer.stage) = (None, Stage::Sure);
+        for sequence in peer.lanes.give_up() {
+            let mine = self.pending.get(&sequence).is_some_and(|out| out.kept_by == Some(member));
+            self.forget(sequence, member);
+            if mine && !self.again.contains(&sequence) {
+                self.again.push_back(sequence);
+            }
+        }
+    }
+
+    /// From now on nothing goes wrong.
+    fn heal(&mut self) {
+        self.take(Step::Released(1 - self.active));
+        for _ in 0..50 * (self.published + 4) {
+            if self.acked.len() as u64 == self.published {
+                return;
+            }
+            for step in [Step::Tick, Step::Expire, Step::Deliver { lost: false }] {
+                self.take(step);
+            }
+            for member in 0..2 {
+                for step in [Step::Verify(member), Step::Start(member)] {
+                    self.take(step);
+                }
+                self.take(Step::Finish { member, at: 0, end: End::Well });
+            }
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.acked.len() as u64, self.published, "nothing is forgotten");
+        for wanted in 0..u64::from(KEYS) {
+            let mut seen = BTreeSet::new();
+            let of_key = self.completed.iter().filter(|sequence| *sequence % u64::from(KEYS) == wanted);
+            let first: Vec<u64> = of_key.copied().filter(|sequence| seen.insert(*sequence)).collect();
+            assert!(first.is_sorted(), "key {wanted} was completed in the order {first:?}");
+        }
+    }
+}
+
+impl Out {
+    fn drop(&mut self) {
+        self.kept_by = None;
+    }
+}
