@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use sinew::dead_letters::{By, DeadLetters, Filter};
 use sinew::{DEAD_LETTERS, Ordered, Retry, State};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -168,6 +169,59 @@ async fn p3_a_leaving_member_hands_over_at_once_but_not_what_it_still_runs() {
     eventually(SOON, || std::future::ready(stayer.steps(0) == [1, 2])).await;
     assert_eq!(leaver.steps(0), [0]);
     assert_eq!(leaver.handled() + stayer.handled(), 6, "nothing was handled twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p3_order_holds_while_the_active_member_changes_all_the_time() {
+    let stage = Stage::start().await;
+    let ledger = Ledger::new(Trouble::Sometimes);
+    let other = connect(&stage.harness, "other").await;
+    let _first = stage.start_service(board(&ledger, |group| group)).await;
+    let _second = board(&ledger, |group| group).start(&other).await.unwrap();
+    let publisher = stage.caller.clone();
+    let publishing = tokio::spawn(async move {
+        for number in 0..600 {
+            publisher.publish(Moved { key: number % 20, step: number / 20 }).await.unwrap();
+        }
+    });
+    let mut changes = 0;
+    // Each time, what one member holds goes to the other, while what it runs stays.
+    while !ledger.has_all(20, 30) {
+        let goal = ledger.handled() + 20;
+        let further = || std::future::ready(ledger.handled() >= goal || ledger.has_all(20, 30));
+        eventually(LATER, further).await;
+        let (headers, body) = (Headers::new(), Bytes::from_static(br#"{"group":"lanes"}"#));
+        let unpin = "$JS.API.CONSUMER.UNPIN.EVENTS.board+screen";
+        stage.bus.request(unpin, &headers, body, PATIENCE).await.unwrap();
+        changes += 1;
+    }
+    publishing.await.unwrap();
+    assert!(changes > 10, "there were {changes} changes");
+    ledger.check(20, 30);
+    assert_eq!(ledger.handled(), 600, "each was handed over before it began, or not at all");
+}
+
+#[tokio::test]
+async fn p3_a_retried_dead_letter_waits_for_its_turn_like_any_other() {
+    let stage = Stage::start().await;
+    let ledger = Ledger::new(Trouble::Key(1));
+    let _board = stage.start_service(board(&ledger, |group| group.retry(Retry::never()))).await;
+    moved(&stage, 1, 0).await;
+    let letters = DeadLetters::new(&stage.bus);
+    let letter =
+        eventually(SOON, || async { letters.page(&Filter::default(), 0, 1).await.unwrap().letters.pop() })
+            .await;
+    ledger.calm();
+    ledger.close();
+    moved(&stage, 1, 1).await;
+    eventually(SOON, || std::future::ready(ledger.begun() == 2)).await;
+    assert!(letters.retry(letter.sequence, &By::new("ada")).await.unwrap());
+    moved(&stage, 2, 0).await;
+    eventually(SOON, || std::future::ready(ledger.begun() == 3)).await;
+    ledger.open();
+    eventually(SOON, || std::future::ready(ledger.handled() == 3)).await;
+    assert_eq!(ledger.steps(1), [1, 0], "the one that ran was not disturbed");
+    assert_eq!(dead_letters(&stage).await, 0);
 }
 
 #[tokio::test]

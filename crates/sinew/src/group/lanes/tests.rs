@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{Place::Stream, *};
 
 const KEYS: u8 = 4;
 
@@ -26,22 +26,22 @@ proptest! {
         let mut running = Vec::new();
         for (now, act) in (0..).zip(steps) {
             match act {
-                Act::Arrive(sequence) => _ = lanes.arrived(sequence, &key(sequence), false),
-                Act::Suspect(sequence) => lanes.suspect(sequence, &key(sequence)),
+                Act::Arrive(sequence) => _ = lanes.arrived(Stream(sequence), &key(sequence), false),
+                Act::Suspect(sequence) => lanes.suspect(Stream(sequence), &key(sequence)),
                 Act::Finish(at, delay) if !running.is_empty() => {
                     let sequence = running.remove(at % running.len());
                     match delay {
-                        0 => lanes.done(sequence),
-                        delay => lanes.failed(sequence, Duration::from_secs(now + delay)),
+                        0 => lanes.done(Stream(sequence)),
+                        delay => lanes.failed(Stream(sequence), Duration::from_secs(now + delay)),
                     }
                 }
                 Act::Finish(..) => {}
             }
             lanes.due(Duration::from_secs(now));
-            while let Some(start) = lanes.start() {
-                let twice = running.iter().any(|other| key(*other) == key(start.sequence));
+            while let Some(Start { place: Stream(sequence), .. }) = lanes.start() {
+                let twice = running.iter().any(|other| key(*other) == key(sequence));
                 prop_assert!(!twice, "two of one key run");
-                running.push(start.sequence);
+                running.push(sequence);
             }
             prop_assert!(running.len() <= 3);
             prop_assert_eq!(lanes.running, running.len());
@@ -57,22 +57,38 @@ proptest! {
 fn an_event_known_to_be_settled_does_not_run_again() {
     let mut lanes = Lanes::new(1);
     lanes.thaw();
-    assert_eq!(lanes.arrived(7, &key(7), false), Arrival::Held);
-    assert_eq!(lanes.start(), Some(Start { sequence: 7, attempt: 1 }));
-    assert_eq!(lanes.arrived(7, &key(7), true), Arrival::Again);
-    lanes.done(7);
-    assert_eq!(lanes.arrived(7, &key(7), true), Arrival::Settled);
+    assert_eq!(lanes.arrived(Stream(7), &key(7), false), Taken::Held);
+    assert_eq!(lanes.start(), Some(Start { place: Stream(7), attempt: 1 }));
+    assert_eq!(lanes.arrived(Stream(7), &key(7), true), Taken::Again);
+    lanes.done(Stream(7));
+    assert_eq!(lanes.arrived(Stream(7), &key(7), true), Taken::Settled);
     assert_eq!(lanes.start(), None);
 }
 
 #[test]
 fn a_late_word_of_the_member_before_is_not_taken_for_certainty() {
     let mut lanes = Lanes::new(1);
-    lanes.arrived(3, &key(3), true);
+    lanes.arrived(Stream(3), &key(3), true);
     // 3 and 4 were out; the other member settled 3 after it had come here, so what is out is 4.
     let standing = Standing { floor: 0, delivered: 4, pending: 1, redelivered: 0 };
     assert!(!lanes.is_certain(&standing));
     assert!(lanes.is_certain(&Standing { redelivered: 1, ..standing }), "it is 3 that is out");
+}
+
+#[test]
+fn what_comes_by_the_inlet_goes_first_and_waits_for_no_suspect() {
+    let mut lanes = Lanes::new(1);
+    lanes.arrived(Stream(5), &key(0), false);
+    lanes.suspect(Stream(3), &key(0));
+    lanes.arrived(Place::Inlet(9), &key(0), false);
+    lanes.thaw();
+    assert_eq!(lanes.start(), Some(Start { place: Place::Inlet(9), attempt: 1 }));
+    lanes.done(Place::Inlet(9));
+    assert_eq!(lanes.start(), None);
+    let standing = Standing { floor: 2, delivered: 5, pending: 1, redelivered: 0 };
+    assert!(lanes.is_certain(&standing), "what came by the inlet is not counted");
+    lanes.clear_suspects();
+    assert_eq!(lanes.start(), Some(Start { place: Stream(5), attempt: 1 }));
 }
 
 /// What may happen to lanes.
@@ -257,7 +273,7 @@ impl World {
             peer.lanes.freeze();
             peer.stage = Stage::Asking;
         }
-        if peer.lanes.arrived(sequence, &key(sequence), deliveries > 1) == Arrival::Settled {
+        if peer.lanes.arrived(Stream(sequence), &key(sequence), deliveries > 1) == Taken::Settled {
             self.ack(sequence);
         }
     }
@@ -278,9 +294,9 @@ impl World {
 
     fn start(&mut self, member: usize) {
         let peer = &mut self.members[member];
-        while let Some(start) = peer.lanes.start() {
-            assert!(peer.running.iter().all(|other| key(*other) != key(start.sequence)));
-            peer.running.push(start.sequence);
+        while let Some(Start { place: Stream(sequence), .. }) = peer.lanes.start() {
+            assert!(peer.running.iter().all(|other| key(*other) != key(sequence)));
+            peer.running.push(sequence);
         }
     }
 
@@ -291,9 +307,9 @@ impl World {
         }
         let sequence = peer.running.remove(at % peer.running.len());
         if matches!(end, End::Badly) {
-            return peer.lanes.failed(sequence, Duration::from_secs(self.now + 2));
+            return peer.lanes.failed(Stream(sequence), Duration::from_secs(self.now + 2));
         }
-        peer.lanes.done(sequence);
+        peer.lanes.done(Stream(sequence));
         self.completed.push(sequence);
         match end {
             End::Well => self.ack(sequence),
@@ -323,7 +339,7 @@ impl World {
             Stage::Heard(_) => Stage::Asking,
             Stage::Reading(standing) => {
                 for sequence in standing.floor + 1..=standing.delivered {
-                    peer.lanes.suspect(sequence, &key(sequence));
+                    peer.lanes.suspect(Stream(sequence), &key(sequence));
                 }
                 peer.lanes.thaw();
                 Stage::Asking
@@ -344,7 +360,8 @@ impl World {
     fn released(&mut self, member: usize) {
         let peer = &mut self.members[member];
         (peer.pin, peer.stage) = (None, Stage::Sure);
-        for sequence in peer.lanes.give_up() {
+        for place in peer.lanes.give_up() {
+            let Stream(sequence) = place else { continue };
             let mine = self.pending.get(&sequence).is_some_and(|out| out.kept_by == Some(member));
             self.forget(sequence, member);
             if mine && !self.again.contains(&sequence) {
