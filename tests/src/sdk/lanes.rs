@@ -187,7 +187,7 @@ async fn p3_order_holds_while_the_active_member_changes_all_the_time() {
     let mut changes = 0;
     // Each time, what one member holds goes to the other, while what it runs stays.
     while !ledger.has_all(20, 30) {
-        let goal = ledger.handled() + 20;
+        let goal = ledger.handled() + 10;
         let further = || std::future::ready(ledger.handled() >= goal || ledger.has_all(20, 30));
         eventually(LATER, further).await;
         let (headers, body) = (Headers::new(), Bytes::from_static(br#"{"group":"lanes"}"#));
@@ -196,7 +196,7 @@ async fn p3_order_holds_while_the_active_member_changes_all_the_time() {
         changes += 1;
     }
     publishing.await.unwrap();
-    assert!(changes > 10, "there were {changes} changes");
+    assert!(changes > 5, "there were {changes} changes");
     ledger.check(20, 30);
     assert_eq!(ledger.handled(), 600, "each was handed over before it began, or not at all");
 }

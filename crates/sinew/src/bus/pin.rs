@@ -97,7 +97,9 @@ pub(crate) struct Pinned {
 struct Ask {
     number: u64,
     at: Instant,
+    /// Messages the server still owes us for it; none for one that only shows that the member is there.
     left: usize,
+    renewal: bool,
     pin: Option<String>,
 }
 
@@ -264,10 +266,11 @@ impl Pinned {
     /// Lets another member become the active one at once.
     pub(crate) async fn release(&mut self) {
         // The request names no pin: a member that may not be the active one any more must not take it from another.
-        if !self.is_active() {
+        let was_active = self.is_active();
+        (self.pin, self.lease) = (None, None);
+        if !was_active {
             return;
         }
-        self.lease = None;
         let PullConfig { stream, durable, .. } = &self.config.consumer;
         let (operation, body) = (format!("CONSUMER.UNPIN.{stream}.{durable}"), json!({ "group": GROUP }));
         if let Err(error) = self.bus.api::<IgnoredAny>(&operation, &body).await {
@@ -278,6 +281,7 @@ impl Pinned {
     /// Tells a delivery from what the server says about our requests.
     fn sort(&mut self, message: Message) -> Option<Heard> {
         let (status, subject) = (message.status(), message.subject().to_owned());
+        let owed = message.header("Nats-Pending-Messages").and_then(|count| count.parse().ok());
         // A server without pins names none: then there is only this member.
         let pin = message.last_header("Nats-Pin-Id").unwrap_or_default().to_owned();
         self.heard_at = Instant::now();
@@ -287,7 +291,6 @@ impl Pinned {
             return Some(self.take(delivery, pin));
         }
         let number = subject.strip_prefix(&self.inbox).and_then(|rest| rest.strip_prefix('.')?.parse().ok());
-        let at = self.asks.iter().position(|ask| Some(ask.number) == number);
         let status = status.unwrap_or_default();
         if status != 100 && status < 500 {
             self.alive.store(true, Ordering::Relaxed);
@@ -295,7 +298,7 @@ impl Pinned {
         match status {
             100 => None,
             423 => {
-                let ask = at.and_then(|at| self.asks.remove(at))?;
+                let ask = self.ended(number?, owed)?;
                 (ask.pin.is_some() && ask.pin == self.pin).then(|| self.lose())
             }
             503 => {
@@ -304,7 +307,7 @@ impl Pinned {
                 None
             }
             _ => {
-                let ask = at.and_then(|at| self.asks.remove(at))?;
+                let ask = self.ended(number?, owed)?;
                 let was_active = self.is_active();
                 self.confirm(&ask);
                 // The message may have been larger than the room; it may also be that the consumer is gone.
@@ -336,6 +339,29 @@ impl Pinned {
         let follows = same && delivery.consumer_sequence == self.last + 1;
         self.last = delivery.consumer_sequence;
         Heard::Delivery { delivery, follows }
+    }
+
+    /// Forgets a request that the server has ended while it still `owed` some of it.
+    ///
+    /// A delivery does not say for which request it is. Where several stand, the server takes turns while we count from
+    /// the oldest, so at the end of one of them the books are put right.
+    fn ended(&mut self, number: u64, owed: Option<usize>) -> Option<Ask> {
+        let at = self.asks.iter().position(|ask| ask.number == number);
+        let ask = at.and_then(|at| self.asks.remove(at));
+        if ask.as_ref().is_some_and(|ask| ask.renewal) {
+            return ask;
+        }
+        let counted = ask.as_ref().map_or(0, |ask| ask.left);
+        let mut surplus = owed.unwrap_or(counted).saturating_sub(counted);
+        for other in &mut self.asks {
+            let taken = surplus.min(other.left);
+            (other.left, surplus) = (other.left - taken, surplus - taken);
+        }
+        self.asks.retain(|ask| ask.left > 0 || ask.renewal);
+        if let Some(other) = self.asks.iter_mut().find(|ask| !ask.renewal) {
+            other.left += counted.saturating_sub(owed.unwrap_or(counted));
+        }
+        ask
     }
 
     /// The server has taken this request for one of the active member.
@@ -378,6 +404,8 @@ impl Pinned {
             return PAUSE;
         }
         let (now, renew) = (Instant::now(), self.config.hold / 3);
+        // The server ends every request in time, and its word for that may be lost.
+        self.asks.retain(|ask| now < ask.at + 2 * renew);
         let standing: usize = self.asks.iter().map(|ask| ask.left).sum();
         let lacking = free.saturating_sub(standing);
         let due = self.asked_at.map(|at| at + renew);
@@ -402,9 +430,8 @@ impl Pinned {
         let inbox = Some(format!("{}.{}", self.inbox, self.number));
         match self.bus.publish_reply(&subject, inbox, &Headers::new(), Bytes::from(body.to_string())).await {
             Ok(()) => {
-                // What only renews brings nothing, so it does not count as standing.
-                let left = if lacking == 0 { 0 } else { batch };
-                self.asks.push_back(Ask { number: self.number, at: now, left, pin: self.pin.clone() });
+                let (number, pin, renewal) = (self.number, self.pin.clone(), lacking == 0);
+                self.asks.push_back(Ask { number, at: now, left: lacking, renewal, pin });
                 self.asked_at = Some(now);
                 renew
             }

@@ -41,6 +41,8 @@ use crate::{
 
 /// Pause before an event is tried again that could not be kept as a dead letter.
 const UNSETTLED: Duration = Duration::from_secs(1);
+/// Longest delay of an event that failed in a member which is not the active one any more.
+const LONGEST_HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Reads the key of an event from its content type and payload.
 pub(super) type KeyOf = Arc<dyn Fn(Option<&str>, &[u8]) -> Result<Key, String> + Send + Sync>;
@@ -72,7 +74,7 @@ async fn run(mut work: Work) {
             Input::Heard(Some(heard)) => work.heard(heard).await,
             Input::Own(Some(delivery)) => work.own(delivery).await,
             Input::Heard(None) | Input::Own(None) | Input::Stop => break,
-            Input::Finished(id, outcome) => work.finished(id, outcome),
+            Input::Finished(id, outcome) => work.finished(id, outcome).await,
             Input::Found(finding) => work.found(finding),
             Input::Beat => work.show_life().await,
             Input::Due => work.lanes.due(work.began.elapsed()),
@@ -188,7 +190,7 @@ impl Work {
             self.take(Place::Inlet(delivery.sequence), Arrival::redelivered(delivery)).await;
         } else {
             // It was asked for before another member became the active one.
-            hand_back(&delivery).await;
+            self.hand_back(&delivery, Duration::ZERO).await;
         }
     }
 
@@ -228,22 +230,29 @@ impl Work {
         }
     }
 
-    fn finished(&mut self, id: Id, outcome: Outcome) {
+    async fn finished(&mut self, id: Id, outcome: Outcome) {
         let Some(place) = self.begun.remove(&id) else { return };
         match outcome {
             Outcome::Settled => {
                 self.lanes.done(place);
                 self.let_go(place);
             }
-            Outcome::HandedBack => {
-                self.lanes.handed_back(place);
-                self.let_go(place);
-            }
-            Outcome::Again(delay) => {
+            Outcome::Again(delay) if self.pull.is_pinned() => {
                 self.lanes.failed(place, self.began.elapsed() + delay);
                 if let Some(held) = self.held.get_mut(&place) {
                     held.running = false;
                 }
+            }
+            // Another member is the active one by now, and waits for this very event.
+            Outcome::Again(delay) => {
+                self.lanes.handed_back(place);
+                if let Some(held) = self.let_go(place) {
+                    self.hand_back(&held.arrival.delivery, delay).await;
+                }
+            }
+            Outcome::HandedBack => {
+                self.lanes.handed_back(place);
+                self.let_go(place);
             }
         }
     }
@@ -296,13 +305,20 @@ impl Work {
     /// Hands back what was not begun, for the next active member.
     async fn give_up(&mut self) {
         for place in self.lanes.give_up() {
-            let delivery = self.held.get(&place).map(|held| held.arrival.delivery.clone());
-            self.let_go(place);
-            if let Some(delivery) = delivery
-                && self.member.bus.is_connected()
-            {
-                hand_back(&delivery).await;
+            if let Some(held) = self.let_go(place) {
+                self.hand_back(&held.arrival.delivery, Duration::ZERO).await;
             }
+        }
+    }
+
+    /// Gives an event to the next active member. What cannot be said now is found out by the server's patience.
+    async fn hand_back(&mut self, delivery: &Delivery, delay: Duration) {
+        if !self.member.bus.is_connected() {
+            return;
+        }
+        // The attempts begin anew there, and until it is there it is a suspect: that must not take long.
+        if let Err(error) = delivery.nak(delay.min(LONGEST_HAND_OVER)).await {
+            tracing::debug!(%error, "an event could not be handed back and comes later");
         }
     }
 
@@ -330,31 +346,26 @@ impl Work {
         (events.min(ahead), bytes)
     }
 
-    fn let_go(&mut self, place: Place) {
-        if let Some(held) = self.held.remove(&place) {
-            self.bytes -= held.arrival.delivery.message.len();
-        }
+    fn let_go(&mut self, place: Place) -> Option<Held> {
+        let held = self.held.remove(&place)?;
+        self.bytes -= held.arrival.delivery.message.len();
+        Some(held)
     }
 
     async fn close(mut self) {
         self.pull.stop().await;
         self.own.stop().await;
         while let Some(unstarted) = self.pull.left().await {
-            hand_back(&unstarted).await;
+            self.hand_back(&unstarted, Duration::ZERO).await;
         }
         while let Some(unstarted) = self.own.left().await {
-            hand_back(&unstarted).await;
+            self.hand_back(&unstarted, Duration::ZERO).await;
         }
         self.give_up().await;
         self.pull.release().await;
         while let Some(joined) = self.tasks.join_next_with_id().await {
             let (id, outcome) = joined.unwrap_or_else(|error| broken(&error));
-            let Some(held) = self.begun.remove(&id).and_then(|place| self.held.remove(&place)) else {
-                continue;
-            };
-            if let Outcome::Again(delay) = outcome {
-                let _ = held.arrival.delivery.nak(delay).await;
-            }
+            self.finished(id, outcome).await;
         }
     }
 }
@@ -398,13 +409,6 @@ async fn attend(member: Arc<Member>, mut arrival: Arrival, attempt: u32, refused
             tracing::warn!(group, %error, "an event could not be kept as a dead letter yet");
             Outcome::Again(UNSETTLED)
         }
-    }
-}
-
-/// Gives an event to the next active member. What cannot be said is found out by the server's patience.
-async fn hand_back(delivery: &Delivery) {
-    if let Err(error) = delivery.nak(Duration::ZERO).await {
-        tracing::debug!(%error, "an event could not be handed back and comes later");
     }
 }
 
