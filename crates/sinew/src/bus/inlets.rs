@@ -153,6 +153,10 @@ impl Inlets {
     }
 
     /// Hands a message to whoever it is for.
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        allow(dead_code, reason = "only the testing kit delivers one by one")
+    )]
     pub(crate) fn deliver(&self, sid: u64, message: Message) {
         if sid == REPLIES {
             self.settle(message);

@@ -30,7 +30,14 @@ pub(crate) trait Carrier: Send + Sync + 'static {
 /// The way to the other services.
 pub(super) enum Link {
     Nats(Client),
-    InProcess { carrier: Arc<dyn Carrier>, connects: watch::Sender<u64> },
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        allow(dead_code, reason = "only the testing kit makes one")
+    )]
+    InProcess {
+        carrier: Arc<dyn Carrier>,
+        connects: watch::Sender<u64>,
+    },
 }
 
 impl Link {

@@ -164,6 +164,7 @@ async fn after(backend: &Backend, time: Duration) {
     match &backend.app {
         // In a test of the kit something is in hand: nothing would settle.
         Some(app) => app.skip(time),
+        // why: a server's time cannot be moved.
         None => tokio::time::sleep(time).await,
     }
 }

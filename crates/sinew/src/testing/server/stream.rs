@@ -102,10 +102,9 @@ impl Stream {
         }
         let window = self.settings.duplicate_window();
         self.ids.retain(|_, (_, seen)| later(*seen, window) > now);
-        if let Some(id) = headers.get("Nats-Msg-Id") {
-            if let Some((sequence, _)) = self.ids.get(id) {
-                return Ok(Appended { sequence: *sequence, duplicate: true });
-            }
+        let seen = headers.get("Nats-Msg-Id").and_then(|id| self.ids.get(id));
+        if let Some((sequence, _)) = seen {
+            return Ok(Appended { sequence: *sequence, duplicate: true });
         }
         self.expected(subject, &headers)?;
         let expires = self.expiry(now, &headers)?;
