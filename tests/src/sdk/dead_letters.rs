@@ -30,7 +30,7 @@ async fn p1_a_retried_letter_goes_to_its_own_group_and_nobody_else() {
     let stage = Stage::start().await;
     let (book, audit) = (Book::default(), Book::default());
     let _mail = stage.start_service(failing(&book)).await;
-    let audited = Service::new("audit", audit.clone()).on("mailer", super::book::write_down, |group| group);
+    let audited = Service::new("audit", audit.clone()).on("mailer", book::write_down, |group| group);
     let _audit = stage.start_service(audited).await;
     stage.caller.publish(Noted { number: 7 }).id("n-7").await.unwrap();
     let letter = only(&stage).await;
