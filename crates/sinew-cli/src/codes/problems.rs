@@ -276,4 +276,32 @@ pub(super) const PAGES: &[Page] = &[
         "Look at the Expect header of the request.",
         "Leave the header out.",
     ),
+    new(
+        "draining",
+        "the service is being stopped (503)",
+        "An instance was told to stop and a stream did not end within its time to drain.",
+        "`sinew services` shows whether another instance serves; a rolling update ends by itself.",
+        "Ask again: another instance begins the stream anew. Allow more with `drain_within` where streams are long.",
+    ),
+    new(
+        "header-missing",
+        "a header is missing (400)",
+        "The operation needs a header that the request does not carry, or not readably.",
+        "The detail names the header; `sinew tail SUBJECT --headers` shows what is sent.",
+        "Send the header with the request.",
+    ),
+    new(
+        "stream-interrupted",
+        "a stream broke off (502)",
+        "Items are missing: the service died, or the connection was lost on the way. How much it did is not known.",
+        "`sinew top --once` shows whether the service is there; look for the request's trace.",
+        "Ask again where repeating is harmless, or go on from the last item that came.",
+    ),
+    new(
+        "streaming-operation",
+        "the operation answers with a stream (501)",
+        "It was called like one that has a single reply.",
+        "`sinew describe SERVICE` marks operations that stream.",
+        "Ask with `ctx.stream(..)` in Rust; the edge and the command line cannot ask for streams yet.",
+    ),
 ];
