@@ -94,6 +94,7 @@ mod error;
 mod extract;
 mod group;
 mod handler;
+mod pace;
 pub mod policy;
 mod publish;
 pub mod replay;

@@ -11,6 +11,8 @@ use std::{
 use jiff::Timestamp;
 use sinew_wire::{CloudEvent, ContentType, Event, Headers, header};
 
+use tokio::time::Instant;
+
 use crate::{Bus, Ctx, Error, Kind, bus::PubAck, streams::ensure_streams, telemetry::SpanKind};
 
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -66,7 +68,7 @@ impl<E: Event> Publish<E> {
             subject: self.about,
         };
         attributes.write(&mut headers)?;
-        headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
+        headers.set_static(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.event)?;
         Ok(Prepared { ctx: self.ctx, id, headers, payload })
     }
@@ -121,8 +123,7 @@ pub(crate) async fn offer(
     let span =
         span.with("messaging.system", || "nats".into()).with("messaging.operation.type", || "send".into());
     ctx.inherit(&mut headers, span.context());
-    let stored = tokio::time::timeout(limit, store(ctx.bus(), subject, &headers, &payload)).await;
-    let outcome = stored.unwrap_or_else(|_| Err(Error::timed_out(subject, limit)));
+    let outcome = store(ctx.bus(), subject, &headers, &payload, limit).await;
     match &outcome {
         Ok(_) => drop(span),
         Err(error) => span.fail(error.to_string()),
@@ -130,23 +131,34 @@ pub(crate) async fn offer(
     outcome
 }
 
-/// Offers an event until the server's word is heard, whatever it is.
-async fn store(bus: &Bus, subject: &str, headers: &Headers, payload: &bytes::Bytes) -> Result<PubAck, Error> {
+/// Offers an event until the server's word is heard, whatever it is, for at most `limit`.
+async fn store(
+    bus: &Bus,
+    subject: &str,
+    headers: &Headers,
+    payload: &bytes::Bytes,
+    limit: Duration,
+) -> Result<PubAck, Error> {
+    let began = Instant::now();
+    let mut left = limit;
     loop {
-        let refused = match bus.publish_acked(subject, headers, payload.clone(), ATTEMPT).await {
+        let refused = match bus.publish_acked(subject, headers, payload.clone(), left.min(ATTEMPT)).await {
             Ok(ack) => return Ok(ack),
             Err(error) => error,
         };
+        left = limit.saturating_sub(began.elapsed());
         match refused.kind() {
-            Kind::TimedOut | Kind::Disconnected => bus.connected(BUDGET).await?,
+            _ if left.is_zero() => return Err(Error::timed_out(subject, limit)),
+            Kind::TimedOut | Kind::Disconnected => bus.connected(left).await?,
             // Nobody has needed the streams before, or the server is back but not its streams.
             Kind::NoResponders => {
-                if let Err(error) = ensure_streams(bus).await {
+                if let Ok(Err(error)) = tokio::time::timeout(left, ensure_streams(bus)).await {
                     tracing::debug!(%error, "the streams of events do not stand yet");
                 }
             }
             _ => return Err(refused),
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PAUSE.min(left)).await;
+        left = limit.saturating_sub(began.elapsed());
     }
 }

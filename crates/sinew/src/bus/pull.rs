@@ -122,6 +122,13 @@ impl Pull {
     pub async fn next(&mut self, free: usize) -> Option<Delivery> {
         loop {
             let patience = self.ask(free).await;
+            // What is here already needs no timer.
+            if let Some(message) = self.replies.try_next() {
+                match self.sort(message).await {
+                    Some(delivery) => return Some(delivery),
+                    None => continue,
+                }
+            }
             let heard = tokio::select! {
                 biased;
                 heard = tokio::time::timeout(patience, self.replies.next()) => heard,
@@ -171,14 +178,13 @@ impl Pull {
     /// Tells a delivery from what the server says about our request.
     async fn sort(&mut self, message: Message) -> Option<Delivery> {
         // A publisher may have written a status line of its own, so the acknowledgement subject decides.
-        let status = message.status();
-        let pending = message.header("Nats-Pending-Messages").and_then(|count| count.parse().ok());
-        if let Some(delivery) = Delivery::read(&self.bus, message) {
+        if let Some(delivery) = Delivery::read(&self.bus, message.clone()) {
             self.alive.store(true, Ordering::Relaxed);
             self.asked = self.asked.saturating_sub(1);
             return Some(delivery);
         }
-        match status {
+        let pending = message.header("Nats-Pending-Messages").and_then(|count| count.parse().ok());
+        match message.status() {
             // An idle heartbeat: the request still stands.
             Some(100) => self.alive.store(true, Ordering::Relaxed),
             // Nobody there, or the consumer is gone: it may have been lost with the server's disk, so it is made anew.
@@ -246,7 +252,7 @@ impl Delivery {
     /// # Errors
     /// When it cannot be sent; the message is then delivered again.
     pub async fn ack(&self) -> Result<(), Error> {
-        self.answer("+ACK").await
+        self.answer(Bytes::from_static(b"+ACK")).await
     }
 
     /// Hands the message back, to be delivered again after `delay`.
@@ -256,7 +262,7 @@ impl Delivery {
     /// # Errors
     /// When it cannot be sent; the message is then delivered again after `ack_wait`.
     pub async fn nak(&self, delay: Duration) -> Result<(), Error> {
-        self.answer(&format!("-NAK {}", json!({ "delay": nanos(delay) }))).await
+        self.answer(format!("-NAK {}", json!({ "delay": nanos(delay) })).into()).await
     }
 
     /// Tells the server that work goes on: `ack_wait` starts again.
@@ -264,7 +270,7 @@ impl Delivery {
     /// # Errors
     /// When it cannot be sent.
     pub async fn progress(&self) -> Result<(), Error> {
-        self.answer("+WPI").await
+        self.answer(Bytes::from_static(b"+WPI")).await
     }
 
     /// Ends deliveries of the message, whatever its count.
@@ -272,12 +278,12 @@ impl Delivery {
     /// # Errors
     /// When it cannot be sent.
     pub async fn term(&self) -> Result<(), Error> {
-        self.answer("+TERM").await
+        self.answer(Bytes::from_static(b"+TERM")).await
     }
 
-    async fn answer(&self, body: &str) -> Result<(), Error> {
+    async fn answer(&self, body: Bytes) -> Result<(), Error> {
         let Some(reply) = self.message.reply_to() else { return Ok(()) };
-        self.bus.publish(reply, &Headers::new(), Bytes::copy_from_slice(body.as_bytes())).await
+        self.bus.publish(reply, &Headers::new(), body).await
     }
 
     pub(super) fn read(bus: &Bus, message: Message) -> Option<Self> {
@@ -313,8 +319,13 @@ pub(super) struct Metadata {
 /// Reads an acknowledgement subject in its old (9 tokens) and its new form (domain and account behind `$JS.ACK`, and
 /// a random token at the end).
 pub(super) fn metadata(reply: &str) -> Option<Metadata> {
-    let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-    let rest = match tokens.len() {
+    let mut tokens = [""; 10];
+    let mut count = 0;
+    for token in reply.strip_prefix("$JS.ACK.")?.split('.') {
+        *tokens.get_mut(count)? = token;
+        count += 1;
+    }
+    let rest = match count {
         7 => &tokens[2..],
         9.. => &tokens[4..],
         _ => return None,

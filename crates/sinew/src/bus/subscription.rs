@@ -53,6 +53,11 @@ impl Subscription {
         self.messages.recv().await
     }
 
+    /// Returns a message that is here already.
+    pub(crate) fn try_next(&mut self) -> Option<Message> {
+        self.messages.try_recv().ok()
+    }
+
     /// Waits for messages and appends up to `limit` of them to `batch`; 0 once closed, or drained and read.
     ///
     /// # Cancel safety

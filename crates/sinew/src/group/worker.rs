@@ -5,16 +5,21 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, poll};
 use sinew_wire::{Problem, TraceContext};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -26,6 +31,7 @@ use super::{
 use crate::{
     Bus, Ctx, Deadline, Error,
     bus::{Delivery, Pull, PullConfig},
+    pace::Pace,
     streams::{EVENTS, GIVEN_UP, GIVING_UP},
     telemetry::{Span, SpanKind},
 };
@@ -61,6 +67,7 @@ pub(super) struct Member {
     pub(super) bus: Bus,
     pub(super) service: Arc<str>,
     pub(super) halt: Halt,
+    pub(super) pace: Pace,
 }
 
 impl Health {
@@ -108,18 +115,8 @@ async fn run(member: Arc<Member>, mut pull: Pull, hands: Arc<Semaphore>, arrive:
         };
         let Some(delivery) = delivery else { break };
         let arrival = arrive(delivery);
-        let (member, hands) = (member.clone(), hands.clone());
-        work.spawn(async move {
-            let hand = match hands.clone().try_acquire_owned() {
-                Ok(hand) => Some(hand),
-                Err(_) => member.hand(&arrival.delivery, hands).await,
-            };
-            if let Some(hand) = hand {
-                member.handle(arrival).await;
-                drop(hand);
-            }
-            drop(slot);
-        });
+        let handling = Box::pin(member.clone().take(arrival, hands.clone(), slot));
+        begin(&member.pace, &work, handling).await;
     }
     pull.stop().await;
     while let Some(unstarted) = pull.left().await {
@@ -127,6 +124,25 @@ async fn run(member: Arc<Member>, mut pull: Pull, hands: Arc<Semaphore>, arrive:
     }
     work.close();
     work.wait().await;
+}
+
+/// Begins in this task, which costs less; what has to wait for something goes on in a task of its own, and so does
+/// everything of a handler that computes for long.
+async fn begin(
+    pace: &Pace,
+    work: &TaskTracker,
+    mut handling: Pin<Box<impl Future<Output = ()> + Send + 'static>>,
+) {
+    if pace.is_heavy(1) {
+        work.spawn(handling);
+        return;
+    }
+    let began = Instant::now();
+    let waits = poll!(handling.as_mut()).is_pending();
+    pace.note(began.elapsed(), 1);
+    if waits {
+        work.spawn(handling);
+    }
 }
 
 /// Keeps a dead letter of every event the server gave up: one whose headers break each connection it is sent on never
@@ -156,7 +172,7 @@ pub(super) fn panicked() -> Failure {
 impl Member {
     pub(super) fn new(spec: Spec, bus: &Bus, service: &Arc<str>, halt: &Halt) -> Arc<Self> {
         let (bus, service, halt) = (bus.clone(), service.clone(), halt.clone());
-        Arc::new(Self { spec, bus, service, halt })
+        Arc::new(Self { spec, bus, service, halt, pace: Pace::default() })
     }
 
     /// Joins both consumers of the group, and begins to look after what the server gives up.
@@ -216,6 +232,17 @@ impl Member {
                     tracing::debug!(%error, "a sign of life could not be sent");
                 },
             }
+        }
+    }
+
+    async fn take(self: Arc<Self>, arrival: Arrival, hands: Arc<Semaphore>, _slot: OwnedSemaphorePermit) {
+        let hand = match hands.clone().try_acquire_owned() {
+            Ok(hand) => Some(hand),
+            // Boxed: most find a hand, and need no room for waiting.
+            Err(_) => Box::pin(self.hand(&arrival.delivery, hands)).await,
+        };
+        if let Some(_hand) = hand {
+            self.handle(arrival).await;
         }
     }
 
@@ -281,14 +308,21 @@ impl Member {
     async fn attempt(&self, delivery: &Delivery, ctx: Ctx) -> Result<(), Failure> {
         let running = AssertUnwindSafe((self.spec.react)(delivery.message.clone(), ctx)).catch_unwind();
         tokio::pin!(running);
+        let ended = |outcome: std::thread::Result<Result<(), Failure>>| {
+            outcome.unwrap_or_else(|panic| {
+                self.report(&panic);
+                Err(panicked())
+            })
+        };
+        // What is done at once needs no timer.
+        if let Poll::Ready(outcome) = poll!(running.as_mut()) {
+            return ended(outcome);
+        }
         let mut beat = tokio::time::interval(self.spec.group.ack_wait / 3);
         beat.reset();
         loop {
             tokio::select! {
-                outcome = &mut running => return outcome.unwrap_or_else(|panic| {
-                    self.report(&panic);
-                    Err(panicked())
-                }),
+                outcome = &mut running => return ended(outcome),
                 () = self.halt.abandon.cancelled() => return Err(Failure::Abandoned),
                 _ = beat.tick() => if let Err(error) = delivery.progress().await {
                     tracing::debug!(%error, "a sign of life could not be sent");

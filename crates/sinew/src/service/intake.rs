@@ -5,10 +5,7 @@
 //! before they first wait are found out by the clock and begun in tasks of their own, so that they share the machine.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -31,18 +28,6 @@ use crate::{
 const BATCH: usize = 64;
 /// Requests of a batch that one task begins; the rest of a batch goes to other tasks, for other cores.
 const SHARE: usize = 16;
-/// A handler that takes longer than this until it first waits gets a task of its own.
-const LIGHT: Duration = Duration::from_micros(30);
-/// Requests after which the pace of such a handler is measured again.
-const HEAVY_FOR: u32 = 1_024;
-
-/// How a handler is begun.
-#[derive(Default)]
-pub(super) struct Pace {
-    /// Requests that still get tasks of their own, because one took long.
-    heavy: AtomicU32,
-}
-
 /// Takes requests until `stop`; then reads what the server had already sent, so that nothing accepted is dropped.
 pub(super) async fn serve(
     shop: Arc<Shop>,
@@ -147,37 +132,4 @@ fn deadline(message: &Message, now: Instant) -> Deadline {
     let budget =
         message.header(header::TIMEOUT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
     budget.map_or(Deadline::NONE, |budget| Deadline::until(now.checked_add(budget)))
-}
-
-impl Pace {
-    /// Says whether the next `count` requests get tasks of their own.
-    fn is_heavy(&self, count: usize) -> bool {
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let left = self.heavy.load(Ordering::Relaxed);
-        self.heavy.store(left.saturating_sub(count), Ordering::Relaxed);
-        left > 0
-    }
-
-    fn note(&self, elapsed: Duration, count: usize) {
-        if elapsed > LIGHT * u32::try_from(count).unwrap_or(u32::MAX) {
-            self.heavy.store(HEAVY_FOR, Ordering::Relaxed);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_handler_that_computes_for_long_gets_tasks_and_another_chance() {
-        let pace = Pace::default();
-        assert!(!pace.is_heavy(1));
-        pace.note(LIGHT * 4, 4);
-        assert!(!pace.is_heavy(1));
-        pace.note(LIGHT * 5, 4);
-        assert!(pace.is_heavy(1_000));
-        assert!(pace.is_heavy(64));
-        assert!(!pace.is_heavy(1));
-    }
 }

@@ -17,8 +17,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{Answer, BoxError, Invocation, OperationService, in_flight::InFlight, intake::Pace};
-use crate::{Bus, Ctx, Deadline, bus::Message, error::DEADLINE_EXCEEDED, telemetry::SpanKind};
+use super::{Answer, BoxError, Invocation, OperationService, in_flight::InFlight};
+use crate::{Bus, Ctx, Deadline, bus::Message, error::DEADLINE_EXCEEDED, pace::Pace, telemetry::SpanKind};
 
 /// Shared by the operations of one service.
 pub(super) struct Shop {

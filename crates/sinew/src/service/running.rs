@@ -11,13 +11,14 @@ use super::{
     BoxError, Invocation, Service,
     discovery::Discovery,
     in_flight::{self, InFlight},
-    intake::{self, Pace},
+    intake,
     operation::{Handle, Inner, Operation, Shop, Stats},
 };
 use crate::{
     Bus, Ctx, Error, Kind,
     catalogue::Catalogue,
     group::{Halt, Health},
+    pace::Pace,
     policy::Dependencies,
     routes::Endpoint,
 };

@@ -53,7 +53,11 @@ async fn raw(client: &async_nats::Client, concurrency: usize, time: Duration) ->
     let make = async || Ok((client.clone(), payload.clone()));
     #[expect(clippy::disallowed_methods, reason = "the baseline is what the library offers by itself")]
     load::run(concurrency, time, make, |(client, payload)| async move {
-        let headers = headers(&[("content-type", "application/msgpack"), ("Sinew-Timeout", "30000")]);
+        let headers = headers(&[
+            ("content-type", "application/msgpack"),
+            ("Sinew-Timeout", "30000"),
+            ("Sinew-Caller", "bench"),
+        ]);
         client.request_with_headers("raw.echo", headers, payload.clone()).await?;
         Ok((client, payload))
     })
