@@ -78,7 +78,8 @@
 //!   show an older message to a direct read for a moment.
 //! - Nothing breaks: there are no reconnects, no slow consumers, no lost acknowledgements and no leader elections. Those
 //!   are tested against servers. A message may have up to one mebibyte, but that is not checked.
-//! - Requests of consumers for messages stand until their subscription ends; a server ends them after a while.
+//! - A consumer's priority groups are ignored: every member may take a message.
+//! - Ordered groups keep a failed event in the process and wait on tokio's clock, not on the test's.
 //! - Schedules know `@at`, `@every`, `@hourly`, `@daily` and `@weekly`; a server also reads cron expressions.
 //! - Permissions, accounts, replicas, placement, storage limits in bytes, mirrors and sources are taken and ignored.
 //! - A recurring schedule and an expiry come to the nanosecond; a server may be a second late.

@@ -223,6 +223,23 @@ async fn a_stub_may_publish_itself() {
 }
 
 #[tokio::test]
+async fn an_ordered_group_handles_its_events_in_order() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let note = async |event: Noted, State(seen): State<Arc<std::sync::Mutex<Vec<u32>>>>| {
+        seen.lock().unwrap().push(event.number);
+        Ok::<_, Problem>(())
+    };
+    let service = Service::new("mail", seen.clone())
+        .on("mailer", note, |group| group.ordered_by(|event: &Noted| event.number % 2));
+    let app = service.test().await;
+    for number in 0..20 {
+        app.publish(Noted { number }).await;
+    }
+    assert_eq!(*seen.lock().unwrap(), (0..20).collect::<Vec<_>>());
+    assert_eq!(app.consumed::<Noted>("mailer").len(), 20);
+}
+
+#[tokio::test]
 async fn the_story_is_told_in_order() {
     let app = clerk().test().stub::<Send>(|send| Ok(send.number)).await;
     app.publish(Noted { number: 3 }).await;

@@ -158,8 +158,10 @@ async fn settle(network: &Network, patience: Duration, caller: &std::panic::Loca
 /// Says that the broker is alive, as consumers expect it by the machine's clock.
 async fn beat(network: Arc<Network>) {
     let mut beats = tokio::time::interval(HEARTBEAT);
+    // The first one is at once.
+    beats.tick().await;
     loop {
         beats.tick().await;
-        network.heartbeat();
+        network.heartbeat(HEARTBEAT);
     }
 }

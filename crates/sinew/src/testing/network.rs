@@ -68,8 +68,8 @@ impl Network {
         self.step(|server| server.advance(to));
     }
 
-    pub(super) fn heartbeat(&self) {
-        self.step(Server::heartbeat);
+    pub(super) fn heartbeat(&self, passed: Duration) {
+        self.step(|server| server.heartbeat(passed));
     }
 
     /// Looks at the broker.

@@ -169,8 +169,14 @@ impl Server {
         self.settle()
     }
 
-    /// Tells whoever waits for messages that the server is alive.
-    pub(crate) fn heartbeat(&mut self) -> Vec<Delivery> {
+    /// Tells whoever waits for messages that the server is alive, and ends requests that have stood long enough;
+    /// `passed` is the machine's time since the last beat.
+    pub(crate) fn heartbeat(&mut self, passed: Duration) -> Vec<Delivery> {
+        let consumers = self.streams.values_mut().flat_map(|stream| stream.consumers.values_mut());
+        let ended: Vec<Packet> = consumers.flat_map(|consumer| consumer.expire_requests(passed)).collect();
+        for packet in ended {
+            self.route(&packet.subject.clone(), &packet);
+        }
         let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
         let inboxes: Vec<String> = consumers.flat_map(consumer::Consumer::heartbeats).collect();
         for inbox in inboxes {

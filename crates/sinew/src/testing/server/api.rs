@@ -1,11 +1,13 @@
 //! The administration of streams and consumers: JSON in, JSON out, errors by the numbers a nats-server uses.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
     Packet, Server,
-    consumer::Consumer,
+    consumer::{Consumer, Request},
     refusal,
     settings::{ConsumerSettings, StreamSettings},
     stream::{Refused, Stream},
@@ -179,7 +181,13 @@ impl Server {
             return;
         };
         let body: Value = serde_json::from_slice(&packet.payload).unwrap_or_default();
-        consumer.ask(&inbox, body["batch"].as_u64().unwrap_or(1), !body["idle_heartbeat"].is_null());
+        consumer.ask(Request {
+            inbox,
+            left: body["batch"].as_u64().unwrap_or(1).max(1),
+            heartbeat: !body["idle_heartbeat"].is_null(),
+            max_bytes: body["max_bytes"].as_u64().and_then(|room| usize::try_from(room).ok()),
+            expires: body["expires"].as_u64().map(Duration::from_nanos),
+        });
     }
 }
 
@@ -203,14 +211,17 @@ impl Stream {
 
 impl Consumer {
     fn info(&self, stream: &Stream, name: &str) -> Value {
+        let (floor, delivered) = self.progress();
         json!({
             "type": "io.nats.jetstream.api.v1.consumer_info_response",
             "stream_name": stream.settings.name,
             "name": name,
             "config": self.config,
             "created": self.created.to_string(),
-            "delivered": { "consumer_seq": self.delivered },
+            "delivered": { "consumer_seq": self.delivered, "stream_seq": delivered },
+            "ack_floor": { "stream_seq": floor },
             "num_ack_pending": self.unsettled(),
+            "num_redelivered": self.redelivered(),
             "num_waiting": self.requests(),
             "num_pending": self.pending(stream.entries()),
         })
@@ -222,7 +233,7 @@ fn start(stream: &Stream, settings: &ConsumerSettings) -> u64 {
     match settings.deliver_policy.as_str() {
         "new" => stream.last + 1,
         "last" => settings.filters().iter().filter_map(|one| stream.newest(one)).max().unwrap_or(1),
-        "by_start_sequence" => settings.opt_start_seq,
+        "by_start_sequence" => settings.opt_start_seq.max(1),
         _ => 1,
     }
 }

@@ -1,6 +1,9 @@
 //! A consumer: which message goes out next, what is out, and what comes again. Pure: time is handed in.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -19,17 +22,21 @@ struct Out {
 
 /// Somebody's wish for messages.
 #[derive(Clone, Debug)]
-struct Request {
-    inbox: String,
-    left: u64,
-    heartbeat: bool,
+pub(super) struct Request {
+    pub(super) inbox: String,
+    pub(super) left: u64,
+    pub(super) heartbeat: bool,
+    /// What it has room for.
+    pub(super) max_bytes: Option<usize>,
+    /// How long it stands yet, by the machine's clock.
+    pub(super) expires: Option<Duration>,
 }
 
 /// What an acknowledgement says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     Done,
-    Again(std::time::Duration),
+    Again(Duration),
     Working,
     Never,
 }
@@ -116,10 +123,35 @@ impl Consumer {
         self.out.values().map(|out| out.due).filter(|due| *due > now).min()
     }
 
-    pub(super) fn ask(&mut self, inbox: &str, batch: u64, heartbeat: bool) {
+    /// Returns the stream sequences up to which all is settled, and up to which all was delivered.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let delivered = self.next - 1;
+        (self.out.keys().next().map_or(delivered, |first| first - 1), delivered)
+    }
+
+    /// Returns how many messages are out that were delivered more than once.
+    pub(super) fn redelivered(&self) -> usize {
+        self.out.values().filter(|out| out.deliveries > 1).count()
+    }
+
+    pub(super) fn ask(&mut self, request: Request) {
         self.asked = true;
-        self.members.insert(inbox.to_owned());
-        self.requests.push_back(Request { inbox: inbox.to_owned(), left: batch.max(1), heartbeat });
+        self.members.insert(request.inbox.clone());
+        self.requests.push_back(request);
+    }
+
+    /// Ends requests that have stood long enough, and returns what is said to those who made them.
+    pub(super) fn expire_requests(&mut self, passed: Duration) -> Vec<Packet> {
+        let mut ended = Vec::new();
+        self.requests.retain_mut(|request| {
+            request.expires = request.expires.map(|left| left.saturating_sub(passed));
+            let stands = request.expires != Some(Duration::ZERO);
+            if !stands {
+                ended.push(end(request, 408));
+            }
+            stands
+        });
+        ended
     }
 
     /// Returns who is to be told that the server is alive.
@@ -169,6 +201,13 @@ impl Consumer {
         interest: impl Fn(&str) -> bool,
     ) -> Option<(String, Packet)> {
         let to = self.taker(interest)?;
+        let room = self.requests.front().and_then(|request| request.max_bytes);
+        if let Some(room) = room
+            && self.peek(now, entries).is_some_and(|entry| entry.payload.len() > room)
+            && let Some(small) = self.requests.pop_front()
+        {
+            return Some((to, end(&small, 409)));
+        }
         let (sequence, deliveries) = self.choose(now, entries)?;
         let entry = entries.get(&sequence)?;
         self.delivered += 1;
@@ -205,6 +244,17 @@ impl Consumer {
         self.requests.front().map(|request| request.inbox.clone())
     }
 
+    /// Returns what would go out next.
+    fn peek<'e>(&self, now: Timestamp, entries: &'e BTreeMap<u64, Entry>) -> Option<&'e Entry> {
+        let again = self.out.iter().filter(|(_, out)| out.due <= now).min_by_key(|(s, out)| (out.due, **s));
+        if let Some(entry) = again.and_then(|(sequence, _)| entries.get(sequence)) {
+            return Some(entry);
+        }
+        let mut new = entries.range(self.next..).filter(|(_, entry)| self.settings.takes(&entry.subject));
+        let free = self.out.len() < self.settings.max_ack_pending();
+        new.next().map(|(_, entry)| entry).filter(|_| free)
+    }
+
     /// Chooses what goes out: what comes again first, then what is new.
     fn choose(&mut self, now: Timestamp, entries: &BTreeMap<u64, Entry>) -> Option<(u64, u32)> {
         let due = later(now, self.settings.ack_wait());
@@ -229,6 +279,13 @@ impl Consumer {
     }
 }
 
+/// Returns what the server says at the end of a request.
+fn end(request: &Request, status: u16) -> Packet {
+    let mut packet = Packet::status(request.inbox.clone(), status);
+    let _ = packet.headers.set("Nats-Pending-Messages", request.left.to_string());
+    packet
+}
+
 impl Word {
     /// Reads the payload of an acknowledgement.
     pub(super) fn parse(payload: &[u8]) -> Option<Self> {
@@ -241,7 +298,7 @@ impl Word {
             "-NAK" => {
                 let told: Value = serde_json::from_str(rest).unwrap_or_default();
                 let nanos = told["delay"].as_u64().unwrap_or(0);
-                Some(Self::Again(std::time::Duration::from_nanos(nanos)))
+                Some(Self::Again(Duration::from_nanos(nanos)))
             }
             _ => None,
         }
