@@ -104,7 +104,7 @@ impl Headers {
             return Err(InvalidHeader::Name(name.chars().take(80).collect()));
         }
         // Bytes first: nearly every value is plain ASCII.
-        if value.bytes().any(|byte| byte < b' ' || byte >= 0x7f) && value.chars().any(char::is_control) {
+        if !value.bytes().all(|byte| (b' '..0x7f).contains(&byte)) && value.chars().any(char::is_control) {
             return Err(InvalidHeader::Value(name.into_owned()));
         }
         self.remove(&name);
