@@ -61,7 +61,7 @@ async fn each_attempt_is_a_span_of_its_own() {
     for (attempt, failed) in [("1", true), ("2", false)] {
         let sent =
             find(&spans, |span| span.attributes.get("attempt").is_some_and(|number| number == attempt));
-        assert_eq!((&*sent.kind, sent.error.is_some()), ("client", failed), "{sent:#?}");
+        assert_eq!((sent.kind, sent.error.is_some()), ("client", failed), "{sent:#?}");
         let served = find(&spans, |span| span.parent_id == sent.span_id);
         assert_eq!(served.kind, "server");
     }

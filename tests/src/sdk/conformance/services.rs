@@ -82,7 +82,6 @@ pub(super) async fn a_contract_stands_in_the_catalogue(backend: Backend) {
 
 type Counts = Arc<[AtomicU32; 2]>;
 
-#[expect(clippy::result_large_err, reason = "the handler's own result")]
 fn count(count: &AtomicU32) -> Result<(), Problem> {
     count.fetch_add(1, Ordering::SeqCst);
     Ok(())

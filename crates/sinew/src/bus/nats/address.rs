@@ -100,20 +100,24 @@ fn decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Option<(String, u16, bool, Option<(String, Option<String>)>)> {
-        let address: Address = text.parse().ok()?;
-        Some((address.host, address.port, address.tls, address.identity))
+    fn read(text: &str) -> Option<Address> {
+        text.parse().ok()
+    }
+
+    fn address(host: &str, port: u16, tls: bool, identity: Option<(&str, Option<&str>)>) -> Option<Address> {
+        let identity = identity.map(|(user, secret)| (user.to_owned(), secret.map(str::to_owned)));
+        Some(Address { host: host.to_owned(), port, tls, identity })
     }
 
     #[test]
     fn every_usual_spelling_is_read() {
-        assert_eq!(read("nats://h:1"), Some(("h".into(), 1, false, None)));
-        assert_eq!(read("h"), Some(("h".into(), 4222, false, None)));
-        assert_eq!(read("tls://[::1]:7/"), Some(("::1".into(), 7, true, None)));
-        assert_eq!(read("nats://[::1]").map(|read| read.1), Some(4222));
-        let identity = Some(("a@b".into(), Some("p:w".into())));
-        assert_eq!(read("nats://a%40b:p%3Aw@h:1"), Some(("h".into(), 1, false, identity)));
-        assert_eq!(read("token@h"), Some(("h".into(), 4222, false, Some(("token".into(), None)))));
+        assert_eq!(read("nats://h:1"), address("h", 1, false, None));
+        assert_eq!(read("h"), address("h", 4222, false, None));
+        assert_eq!(read("tls://[::1]:7/"), address("::1", 7, true, None));
+        assert_eq!(read("nats://[::1]"), address("::1", 4222, false, None));
+        let identity = Some(("a@b", Some("p:w")));
+        assert_eq!(read("nats://a%40b:p%3Aw@h:1"), address("h", 1, false, identity));
+        assert_eq!(read("token@h"), address("h", 4222, false, Some(("token", None))));
         for wrong in ["", "http://h", "nats://", "h:port", "h:99999", "a b:1", "[::1"] {
             assert_eq!(read(wrong), None, "{wrong:?}");
         }
