@@ -57,7 +57,7 @@ pub(crate) enum Heard {
 }
 
 /// How far a consumer has come, and what it waits for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ConsumerProgress {
     /// The stream sequence up to which everything is acknowledged.
     pub(crate) floor: u64,
@@ -67,6 +67,8 @@ pub(crate) struct ConsumerProgress {
     pub(crate) pending: usize,
     /// How many of them were delivered more than once.
     pub(crate) redelivered: usize,
+    /// The pin it knows; empty when none is in force.
+    pub(crate) pin: String,
 }
 
 /// One member of a pinned consumer.
@@ -113,6 +115,14 @@ struct Info {
     num_ack_pending: usize,
     #[serde(default)]
     num_redelivered: usize,
+    #[serde(default)]
+    priority_groups: Vec<PriorityGroup>,
+}
+
+#[derive(Deserialize)]
+struct PriorityGroup {
+    #[serde(default)]
+    pinned_client_id: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -161,6 +171,12 @@ impl Bus {
             delivered: answer.delivered.stream_seq,
             pending: answer.num_ack_pending,
             redelivered: answer.num_redelivered,
+            pin: answer
+                .priority_groups
+                .into_iter()
+                .next()
+                .map(|own| own.pinned_client_id)
+                .unwrap_or_default(),
         })
     }
 
@@ -231,6 +247,16 @@ impl Pinned {
     /// Says whether this member may take itself for the active one just now.
     pub(crate) fn is_active(&self) -> bool {
         self.lease.is_some_and(|end| Instant::now() < end)
+    }
+
+    /// Hears which pin the server knows. Returns false when it is not the one of this member, which is then not the
+    /// active one: while none is in force, the server takes requests with any.
+    pub(crate) fn is_confirmed(&mut self, pin: &str) -> bool {
+        let mine = self.pin.as_deref() == Some(pin);
+        if !mine {
+            (self.pin, self.lease) = (None, None);
+        }
+        mine
     }
 
     /// Says whether this member was the active one when it last heard of it.

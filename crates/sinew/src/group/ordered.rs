@@ -75,7 +75,7 @@ async fn run(mut work: Work) {
             Input::Own(Some(delivery)) => work.own(delivery).await,
             Input::Heard(None) | Input::Own(None) | Input::Stop => break,
             Input::Finished(id, outcome) => work.finished(id, outcome).await,
-            Input::Found(finding) => work.found(finding),
+            Input::Found(finding) => work.found(finding).await,
             Input::Beat => work.show_life().await,
             Input::Due => work.lanes.due(work.began.elapsed()),
         }
@@ -257,17 +257,24 @@ impl Work {
         }
     }
 
-    fn found(&mut self, finding: Finding) {
+    async fn found(&mut self, finding: Finding) {
+        if let Finding::Standing(_, pin) = &finding
+            && !self.pull.is_confirmed(pin)
+        {
+            // Two members that both take themselves for the active one would wait for each other.
+            self.doubt = None;
+            return self.give_up().await;
+        }
         let (bus, config) = (&self.member.bus, &self.pull.config().consumer);
         self.doubt = match finding {
-            Finding::Standing(standing) if self.lanes.is_certain(&standing) => {
+            Finding::Standing(standing, _) if self.lanes.is_certain(&standing) => {
                 self.lanes.clear_suspects();
                 self.lanes.thaw();
                 None
             }
             // The suspects are named; how many of them are real is only seen by asking again.
-            Finding::Standing(_) if !self.lanes.is_frozen() => Some(verify::ask(bus, config, true)),
-            Finding::Standing(standing) => Some(verify::suspects(bus, config, &self.order, standing)),
+            Finding::Standing(..) if !self.lanes.is_frozen() => Some(verify::ask(bus, config, true)),
+            Finding::Standing(standing, _) => Some(verify::suspects(bus, config, &self.order, standing)),
             Finding::Suspects(suspects) => {
                 for (sequence, key) in suspects {
                     self.lanes.suspect(Place::Stream(sequence), &key);

@@ -18,8 +18,8 @@ const PATIENCE: usize = 20;
 
 /// What was found out.
 pub(super) enum Finding {
-    /// What the server says about the consumer.
-    Standing(Standing),
+    /// What the server says about the consumer, and the pin it knows.
+    Standing(Standing, String),
     /// Every event that may be out, with its key.
     Suspects(Vec<(u64, Key)>),
 }
@@ -34,12 +34,13 @@ pub(super) fn ask(bus: &Bus, config: &PullConfig, after_a_while: bool) -> BoxFut
         loop {
             match bus.consumer_progress(&config).await {
                 Ok(state) => {
-                    return Finding::Standing(Standing {
+                    let standing = Standing {
                         floor: state.floor,
                         delivered: state.delivered,
                         pending: state.pending,
                         redelivered: state.redelivered,
-                    });
+                    };
+                    return Finding::Standing(standing, state.pin);
                 }
                 Err(error) => {
                     tracing::debug!(consumer = config.durable, %error, "where the group stands is not known")
