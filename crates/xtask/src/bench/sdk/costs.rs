@@ -72,13 +72,13 @@ async fn crowd() -> Result<(), Error> {
     let mut calls = JoinSet::new();
     for _ in 0..CROWD {
         let ctx = ctx.clone();
-        calls.spawn(async move { ctx.call(Slow { text: "x".repeat(200) }).await });
+        calls.spawn(async move { ctx.call(Slow { text: "x".repeat(200) }).no_retry().await });
     }
     let (mut done, mut shed, mut other) = (0, 0, 0);
     while let Some(outcome) = calls.join_next().await {
         match outcome? {
             Ok(_) => done += 1,
-            Err(CallError::Undeclared(problem)) if problem.status == 503 => shed += 1,
+            Err(CallError::Refused(problem)) if problem.status == 503 => shed += 1,
             Err(_) => other += 1,
         }
     }
