@@ -128,7 +128,7 @@ impl Drop for Span {
     fn drop(&mut self) {
         if let Some(mut record) = self.record.take() {
             record.end = SystemTime::now();
-            self.tracer.record(*record);
+            self.tracer.hand_over(record);
         }
     }
 }

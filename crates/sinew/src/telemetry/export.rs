@@ -27,8 +27,8 @@ use tokio::{
 use super::{SpanKind, SpanRecord};
 use crate::{Config, Error, Kind};
 
-const QUEUE: usize = 8_192;
-const BATCH: usize = 512;
+const QUEUE: usize = 16_384;
+const BATCH: usize = 2_048;
 /// Longest time a span waits for company.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -80,8 +80,12 @@ impl Tracer {
 
     /// Records a finished span. Never waits: when the queue is full the span is counted as lost.
     pub fn record(&self, span: SpanRecord) {
+        self.hand_over(Box::new(span));
+    }
+
+    pub(super) fn hand_over(&self, span: Box<SpanRecord>) {
         if let Some(inner) = &self.inner
-            && inner.queue.try_send(Job::Span(Box::new(span))).is_err()
+            && inner.queue.try_send(Job::Span(span)).is_err()
         {
             let lost = inner.lost.fetch_add(1, Ordering::Relaxed) + 1;
             if lost.is_power_of_two() {
@@ -102,11 +106,12 @@ impl Tracer {
 }
 
 async fn run(exporter: SpanExporter, mut jobs: mpsc::Receiver<Job>) {
+    let scope = InstrumentationScope::builder("sinew").with_version(env!("CARGO_PKG_VERSION")).build();
     let mut more = true;
     let mut failing = false;
     while more {
         let mut batch = Vec::new();
-        more = collect(&mut jobs, &mut batch).await;
+        more = collect(&mut jobs, &mut batch, &scope).await;
         if batch.is_empty() {
             continue;
         }
@@ -123,23 +128,37 @@ async fn run(exporter: SpanExporter, mut jobs: mpsc::Receiver<Job>) {
 }
 
 /// Fills one batch; `false` when it is the last.
-async fn collect(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<SpanData>) -> bool {
-    match jobs.recv().await {
-        Some(Job::Span(span)) => batch.push(data(*span)),
-        Some(Job::Stop) | None => return false,
-    }
-    let deadline = Instant::now() + LINGER;
+async fn collect(
+    jobs: &mut mpsc::Receiver<Job>,
+    batch: &mut Vec<SpanData>,
+    scope: &InstrumentationScope,
+) -> bool {
+    let mut taken = Vec::with_capacity(BATCH);
+    let mut deadline = None;
     while batch.len() < BATCH {
-        match timeout_at(deadline, jobs.recv()).await {
-            Ok(Some(Job::Span(span))) => batch.push(data(*span)),
-            Ok(Some(Job::Stop) | None) => return false,
+        let room = BATCH - batch.len();
+        let more = match deadline {
+            // The first span waits for nobody's clock.
+            None => Ok(jobs.recv_many(&mut taken, room).await),
+            Some(at) => timeout_at(at, jobs.recv_many(&mut taken, room)).await,
+        };
+        deadline.get_or_insert_with(|| Instant::now() + LINGER);
+        match more {
+            Ok(0) => return false,
+            Ok(_) => {}
             Err(_) => break,
+        }
+        for job in taken.drain(..) {
+            match job {
+                Job::Span(span) => batch.push(data(*span, scope)),
+                Job::Stop => return false,
+            }
         }
     }
     true
 }
 
-fn data(span: SpanRecord) -> SpanData {
+fn data(span: SpanRecord, scope: &InstrumentationScope) -> SpanData {
     let mut links = SpanLinks::default();
     links.links = span.links.iter().map(|link| Link::with_context(context(link))).collect();
     SpanData {
@@ -163,9 +182,7 @@ fn data(span: SpanRecord) -> SpanData {
         events: SpanEvents::default(),
         links,
         status: span.error.map_or(Status::Unset, |error| Status::Error { description: error.into() }),
-        instrumentation_scope: InstrumentationScope::builder("sinew")
-            .with_version(env!("CARGO_PKG_VERSION"))
-            .build(),
+        instrumentation_scope: scope.clone(),
     }
 }
 

@@ -87,17 +87,14 @@ async fn publish(bus: &Bus, concurrency: usize, time: Duration) -> Result<Figure
     .await
 }
 
-async fn publish_raw(
-    raw: &jetstream::Context,
-    concurrency: usize,
-    time: Duration,
-) -> Result<Figures, Error> {
+async fn publish_raw(raw: &jetstream::Context, concurrency: usize, time: Duration) -> Result<Figures, Error> {
     let payload = encode(ContentType::MessagePack, &Sampled { sample: Sample::new() })?;
     let make = async || Ok((raw.clone(), payload.clone()));
     load::run(concurrency, time, make, |(raw, payload)| async move {
         let id = sinew::new_id();
         let mut fields = headers(&[
             ("ce-specversion", "1.0"),
+            ("ce-datacontenttype", "application/msgpack"),
             ("ce-type", "bench.sampled.v1"),
             ("ce-source", "/services/bench"),
             ("ce-time", "2026-11-22T06:00:00.000000000Z"),
@@ -184,8 +181,7 @@ fn allocations(url: &str) -> Result<(), Error> {
                     bus.close().await;
                     Ok::<_, Error>(())
                 };
-                outcome =
-                    runtime().map_err(Error::from).and_then(|runtime| runtime.block_on(consumed));
+                outcome = runtime().map_err(Error::from).and_then(|runtime| runtime.block_on(consumed));
             });
             outcome.map(|()| (counted.count_total, counted.bytes_total))
         });
