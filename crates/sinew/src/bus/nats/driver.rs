@@ -27,7 +27,7 @@ const CHUNK: usize = 32 << 10;
 /// one by one and stay must not keep a whole chunk each.
 const TOO_FEW: usize = 4 << 10;
 /// A server that has been silent for this long is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How long the last bytes may take to leave when the connection ends.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A connection that held for this long is made again at once when it breaks. Others are not: a server that sends us
@@ -117,7 +117,7 @@ async fn carry(
     let error = tokio::select! {
         error = reader.run(&mut from, dialer, &address) => error,
         error = writer.run(shared) => error,
-        error = look(shared, &signs) => error,
+        error = look(shared, &signs, LOOK_EVERY) => error,
         () = stop.cancelled() => {
             writer.finish(shared).await;
             return End::Stopped;
@@ -275,10 +275,10 @@ impl Writer<'_> {
 }
 
 /// Looks for signs of life, and asks a silent server for one; returns when there is none.
-async fn look(shared: &Shared, signs: &Signs) -> io::Error {
+async fn look(shared: &Shared, signs: &Signs, every: Duration) -> io::Error {
     let (mut silent, mut stuck) = (false, false);
     loop {
-        tokio::time::sleep(PING_EVERY).await;
+        tokio::time::sleep(every).await;
         let (was_silent, was_stuck) = (silent, stuck);
         silent = !signs.heard.swap(false, Ordering::Relaxed);
         stuck = !signs.wrote.swap(false, Ordering::Relaxed) && signs.writing.load(Ordering::Relaxed);
@@ -302,5 +302,73 @@ fn complain(shared: &Shared, text: &str) {
         Some(subject) if denied.starts_with("Publish to") => shared.inlets.deny_publishing(subject),
         Some(subject) if denied.starts_with("Subscription to") => shared.inlets.deny_subscribing(subject),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::inlets::Inlets;
+
+    fn shared() -> Shared {
+        let shared = Shared {
+            outgoing: Default::default(),
+            inlets: Arc::new(Inlets::new("_INBOX.x".to_owned())),
+            info: Default::default(),
+            connects: Default::default(),
+        };
+        shared.outgoing.open(|_| ());
+        shared
+    }
+
+    fn waiting(shared: &Shared) -> Vec<u8> {
+        let mut batch = Vec::new();
+        shared.outgoing.take_now(&mut batch);
+        batch
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_asked_and_one_that_stays_silent_given_up() {
+        let (shared, every) = (shared(), Duration::from_millis(5));
+        let error = look(&shared, &Signs::default(), every).await;
+        assert_eq!(error.to_string(), "the server is silent");
+        assert_eq!(waiting(&shared), b"PING\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_talks_and_never_reads_is_given_up() {
+        let (shared, signs) = (shared(), Signs::default());
+        signs.writing.store(true, Ordering::Relaxed);
+        let talks = async {
+            loop {
+                signs.heard.store(true, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            error = look(&shared, &signs, Duration::from_millis(5)) => {
+                assert_eq!(error.to_string(), "the server reads nothing");
+            }
+            () = talks => {}
+        }
+        assert_eq!(waiting(&shared), b"", "it need not be asked");
+    }
+
+    #[test]
+    fn a_server_that_asks_and_asks_is_not_answered_without_bound() {
+        let (shared, signs) = (shared(), Signs::default());
+        let buffer = BytesMut::from(b"PING\r\n".repeat(1 << 20).as_slice());
+        let mut reader = Reader { shared: &shared, signs: &signs, buffer, leaving: None };
+        assert!(reader.dispatch().unwrap().is_none());
+        let answers = waiting(&shared).len();
+        assert!((1 << 20..5 << 20).contains(&answers), "{answers} bytes of answers");
+    }
+
+    #[tokio::test]
+    async fn however_the_task_ends_nobody_waits_for_it() {
+        let (shared, stop) = (shared(), CancellationToken::new());
+        let (waiting, _) = shared.inlets.enlist("a");
+        drop(Over { shared: &shared, stop: &stop });
+        assert!(waiting.reply().await.is_none() && stop.is_cancelled() && !shared.outgoing.is_open());
     }
 }
