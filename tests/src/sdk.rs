@@ -6,6 +6,7 @@ mod calls;
 mod cancels;
 mod catalogue;
 mod conformance;
+mod connection;
 mod dead_letters;
 mod deadlines;
 mod discovery;

@@ -43,6 +43,7 @@ pub(crate) use pin::{Heard, PinConfig, Pinned};
 pub use pull::{Delivery, Pull, PullConfig};
 pub use subscription::Subscription;
 
+use inlets::Denied;
 pub(crate) use inlets::Inlets;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use link::Carrier;
@@ -202,7 +203,7 @@ impl Bus {
         };
         let answer =
             tokio::time::timeout(limit, exchange).await.map_err(|_| Error::timed_out(subject, limit))??;
-        let message = answer.map_err(|_| denied(subject))?;
+        let message = answer.map_err(|denied| denied.into_error(subject))?;
         if began.elapsed() > limit {
             // The reply was there when this task was woken, but the caller's time was over before that.
             return Err(Error::timed_out(subject, limit));
@@ -287,18 +288,20 @@ impl Bus {
     /// Waits until the server has processed everything this process sent so far, subscriptions included.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when the round trip takes more than five seconds, [`Kind::Closed`] after [`Bus::close`].
+    /// [`Kind::TimedOut`] when the round trip takes more than five seconds, [`Kind::Closed`] after [`Bus::close`],
+    /// [`Kind::Permission`] when the account may not use its inbox.
     pub async fn barrier(&self) -> Result<(), Error> {
         if self.is_closed() {
             return Err(Error::closed());
         }
-        let (waiting, inbox) = self.shared.inlets.enlist("");
+        let (waiting, inbox) = self.shared.inlets.enlist_barrier();
         let round_trip = async {
             self.send(&inbox, None, &Headers::new(), &Bytes::new()).await?;
-            waiting.reply().await.ok_or_else(Error::closed)
+            let reply = waiting.reply().await.ok_or_else(Error::closed)?;
+            reply.map(drop).map_err(|denied| denied.into_error(&inbox))
         };
         match tokio::time::timeout(CLOSE_TIMEOUT, round_trip).await {
-            Ok(done) => done.map(|_| ()),
+            Ok(done) => done,
             Err(_) => Err(Error::timed_out("the server's confirmation", CLOSE_TIMEOUT)),
         }
     }
@@ -392,9 +395,19 @@ fn disconnected() -> Error {
     Error::new(Kind::Disconnected, "the connection to nats is down: it is being rebuilt, try again shortly")
 }
 
-fn denied(subject: &str) -> Error {
-    let hint = "ask for publish permission, `sinew describe` prints what a service needs";
-    Error::new(Kind::Permission, format!("the account may not publish to {subject}: {hint}"))
+impl Denied {
+    fn into_error(self, subject: &str) -> Error {
+        let hint = "`sinew describe` prints what a service needs";
+        let text = match self {
+            Self::Publishing => {
+                format!("the account may not publish to {subject}: ask for publish permission, {hint}")
+            }
+            Self::Replies => format!(
+                "the account may not hear replies: ask for subscribe permission below its inbox prefix, {hint}"
+            ),
+        };
+        Error::new(Kind::Permission, text)
+    }
 }
 
 /// Returns an inbox prefix no other connection has.

@@ -8,6 +8,7 @@ use nkeys::KeyPair;
 use serde_json::{Value, json};
 use sinew::Kind;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::*;
@@ -168,6 +169,67 @@ async fn what_the_account_may_not_do_is_said_at_once() {
     let started = desk((), repeat).start(&bus).await.map(|_| ()).unwrap_err();
     assert_eq!(started.kind(), Kind::Permission, "{started}");
     assert!(started.to_string().contains("svc.desk.echo"), "{started}");
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_hear_replies_is_told_so_at_once() {
+    let may = r#"{ publish: ">", subscribe: ["open.>"] }"#;
+    let server = Guarded::start(&format!(
+        "authorization {{ users: [ {{ user: deaf, password: x, permissions: {may} }} ] }}"
+    ))
+    .await;
+    let began = std::time::Instant::now();
+    let error = refusal(server.config("deaf:x@")).await;
+    assert_eq!(error.kind(), Kind::Permission, "{error}");
+    assert!(error.to_string().contains("inbox"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn who_may_hear_but_not_say_keeps_what_is_heard() {
+    let may = r#"{ publish: { deny: "half" }, subscribe: ">" }"#;
+    let server = Guarded::start(&format!(
+        "authorization {{ users: [ {{ user: low, password: x, permissions: {may} }} ] }}"
+    ))
+    .await;
+    let bus = Bus::connect(server.config("low:x@")).await.unwrap();
+    let half = bus.subscribe("half", None).await.unwrap();
+    let asked = bus.request("half", &Headers::new(), Bytes::new(), PATIENCE).await;
+    assert_eq!(asked.unwrap_err().kind(), Kind::Permission);
+    bus.barrier().await.unwrap();
+    assert!(!half.is_denied(), "only publishing is refused");
+}
+
+#[tokio::test]
+async fn what_somebody_on_the_way_writes_before_the_encryption_is_not_taken_for_the_servers() {
+    let dir = TempDir::with_prefix("sinew-test-").unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let authority = certificate(&path("ca"), "authority", None).await;
+    certificate(&path("server"), "127.0.0.1", Some(&authority)).await;
+    let settings =
+        format!("tls {{ cert_file: {:?}, key_file: {:?} }}", path("server.pem"), path("server.key"));
+    let server = Guarded::start_in(dir, &settings).await;
+    let between = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("tls://{}", between.local_addr().unwrap());
+    let config = Config { tls_ca: Some(authority.into()), ..Config::new(url, "guest") };
+    for (injected, passes) in [("", true), ("PONG\r\n", false), ("PO", false)] {
+        let carry = async {
+            let (mut client, _) = between.accept().await.unwrap();
+            let mut behind = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+            let mut greeting = Vec::new();
+            while !greeting.ends_with(b"\r\n") {
+                greeting.push(behind.read_u8().await.unwrap());
+            }
+            greeting.extend_from_slice(injected.as_bytes());
+            client.write_all(&greeting).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut behind).await;
+        };
+        let connected = tokio::select! {
+            connected = Bus::connect(config.clone()) => connected,
+            () = async { carry.await; std::future::pending().await } => unreachable!("it never ends"),
+        };
+        assert_eq!(connected.is_ok(), passes, "{injected:?}: {connected:?}");
+    }
 }
 
 /// Makes `<path>.pem` and `<path>.key`, signed by an authority or by itself; returns the certificate's path.

@@ -8,7 +8,7 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -18,6 +18,10 @@ use super::Message;
 
 /// Messages one subscription may hold: our readers only dispatch, so this is a burst.
 const CAPACITY: usize = 65_536;
+/// Bytes one subscription may hold in messages that are not small.
+const CAPACITY_BYTES: usize = 128 << 20;
+/// Small messages are bounded by their number alone, and cost no counting.
+const SMALL: usize = 1 << 10;
 /// The number of the subscription that takes all replies.
 pub(super) const REPLIES: u64 = 1;
 
@@ -28,13 +32,19 @@ pub(super) struct Inlet {
     /// The server was told that it ends: it is not made again on the next connection.
     pub(super) ending: bool,
     denied: Arc<AtomicBool>,
+    held: Held,
     messages: mpsc::Sender<Message>,
 }
+
+/// The bytes a subscription holds, without those in small messages.
+#[derive(Clone, Default)]
+pub(super) struct Held(Arc<AtomicUsize>);
 
 /// What a subscription reads from.
 pub(super) struct Outlet {
     pub(super) sid: u64,
     pub(super) messages: mpsc::Receiver<Message>,
+    pub(super) held: Held,
     pub(super) denied: Arc<AtomicBool>,
 }
 
@@ -58,9 +68,14 @@ struct Waiter {
     reply: oneshot::Sender<Result<Message, Denied>>,
 }
 
-/// The account may not publish to the subject.
-#[derive(Debug)]
-pub(super) struct Denied;
+/// What the account may not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// Publish to the subject of the request.
+    Publishing,
+    /// Hear the reply.
+    Replies,
+}
 
 /// One request's place in the table; dropping it gives the place back.
 pub(super) struct Waiting {
@@ -118,15 +133,17 @@ impl Inlets {
         let sid = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, messages) = mpsc::channel(CAPACITY);
         let denied = Arc::new(AtomicBool::new(false));
+        let held = Held::default();
         let inlet = Inlet {
             subject: subject.to_owned(),
             group: group.map(str::to_owned),
             ending: false,
             denied: denied.clone(),
+            held: held.clone(),
             messages: sender,
         };
         self.subscriptions().insert(sid, inlet);
-        Outlet { sid, messages, denied }
+        Outlet { sid, messages, held, denied }
     }
 
     /// Marks a subscription as ending; what arrives for it is still taken.
@@ -169,7 +186,15 @@ impl Inlets {
     pub(super) fn deliver_among(&self, table: &HashMap<u64, Inlet>, sid: u64, message: Message) {
         // A subscription that has just been given up may still be sent to.
         let Some(inlet) = table.get(&sid) else { return };
-        if let Err(mpsc::error::TrySendError::Full(_)) = inlet.messages.try_send(message) {
+        let fits = inlet.held.take(&message);
+        let sent = match fits {
+            true => inlet.messages.try_send(message),
+            false => Err(mpsc::error::TrySendError::Full(message)),
+        };
+        if let Err(mpsc::error::TrySendError::Full(message)) = sent {
+            if fits {
+                inlet.held.give(&message);
+            }
             // Logged at powers of two: the burst that overflows a subscription must not overflow the log as well.
             let count = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if count.is_power_of_two() {
@@ -188,6 +213,15 @@ impl Inlets {
         let (sender, reply) = oneshot::channel();
         self.waiting().insert(token, Waiter { subject: digest(subject), reply: sender });
         (Waiting { token, inlets: self.clone(), reply }, self.reply_subject(token))
+    }
+
+    /// As [`Inlets::enlist`], for a message to the place itself.
+    pub(super) fn enlist_barrier(self: &Arc<Self>) -> (Waiting, String) {
+        let (waiting, place) = self.enlist("");
+        if let Some(waiter) = self.waiting().get_mut(&waiting.token) {
+            waiter.subject = digest(&place);
+        }
+        (waiting, place)
     }
 
     fn reply_subject(&self, token: u64) -> String {
@@ -217,21 +251,53 @@ impl Inlets {
         }
     }
 
-    /// Tells everybody who published to, or subscribed to, `subject` that the server does not allow it.
-    pub(super) fn deny(&self, subject: &str) {
-        let subject_digest = digest(subject);
-        let refused: Vec<Waiter> =
-            self.waiting().extract_if(|_, waiter| waiter.subject == subject_digest).map(|(_, w)| w).collect();
-        for waiter in refused {
-            let _ = waiter.reply.send(Err(Denied));
+    /// Tells everybody who waits for a reply from `subject` that the server did not pass the request on.
+    pub(super) fn deny_publishing(&self, subject: &str) {
+        let subject = digest(subject);
+        self.refuse(Denied::Publishing, |waiter| waiter.subject == subject);
+    }
+
+    /// Tells everybody who subscribed to `subject` that the server does not allow it.
+    pub(super) fn deny_subscribing(&self, subject: &str) {
+        if subject == self.wildcard() {
+            self.refuse(Denied::Replies, |_| true);
         }
         for inlet in self.subscriptions().values().filter(|inlet| inlet.subject == subject) {
             inlet.denied.store(true, Ordering::Relaxed);
         }
     }
 
+    fn refuse(&self, why: Denied, whom: impl Fn(&Waiter) -> bool) {
+        let refused: Vec<Waiter> =
+            self.waiting().extract_if(|_, waiter| whom(waiter)).map(|(_, waiter)| waiter).collect();
+        for waiter in refused {
+            let _ = waiter.reply.send(Err(why));
+        }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiters> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Takes room for a message; the one that goes over the bound is the last.
+    fn take(&self, message: &Message) -> bool {
+        if message.size() <= SMALL {
+            return true;
+        }
+        let fits = self.0.load(Ordering::Relaxed) < CAPACITY_BYTES;
+        if fits {
+            self.0.fetch_add(message.size(), Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Gives the room of a message back that was read.
+    pub(super) fn give(&self, message: &Message) {
+        if message.size() > SMALL {
+            self.0.fetch_sub(message.size(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -327,10 +393,33 @@ mod tests {
         let inlets = inlets();
         let (denied, _) = inlets.enlist("secret.door");
         let (allowed, subject) = inlets.enlist("open.door");
-        inlets.deny("secret.door");
-        assert!(denied.reply().await.is_some_and(|reply| reply.is_err()));
+        let outlet = inlets.open("secret.door", None);
+        inlets.deny_publishing("secret.door");
+        assert_eq!(denied.reply().await.unwrap().unwrap_err(), Denied::Publishing);
+        assert!(!outlet.denied.load(Ordering::Relaxed), "hearing is not saying");
+        inlets.deny_subscribing("secret.door");
+        inlets.deny_subscribing("open.door");
+        assert!(outlet.denied.load(Ordering::Relaxed));
         inlets.settle(reply_on(&subject));
         assert!(allowed.reply().await.is_some_and(|reply| reply.is_ok()));
+    }
+
+    #[tokio::test]
+    async fn large_messages_are_bounded_by_their_bytes_until_they_are_read() {
+        let inlets = inlets();
+        let mut outlet = inlets.open("a", None);
+        let large = Bytes::from(vec![0; CAPACITY_BYTES / 4]);
+        let deliver = |payload: &Bytes| {
+            let message = Message::from_parts("a", None, None, &Headers::new(), payload.clone());
+            inlets.deliver(outlet.sid, message);
+        };
+        (0..6).for_each(|_| deliver(&large));
+        assert_eq!((outlet.messages.len(), inlets.dropped()), (4, 2));
+        deliver(&Bytes::new());
+        assert_eq!(inlets.dropped(), 2, "small ones cost nothing");
+        outlet.held.give(&outlet.messages.recv().await.unwrap());
+        (0..2).for_each(|_| deliver(&large));
+        assert_eq!((outlet.messages.len(), inlets.dropped()), (5, 3));
     }
 
     #[tokio::test]

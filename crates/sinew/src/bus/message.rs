@@ -93,7 +93,8 @@ impl Message {
         self.0.reply.map(|reply| text(reply.of(&self.0.frame)))
     }
 
-    /// Returns the payload as it came.
+    /// Returns the payload as it came. It shares memory with what came before and after it: whoever keeps one for long
+    /// had better copy it.
     pub fn payload(&self) -> &Bytes {
         &self.0.payload
     }
@@ -152,6 +153,11 @@ impl Message {
     /// Says whether the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.0.payload.is_empty()
+    }
+
+    /// Returns the bytes it holds of what came, or was made.
+    pub(super) fn size(&self) -> usize {
+        self.0.frame.len().max(self.0.payload.len())
     }
 
     fn block(&self) -> &[u8] {

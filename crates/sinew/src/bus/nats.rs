@@ -24,7 +24,7 @@ use super::inlets::Inlets;
 use crate::{Config, Error, Kind};
 
 pub(super) use outgoing::Taken;
-pub(super) use protocol::{ServerInfo, is_sendable};
+pub(super) use protocol::{ServerInfo, is_subscribable};
 
 use outgoing::Outgoing;
 
@@ -55,6 +55,10 @@ impl Client {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
+        if !is_subscribable(&inlets.wildcard(), None) {
+            let text = "the inbox prefix is no subject: use letters, digits and single dots";
+            return Err(Error::new(Kind::Config, text));
+        }
         let mut dialer = dial::Dialer::new(config).await?;
         let connection = dialer.first().await?;
         let shared = Arc::new(Shared {
@@ -80,8 +84,9 @@ impl Client {
         headers: &Headers,
         payload: &Bytes,
     ) -> Result<Taken, Error> {
-        if !is_sendable(subject) {
-            return Err(Error::new(Kind::Config, "the subject cannot be published to"));
+        if !protocol::is_sendable(subject, reply) {
+            let text = "the subject cannot be published to: it is empty, has spaces, or is too long";
+            return Err(Error::new(Kind::Config, text));
         }
         let limit = self.shared.info.load().max_payload;
         let header_bytes = if headers.is_empty() { 0 } else { headers.wire_len() };
@@ -133,6 +138,18 @@ impl Shared {
         });
         drop(subscriptions);
         self.connects.send_modify(|count| *count += 1);
+    }
+
+    /// Closes the way out and tells the server that we go. Its `PONG` says that it has taken all that was sent, and will
+    /// hand us nothing more that another member of a group could have had.
+    fn leave(&self) {
+        let subscriptions = self.inlets.subscriptions();
+        self.outgoing.end(|out| {
+            for (sid, _) in subscriptions.iter().filter(|(_, inlet)| !inlet.ending) {
+                protocol::unsubscribe(out, *sid);
+            }
+            out.extend_from_slice(b"PING\r\n");
+        });
     }
 }
 

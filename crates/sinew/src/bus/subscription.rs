@@ -7,7 +7,11 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use super::{Bus, Message, inlets::Outlet, nats};
+use super::{
+    Bus, Message,
+    inlets::{Held, Outlet},
+    nats,
+};
 use crate::{Error, Kind};
 
 /// A stream of messages. It ends only when it is closed or the bus is; dropping it unsubscribes.
@@ -16,6 +20,7 @@ pub struct Subscription {
     subject: String,
     sid: u64,
     messages: mpsc::Receiver<Message>,
+    held: Held,
     denied: Denial,
 }
 
@@ -34,15 +39,14 @@ impl Subscription {
         if bus.is_closed() {
             return Err(Error::closed());
         }
-        if !nats::is_sendable(subject) || group.is_some_and(|group| !nats::is_sendable(group)) {
-            return Err(Error::new(
-                Kind::Config,
-                format!("cannot subscribe to {subject:?}: a subject has no spaces and is not empty"),
-            ));
+        if !nats::is_subscribable(subject, group) {
+            let hint =
+                "a subject has no spaces and no empty tokens, `>` stands last, and a line takes 3,500 bytes";
+            return Err(Error::new(Kind::Config, format!("cannot subscribe to {subject:?}: {hint}")));
         }
-        let Outlet { sid, messages, denied } = bus.shared.inlets.open(subject, group);
+        let Outlet { sid, messages, held, denied } = bus.shared.inlets.open(subject, group);
         bus.shared.link.subscribe(subject, group, sid);
-        Ok(Self { bus, subject: subject.to_owned(), sid, messages, denied: Denial(denied) })
+        Ok(Self { bus, subject: subject.to_owned(), sid, messages, held, denied: Denial(denied) })
     }
 
     /// Returns the next message; `None` once closed.
@@ -50,7 +54,7 @@ impl Subscription {
     /// # Cancel safety
     /// Cancel safe: no message is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Message> {
-        self.messages.recv().await
+        self.messages.recv().await.inspect(|message| self.held.give(message))
     }
 
     /// Returns a message that is here already.
@@ -63,7 +67,9 @@ impl Subscription {
     /// # Cancel safety
     /// Cancel safe: no message is lost when the future is dropped.
     pub async fn next_many(&mut self, batch: &mut Vec<Message>, limit: usize) -> usize {
-        self.messages.recv_many(batch, limit).await
+        let taken = self.messages.recv_many(batch, limit).await;
+        batch[batch.len() - taken..].iter().for_each(|message| self.held.give(message));
+        taken
     }
 
     /// Says whether the server refused it: the account may not subscribe to the subject. Known once
@@ -92,7 +98,7 @@ impl Subscription {
 
     /// Reads what is left after [`Subscription::drain`]; `None` when all is read.
     pub async fn next_drained(&mut self) -> Option<Message> {
-        self.messages.recv().await
+        self.next().await
     }
 }
 

@@ -28,6 +28,9 @@ use crate::{
 const BATCH: usize = 64;
 /// Requests of a batch that one task begins; the rest of a batch goes to other tasks, for other cores.
 const SHARE: usize = 16;
+/// Time after which what is left of a share gets tasks of its own.
+const PATIENCE: Duration = Duration::from_micros(500);
+
 /// Takes requests until `stop`; then reads what the server had already sent, so that nothing accepted is dropped.
 pub(super) async fn serve(
     shop: Arc<Shop>,
@@ -69,11 +72,14 @@ async fn begin(shop: &Arc<Shop>, operation: &Arc<Operation>, batch: &mut Vec<Mes
 /// Begins requests in this task; those that wait go on in their own.
 async fn begin_here(shop: &Arc<Shop>, operation: &Arc<Operation>, batch: &mut Vec<Message>) {
     let (began, count) = (Instant::now(), batch.len());
+    let mut late = false;
     for message in batch.drain(..) {
         let mut admitted = Box::pin(admit(shop.clone(), operation.clone(), message));
-        if poll!(admitted.as_mut()).is_pending() {
+        // Whoever comes behind heavy ones does not wait for them.
+        if late || poll!(admitted.as_mut()).is_pending() {
             shop.tasks.spawn(admitted);
         }
+        late = late || began.elapsed() > PATIENCE;
     }
     operation.pace.note(began.elapsed(), count);
 }

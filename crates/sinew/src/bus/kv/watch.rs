@@ -158,7 +158,8 @@ impl KvWatch {
             return Some(KvChange::Gone(key));
         }
         self.told.insert(key.clone());
-        Some(KvChange::Put(key, message.payload().clone()))
+        // Copied: watched values are kept for long, and must not keep what came with them.
+        Some(KvChange::Put(key, Bytes::copy_from_slice(message.payload())))
     }
 
     /// What was told before a break and is not there any more has gone meanwhile.

@@ -105,6 +105,10 @@ impl Dialer {
         let address = self.configured.iter().chain(&self.told).cycle().nth(self.turn % count.max(1)).cloned();
         self.turn = (self.turn + 1) % count.max(1);
         let Some(address) = address else { return Err(self.unreachable()) };
+        // Credentials expire and are written anew. A file that is gone, or half written, leaves those we have.
+        if let Ok(Some(fresh)) = Credentials::read(&self.config).await {
+            self.credentials = Some(fresh);
+        }
         let limit = if count > 1 { PATIENCE } else { self.config.connect_timeout() };
         match tokio::time::timeout(limit, self.dial(address)).await {
             Ok(made) => made,
@@ -117,17 +121,19 @@ impl Dialer {
         self.configured.len() + self.told.len() > 1
     }
 
-    /// Remembers the servers a server told about.
+    /// Remembers the servers a server told about, and forgets those it does not know any more.
     pub(super) fn learn(&mut self, info: &ServerInfo, from: &Address) {
+        if info.connect_urls.is_empty() {
+            return;
+        }
+        self.told.clear();
         for text in &info.connect_urls {
             let Ok(mut told) = text.parse::<Address>() else { continue };
             // What the configured server needs, its neighbours need as well.
             told.tls |= from.tls;
             told.identity = from.identity.clone();
-            let known = self.configured.iter().chain(&self.told);
-            if self.told.len() < MAX_TOLD
-                && !known.into_iter().any(|a| a.host == told.host && a.port == told.port)
-            {
+            let mut known = self.configured.iter().chain(&self.told);
+            if self.told.len() < MAX_TOLD && !known.any(|a| a.host == told.host && a.port == told.port) {
                 self.told.push(told);
             }
         }
@@ -145,6 +151,10 @@ impl Dialer {
         supported(&info)?;
         let encrypted = address.tls || info.tls_required || self.config.tls_ca.is_some();
         if encrypted {
+            if !buffer.is_empty() {
+                // Anybody on the way may have written it; behind the handshake it would pass for the server's.
+                return Err(self.unreachable().because("more than a greeting came before the encryption"));
+            }
             stream = self.encrypt(stream, &address).await?;
         }
         let connect = Connect::new(&self.config, &address, self.credentials.as_ref(), &info, encrypted)?;

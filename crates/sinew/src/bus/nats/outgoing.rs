@@ -61,6 +61,14 @@ impl Outgoing {
         self.room.notify_waiters();
     }
 
+    /// Takes nothing any more behind what `write` writes; unlike with [`Outgoing::close`], all of it still leaves.
+    pub(super) fn end(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = self.lock();
+        if self.open.swap(false, Ordering::AcqRel) {
+            self.append(&mut bytes, write);
+        }
+    }
+
     /// Takes nothing any more; what was not written is lost, as is what the socket held.
     pub(super) fn close(&self) {
         let mut bytes = self.lock();
@@ -150,6 +158,19 @@ mod tests {
         batch.clear();
         outgoing.take(&mut batch).await;
         assert_eq!(batch, [5]);
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_before_the_end_still_leaves() {
+        let outgoing = Outgoing::default();
+        outgoing.open(|_| ());
+        outgoing.push(|out| out.push(1));
+        outgoing.end(|out| out.push(2));
+        assert_eq!(outgoing.push(|out| out.push(3)), Taken::NotNow);
+        outgoing.end(|out| out.push(4));
+        let mut batch = Vec::new();
+        outgoing.take(&mut batch).await;
+        assert_eq!(batch, [1, 2], "the end comes once");
     }
 
     #[tokio::test]

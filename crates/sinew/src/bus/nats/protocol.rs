@@ -11,6 +11,10 @@ use super::super::message::{Message, Span};
 
 /// Longest line before a payload; only `INFO` comes near it.
 const MAX_LINE: usize = 1 << 20;
+/// Longest subject, together with a reply subject or a group, that fits the line a server reads: by default 4,096 bytes,
+/// of which verb and numbers take some, and an account's name on the way to other servers. A longer line costs the
+/// connection.
+const MAX_NAMES: usize = 3_500;
 /// Largest message believed; the server's own limit is 64 MiB.
 const MAX_MESSAGE: usize = 128 << 20;
 
@@ -141,9 +145,25 @@ fn line_end(buffer: &[u8]) -> Option<usize> {
     }
 }
 
-/// Says whether `subject` can stand in a line of the protocol.
-pub(in crate::bus) fn is_sendable(subject: &str) -> bool {
-    !subject.is_empty() && subject.bytes().all(|byte| byte > b' ' && byte != 0x7f)
+/// Says whether `subject` can stand in a line of the protocol, next to a reply subject.
+pub(super) fn is_sendable(subject: &str, reply: Option<&str>) -> bool {
+    subject.len() + reply.map_or(0, str::len) <= MAX_NAMES
+        && is_word(subject)
+        // Ours, or read off such a line.
+        && reply.is_none_or(|reply| !reply.is_empty())
+}
+
+/// Says whether the server takes a subscription: it refuses empty tokens, and a `>` that is not the last of them.
+pub(in crate::bus) fn is_subscribable(subject: &str, group: Option<&str>) -> bool {
+    let inner = subject.strip_suffix(".>").unwrap_or(subject);
+    subject.len() + group.map_or(0, str::len) <= MAX_NAMES
+        && is_word(subject)
+        && group.is_none_or(is_word)
+        && inner.split('.').all(|token| !token.is_empty() && (token != ">" || subject == ">"))
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte > b' ' && byte != 0x7f)
 }
 
 /// Writes one message.
@@ -249,6 +269,24 @@ mod tests {
         ] {
             assert!(next(&mut BytesMut::from(bytes)).is_err(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn only_subjects_that_a_server_takes_are_subscribed_to() {
+        for good in ["a", "a.b", "*", ">", "a.*.b", "a.>", "*.>", "a.b>", "$SYS.x", "ä.ö"] {
+            assert!(is_subscribable(good, Some("group")), "{good}");
+        }
+        for bad in ["", "a b", ".", ".a", "a.", "a..b", ">.a", "a.>.b", "a\r\nPING", "a.\t"] {
+            assert!(!is_subscribable(bad, None), "{bad:?}");
+        }
+        assert!(!is_subscribable("a", Some("")) && !is_subscribable("a", Some("b c")));
+    }
+
+    #[test]
+    fn what_does_not_fit_a_line_is_not_sent() {
+        let long = "x".repeat(MAX_NAMES);
+        assert!(is_sendable(&long, None) && is_subscribable(&long, None));
+        assert!(!is_sendable(&long, Some("r")) && !is_subscribable(&long, Some("g")));
     }
 
     #[test]
