@@ -7,6 +7,7 @@ mod cancels;
 mod catalogue;
 mod conformance;
 mod connection;
+mod crowds;
 mod dead_letters;
 mod deadlines;
 mod discovery;
