@@ -23,7 +23,7 @@ const GIVEN_UP: &str = "GIVEN_UP";
 pub(crate) struct Permissions {
     pub(crate) publish: Vec<Grant>,
     pub(crate) subscribe: Vec<Grant>,
-    /// Whether a request is answered with more than one message.
+    /// Whether a message is answered with more than one: a request with a stream, a stream with words of its reader.
     pub(crate) many_responses: bool,
 }
 
@@ -37,7 +37,8 @@ pub(crate) struct Grant {
 
 /// Derives what `service` needs when its reply inboxes begin with `inbox`.
 pub(crate) fn of(service: &ServiceDescriptor, inbox: &str) -> Permissions {
-    let many_responses = service.operations.iter().any(|operation| operation.stream);
+    let many_responses = service.operations.iter().any(|operation| operation.stream)
+        || service.requires.iter().any(|required| required.stream);
     let mut list = Permissions { publish: Vec::new(), subscribe: Vec::new(), many_responses };
     list.hear(format!("{inbox}.>"), "replies to its own requests");
     list.say(format!("{inbox}.>"), "its own round trips to the server");
@@ -118,12 +119,19 @@ impl Permissions {
         let name = &group.name;
         for stream in [EVENTS, REDELIVERIES, GIVEN_UP] {
             let consumer = format!("{stream}.{service}+{name}");
+            self.say(format!("$JS.API.CONSUMER.INFO.{consumer}"), format!("looks where group {name} stands"));
             self.say(format!("$JS.API.CONSUMER.CREATE.{consumer}"), format!("joins group {name}"));
             self.say(
                 format!("$JS.API.CONSUMER.MSG.NEXT.{consumer}"),
                 format!("takes events of group {name}"),
             );
             self.say(format!("$JS.ACK.{consumer}.>"), format!("settles events of group {name}"));
+        }
+        if group.ordered {
+            let unpin = format!("$JS.API.CONSUMER.UNPIN.{EVENTS}.{service}+{name}");
+            self.say(unpin, format!("hands group {name} over to another member"));
+            let read = format!("$JS.API.DIRECT.GET.{EVENTS}");
+            self.say(read, format!("reads the keys of what group {name} has out"));
         }
         self.say(format!("redo-at.{service}.{name}.*"), format!("puts long retries of group {name} off"));
         self.say(format!("dlq.{service}.{name}"), format!("keeps dead letters of group {name}"));
@@ -181,6 +189,19 @@ mod tests {
         }
         assert!(publish.iter().all(|subject| !matches!(*subject, ">" | "$JS.>" | "evt.>" | "svc.>")));
         assert!(list.subscribe.iter().any(|grant| grant.subject == "svc.orders.place orders"));
+    }
+
+    #[test]
+    fn only_an_ordered_group_hands_over_and_reads_keys() {
+        let mut service = orders();
+        let needs = |service: &ServiceDescriptor, subject: &str| {
+            of(service, "_INBOX").publish.iter().any(|grant| grant.subject == subject)
+        };
+        for ordered in [false, true] {
+            service.groups[0].ordered = ordered;
+            assert_eq!(needs(&service, "$JS.API.CONSUMER.UNPIN.EVENTS.orders+mailer"), ordered);
+            assert_eq!(needs(&service, "$JS.API.DIRECT.GET.EVENTS"), ordered);
+        }
     }
 
     #[test]

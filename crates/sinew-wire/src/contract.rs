@@ -163,6 +163,9 @@ pub struct RequirementDescriptor {
     pub operation: String,
     /// Where requests go.
     pub subject: String,
+    /// Whether it is answered with a stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
 }
 
 /// How much one instance of a service takes on.

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, future::ready, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,7 +11,10 @@ use sinew::{
     wire::Headers,
 };
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    sync::Notify,
+};
 
 use super::program::{self, sinew};
 use crate::harness::{Harness, SOON, eventually, server};
@@ -46,14 +49,29 @@ contract! {
     Bakery = "bakery" @ "2.0.0" { bake: Bake, watch: stream Watch }
 }
 
-contract! { Mill = "mill" @ "1.0.0" { grind: Grind } }
+contract! { Mill = "mill" @ "1.0.0" { grind: Grind, turn: stream Turn } }
 
 async fn bake(request: Bake, ctx: Ctx) -> Result<u32, Problem> {
+    let turns = ctx.stream(Turn { times: 200 }).await.map_err(|error| error.to_problem())?;
+    if turns.filter(|turn| ready(turn.is_ok())).count().await != 200 {
+        return Err(Problem::new(503, "calm", "the mill stands still"));
+    }
     let flour = ctx.call(Grind { sacks: request.loaves }).await.map_err(|error| error.to_problem())?;
     let later = ctx.publish(Baked { loaves: 1_000 }).after(Duration::from_secs(3_600));
     later.await.map_err(|error| error.to_problem())?;
     ctx.publish(Baked { loaves: flour }).await.map_err(|error| error.to_problem())?;
     Ok(flour)
+}
+
+/// Turns so often, one after the other.
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "mill.turn", stream = u32)]
+struct Turn {
+    times: u32,
+}
+
+async fn turn(request: Turn) -> Result<impl Stream<Item = Result<u32, Problem>> + Send + 'static, Problem> {
+    Ok(stream::iter((0..request.times).map(Ok)))
 }
 
 async fn watch(request: Watch) -> Result<impl Stream<Item = Result<u32, Problem>> + Send + 'static, Problem> {
@@ -74,6 +92,23 @@ async fn bill(_: Baked) -> Result<(), Problem> {
     Err(Problem::new(503, "closed", "the office opens tomorrow").retriable())
 }
 
+/// Takes its time with seven, so that another member takes over while it counts.
+async fn count(event: Baked) -> Result<(), Problem> {
+    if event.loaves == 7 {
+        COUNTING.notify_one();
+        // What takes long is the work here.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+static COUNTING: Notify = Notify::const_new();
+
+async fn store(loaves: Vec<Baked>) -> Result<(), Problem> {
+    drop(loaves);
+    Ok(())
+}
+
 fn bakery() -> Service<()> {
     let days = Duration::from_secs(10 * 24 * 3_600);
     Service::new("bakery", ())
@@ -82,8 +117,11 @@ fn bakery() -> Service<()> {
             group.retry(Retry::exponential(Duration::from_millis(100), Duration::from_secs(5)).attempts(3))
         })
         .on("office", bill, |group| group.retry(Retry::exponential(days, days)))
+        .on("till", count, |group| group.ordered_by(|event: &Baked| event.loaves))
+        .on_batch("cellar", store, |group| group.max(20).linger(Duration::from_millis(50)))
         .publishes::<Baked>()
         .requires::<Grind>()
+        .requires_stream::<Turn>()
 }
 
 #[tokio::test]
@@ -139,6 +177,10 @@ async fn the_catalogue_knows_services_that_are_not_running() {
     let described = describe("bakery").await.succeeded().json();
     assert_eq!(described[0]["groups"][0]["retry_budget_ms"], 300);
     assert_eq!(described[0]["requires"][0]["service"], "mill");
+    let text = sinew(&["--nats-url", harness.url(), "describe", "bakery"]).await.succeeded().stdout;
+    for part in ["keys at once, each in order", "at once, in batches of 20 within 50 ms"] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
     let wrong = describe("bakerry").await;
     assert_eq!((wrong.code, wrong.error_code()), (1, "SNW-5011".into()), "{wrong:?}");
     assert_eq!(wrong.error()["hint"], "did you mean bakery?");
@@ -156,8 +198,11 @@ async fn the_printed_permissions_are_enough_and_nothing_more_is_granted() {
     let guarded = Guarded::start(dir.path(), &permissions).await;
 
     let everybody = connect(&guarded.url("admin"), "admin").await;
-    let mill =
-        Service::new("mill", ()).serve(Mill, |routes| routes.grind(grind)).start(&everybody).await.unwrap();
+    let mill = Service::new("mill", ())
+        .serve(Mill, |routes| routes.grind(grind).turn(turn))
+        .start(&everybody)
+        .await
+        .unwrap();
     let own = Config { inbox_prefix: "_INBOX_bakery".into(), ..Config::new(guarded.url("bakery"), "bakery") };
     let bus = Bus::connect(own).await.unwrap();
     let running = bakery().start(&bus).await.unwrap();
@@ -178,12 +223,22 @@ async fn the_printed_permissions_are_enough_and_nothing_more_is_granted() {
     .await;
     let listed = sinew(&["--json", "--nats-url", &guarded.url("admin"), "describe", "bakery"]).await;
     assert_eq!(listed.succeeded().json()[0]["version"], "2.0.0");
+    // An ordered group changes hands while one event is in work: the successor has to find out which.
+    let successor = bakery().start(&bus).await.unwrap();
+    caller.publish(Baked { loaves: 7 }).await.unwrap();
+    COUNTING.notified().await;
+    running.drain().await;
+    eventually(SOON, || async {
+        let till = everybody.consumer("EVENTS", "bakery+till").await.unwrap().unwrap();
+        till.unsettled == 0 && till.settled == 3
+    })
+    .await;
     assert_eq!(guarded.refusals(), Vec::<String>::new());
 
     bus.publish("evt.bakery.burnt", &Headers::new(), "".into()).await.unwrap();
     eventually(SOON, || async { guarded.refusals().iter().any(|line| line.contains("evt.bakery.burnt")) })
         .await;
-    running.drain().await;
+    successor.drain().await;
     mill.drain().await;
     bus.close().await;
     everybody.close().await;

@@ -62,6 +62,27 @@ async fn stats_count_requests_and_errors() {
 }
 
 #[tokio::test]
+async fn stats_show_what_is_in_work() {
+    let stage = Stage::start().await;
+    let _desk = stage.serve(async |_: Echo| std::future::pending::<Result<String, DeskError>>().await).await;
+    let shows = async |number: u64| {
+        eventually(SOON, async || {
+            ask(&stage, "$SRV.STATS.desk").await["endpoints"][0]["data"]["in_flight"] == number
+        })
+        .await
+    };
+    shows(0).await;
+    let calls: Vec<_> = (0..3).map(|_| Box::pin(stage.call("wait"))).collect();
+    let calls = futures::future::join_all(calls);
+    tokio::select! {
+        _ = calls => unreachable!("nobody answers"),
+        () = shows(3) => {}
+    }
+    // The calls are dropped, and with them what was in work.
+    shows(0).await;
+}
+
+#[tokio::test]
 async fn every_replica_answers_and_a_drained_one_does_not() {
     let stage = Stage::start().await;
     let first = stage.serve(repeat).await;

@@ -54,19 +54,19 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     /// Says that handlers call `R`, an operation of another service. As [`Service::publishes`], for calls.
     #[must_use]
     pub fn requires<R: Request>(self) -> Self {
-        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT)
+        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT, false)
     }
 
     /// Says that handlers ask for the stream `R`. As [`Service::requires`], for streams.
     #[must_use]
     pub fn requires_stream<R: StreamRequest>(self) -> Self {
-        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT)
+        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT, true)
     }
 
-    fn needs(mut self, service: &str, operation: &str, subject: &str) -> Self {
+    fn needs(mut self, service: &str, operation: &str, subject: &str, stream: bool) -> Self {
         if self.said.requires.iter().all(|known| known.subject != subject) {
             let (service, operation, subject) = (service.into(), operation.into(), subject.into());
-            self.said.requires.push(RequirementDescriptor { service, operation, subject });
+            self.said.requires.push(RequirementDescriptor { service, operation, subject, stream });
         }
         self
     }

@@ -123,6 +123,7 @@ impl Discovery {
                     "panics": stats.panics.load(Ordering::Relaxed),
                     "shed": stats.shed.load(Ordering::Relaxed),
                     "cancelled": stats.cancelled.load(Ordering::Relaxed),
+                    "in_flight": stats.in_flight(),
                 },
             })
         };

@@ -57,6 +57,9 @@ pub(super) enum Inner {
 /// A handler with its types and its state put away.
 pub(super) type Handle = Box<dyn Fn(Message, Ctx) -> BoxFuture<'static, Answer> + Send + Sync>;
 
+/// A hand at one request: counted while it is held, however it is let go.
+struct AtWork<'a>(&'a Stats);
+
 /// What `$SRV.STATS` shows.
 #[derive(Default)]
 pub(super) struct Stats {
@@ -67,6 +70,8 @@ pub(super) struct Stats {
     pub(super) shed: AtomicU64,
     /// Given up because the caller went away.
     pub(super) cancelled: AtomicU64,
+    /// Requests that hold a hand just now, streams included.
+    in_flight: AtomicUsize,
     /// Written on failures only, and never held across an await.
     last_error: Mutex<String>,
 }
@@ -77,9 +82,27 @@ impl Stats {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Returns how many requests are in work.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     fn failed(&self, problem: &Problem) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = problem.to_string();
+    }
+}
+
+impl<'a> AtWork<'a> {
+    fn begin(stats: &'a Stats) -> Self {
+        stats.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(stats)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -92,6 +115,7 @@ pub(super) async fn work(
     began: Instant,
     _hand: OwnedSemaphorePermit,
 ) {
+    let _at_work = AtWork::begin(&operation.stats);
     if deadline.has_passed_at(began) {
         // Nobody waits for this any more and nothing was begun, so nothing is begun.
         return reply(shop, operation, &message, Answer::problem(late(), wanted(&message))).await;

@@ -82,6 +82,10 @@ fn group(service: &str, group: &GroupDescriptor) -> [Vec<String>; 2] {
         1 => "one attempt".to_owned(),
         attempts => format!("{attempts} attempts, at most {} of waiting in all", time(group.retry_budget_ms)),
     };
+    let at_once = if group.ordered { "keys at once, each in order" } else { "at once" };
+    let batch = group.batch.as_ref().map_or_else(String::new, |batch| {
+        format!(", in batches of {} within {}", batch.max, time(batch.linger_ms))
+    });
     [
         row([
             group.name.clone(),
@@ -90,7 +94,7 @@ fn group(service: &str, group: &GroupDescriptor) -> [Vec<String>; 2] {
         ]),
         row([
             String::new(),
-            format!("{} at once", group.concurrency),
+            format!("{} {at_once}{batch}", group.concurrency),
             format!("{again}, then dlq.{service}.{}", group.name),
         ]),
     ]
