@@ -12,6 +12,7 @@ mod discovery;
 mod draining;
 mod events;
 mod extractors;
+mod facts;
 mod hostile;
 mod identity;
 mod inlet;

@@ -69,7 +69,7 @@ impl Schemas {
 
     /// Reads a payload that was sent to `subject`.
     pub(crate) fn decode(&self, subject: &str, headers: &Headers, payload: &[u8]) -> Decoded {
-        let read = ContentType::of(headers.get(header::CONTENT_TYPE))
+        let read = ContentType::of(headers.media_type().as_deref())
             .and_then(|codec| sinew::wire::decode::<Value>(codec, payload));
         match read {
             Ok(data) => self.judge(subject, headers, data),

@@ -2,7 +2,9 @@
 //!
 //! Source: CloudEvents 1.0, NATS protocol binding, section 3.1: `ce-<attribute>`, values percent-encoded.
 
-use crate::{Headers, InvalidHeader};
+use std::borrow::Cow;
+
+use crate::{Headers, InvalidHeader, header};
 
 /// The attributes of an event; its data travels as the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +51,22 @@ impl CloudEvent {
         })
     }
 
+    /// Returns what the header of an attribute says for `value`.
+    pub fn encode(value: &str) -> String {
+        percent_encode(value)
+    }
+
     /// Returns the value of an attribute whose header says `text`.
     pub fn decode(text: &str) -> String {
         percent_decode(text)
+    }
+}
+
+impl Headers {
+    /// Returns what the sender says of the payload; CloudEvents of others may say it in an attribute only.
+    pub fn media_type(&self) -> Option<Cow<'_, str>> {
+        let attribute = || self.get(header::DATA_TYPE).map(|text| percent_decode(text).into());
+        self.get(header::CONTENT_TYPE).map(Cow::Borrowed).or_else(attribute)
     }
 }
 

@@ -12,6 +12,8 @@ pub mod header {
     pub const BAGGAGE: &str = "baggage";
     /// Media type of the payload; absent means JSON.
     pub const CONTENT_TYPE: &str = "content-type";
+    /// Media type of an event's payload as a CloudEvents attribute, percent-encoded.
+    pub const DATA_TYPE: &str = "ce-datacontenttype";
     /// Media type the caller wants the reply in; absent means the request's own.
     pub const ACCEPT: &str = "accept";
     /// What is left of the caller's time, in milliseconds. Durations travel, clocks do not.

@@ -69,6 +69,7 @@ impl<E: Event> Publish<E> {
         };
         attributes.write(&mut headers)?;
         headers.set_static(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
+        headers.set_static(header::DATA_TYPE, ContentType::MessagePack.as_str())?;
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.event)?;
         Ok(Prepared { ctx: self.ctx, id, headers, payload })
     }
@@ -102,6 +103,10 @@ pub async fn publish_raw(
     mut headers: Headers,
     payload: bytes::Bytes,
 ) -> Result<PubAck, Error> {
+    let data_type = headers.get(header::CONTENT_TYPE).map(CloudEvent::encode);
+    if let Some(data_type) = data_type.filter(|_| headers.get(header::DATA_TYPE).is_none()) {
+        headers.set(header::DATA_TYPE, data_type)?;
+    }
     // The stream holds every kind of event: an id is taken to be unique per event and source, as CloudEvents has it.
     headers.set(header::MESSAGE_ID, format!("{}/{name}/{id}", ctx.service()))?;
     offer(ctx, subject, name, headers, payload).await

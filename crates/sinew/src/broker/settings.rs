@@ -60,6 +60,11 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_not_traced_by_the_server() {
+        assert!(!render("/data", None, true).contains("msg_trace"));
+    }
+
+    #[test]
     fn a_path_cannot_leave_its_quotes() {
         let text = render("/da\"ta\\x y", None, false);
         assert!(text.contains(r#"store_dir: "/da\"ta\\x y""#), "{text}");

@@ -312,6 +312,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn ten_thousand_timeouts_leave_nothing_behind() {
+        let inlets = inlets();
+        let requests: Vec<_> = (0..10_000).map(|_| inlets.enlist("a").0).collect();
+        assert_eq!(inlets.waiting().len(), 10_000);
+        for waiting in requests {
+            let _ = tokio::time::timeout(std::time::Duration::ZERO, waiting.reply()).await.unwrap_err();
+        }
+        assert!(inlets.waiting().is_empty());
+    }
+
+    #[tokio::test]
     async fn a_denied_subject_ends_the_requests_to_it_and_no_others() {
         let inlets = inlets();
         let (denied, _) = inlets.enlist("secret.door");

@@ -1,9 +1,9 @@
 //! A message as it came: one shared piece of memory, read where somebody asks.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::Bytes;
-use sinew_wire::{CodecError, ContentType, Headers, TraceContext, header};
+use sinew_wire::{CloudEvent, CodecError, ContentType, Headers, TraceContext, header};
 
 const VERSION: &[u8] = b"NATS/1.0";
 
@@ -122,7 +122,13 @@ impl Message {
     /// # Errors
     /// [`CodecError::UnknownType`] for a media type Sinew does not read.
     pub fn content_type(&self) -> Result<ContentType, CodecError> {
-        ContentType::of(self.header(header::CONTENT_TYPE))
+        ContentType::of(self.media_type().as_deref())
+    }
+
+    /// Returns what the sender says of the payload: CloudEvents of others may say it in an attribute only.
+    pub(crate) fn media_type(&self) -> Option<Cow<'_, str>> {
+        let attribute = || self.header(header::DATA_TYPE).map(|text| CloudEvent::decode(text).into());
+        self.header(header::CONTENT_TYPE).map(Cow::Borrowed).or_else(attribute)
     }
 
     /// Returns the sender's trace context, if it sent a valid one.

@@ -64,6 +64,7 @@ impl DeadLetters {
         let mut headers = stored.headers.clone();
         headers.remove(field::PAYLOAD);
         headers.set(header::CONTENT_TYPE, to.as_str())?;
+        headers.set(header::DATA_TYPE, to.as_str())?;
         headers.set(field::ORIGINAL, original.to_string())?;
         let digest: String =
             Sha256::digest(&payload).iter().take(8).map(|byte| format!("{byte:02x}")).collect();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sinew_wire::{CloudEvent, ContentType, Headers, TraceContext, header};
+use sinew_wire::{CloudEvent, ContentType, Headers, TraceContext};
 
 use super::field;
 use crate::{bus::Stored, group::inlet, streams::EVENTS};
@@ -61,7 +61,7 @@ impl Letter {
     /// # Errors
     /// [`sinew_wire::CodecError`] for one that Sinew does not read.
     pub fn content_type(&self) -> Result<ContentType, sinew_wire::CodecError> {
-        ContentType::of(self.headers.get(header::CONTENT_TYPE))
+        ContentType::of(self.headers.media_type().as_deref())
     }
 
     pub(super) fn read(stored: &Stored) -> Option<Self> {

@@ -19,7 +19,6 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, OptionFuture};
-use sinew_wire::header;
 use tokio::{
     task::{Id, JoinError, JoinSet},
     time::{Instant, Interval, MissedTickBehavior, sleep_until},
@@ -196,7 +195,7 @@ impl Work {
 
     async fn take(&mut self, place: Place, arrival: Arrival) {
         let message = &arrival.delivery.message;
-        let key = self.order.key_of(message.header(header::CONTENT_TYPE), message.payload());
+        let key = self.order.key_of(message.media_type().as_deref(), message.payload());
         // What has no key is in nobody's way, and in a lane of its own it becomes a dead letter.
         let lane = key.clone().unwrap_or_else(|_| format!("\u{0}{place:?}").into());
         match self.lanes.arrived(place, &lane, arrival.delivery.attempt > 1) {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sinew_wire::header;
 
 use super::{
     lanes::{Key, Standing},
@@ -90,7 +89,7 @@ async fn read(
         for stored in batch.into_iter().filter(|stored| stored.sequence <= standing.delivered) {
             let sequence = stored.sequence;
             // What has no key blocks nothing.
-            if let Ok(key) = order.key_of(stored.headers.get(header::CONTENT_TYPE), &stored.payload) {
+            if let Ok(key) = order.key_of(stored.headers.media_type().as_deref(), &stored.payload) {
                 found.push((sequence, key));
             }
         }

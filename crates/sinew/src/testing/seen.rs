@@ -212,7 +212,7 @@ fn decoded<T: DeserializeOwned>(entry: &Entry) -> T {
 
 #[track_caller]
 fn decode<T: DeserializeOwned>(subject: &str, headers: &Headers, payload: &Bytes) -> T {
-    let read = ContentType::of(headers.get(header::CONTENT_TYPE))
+    let read = ContentType::of(headers.media_type().as_deref())
         .map_err(|error| error.to_string())
         .and_then(|codec| sinew_wire::decode(codec, payload).map_err(|error| error.to_string()));
     match read {
