@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use sinew::{
     Bus, Catalogue,
-    wire::{CloudEvent, ContentType, EventDescriptor, Headers, ServiceDescriptor, header},
+    wire::{CloudEvent, ContentType, EventDescriptor, Headers, ServiceDescriptor},
 };
+
+use crate::error::{Error, code};
 
 /// Every schema that the catalogue has for a subject.
 #[derive(Default)]
@@ -24,8 +26,8 @@ pub(crate) struct Decoded {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<Value>,
     pub(crate) verdict: Verdict,
-    /// What is wrong with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What is wrong with it. A dead letter has a reason of its own beside this.
+    #[serde(rename = "mismatch", skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
 }
 
@@ -80,6 +82,17 @@ impl Schemas {
         }
     }
 
+    /// Refuses the data of `event` where a contract describes it otherwise; else says whether one describes it.
+    pub(crate) fn fit(&self, event: &str, headers: &Headers, payload: &[u8]) -> Result<Verdict, Error> {
+        let judged = self.decode(&format!("evt.{event}"), headers, payload);
+        if judged.verdict != Verdict::Unfit {
+            return Ok(judged.verdict);
+        }
+        let reason = judged.reason.unwrap_or_default();
+        let message = format!("the payload is not {event} as its contract says: {reason}");
+        Err(Error::failed(code::UNFIT, message).hint("correct it, or insist with --force"))
+    }
+
     fn judge(&self, subject: &str, headers: &Headers, data: Value) -> Decoded {
         let kind = CloudEvent::read(headers).map(|event| event.kind);
         let known = self.known.get(&(subject.to_owned(), kind));
@@ -118,6 +131,7 @@ fn kind(event: &EventDescriptor) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use sinew::wire::header;
 
     use super::*;
 
@@ -148,6 +162,13 @@ mod tests {
         assert_eq!(verdict("a.b.v2", b"{"), Verdict::Undecodable);
         let unfit = decode("a.b.v2", json, br#"{"n":"x"}"#);
         assert!(unfit.reason.unwrap().starts_with("/n: "));
+    }
+
+    #[test]
+    fn a_mismatch_does_not_take_the_name_of_a_letters_own_reason() {
+        let unfit = serde_json::to_value(decode("a.b.v2", "application/json", br#"{"n":"x"}"#)).unwrap();
+        assert_eq!(unfit["verdict"], "unfit");
+        assert!(unfit["mismatch"].is_string() && unfit.get("reason").is_none(), "{unfit}");
     }
 
     #[test]

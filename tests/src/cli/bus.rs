@@ -123,6 +123,13 @@ async fn a_published_event_reaches_its_group() {
     let event = tokio::time::timeout(SOON, seen.recv()).await.expect("the event comes");
     assert_eq!(event.as_deref(), Some("noon"));
     assert_eq!(publish().await["duplicate"], true);
+    assert_eq!(first["verdict"], "known");
+    // What no group could read is not let in; what nobody describes is, with a word.
+    let other =
+        async |event, data| sinew(&["--json", "--nats-url", harness.url(), "publish", event, data]).await;
+    let unfit = other("kitchen.opened", r#"{"at":7}"#).await;
+    assert_eq!((unfit.code, unfit.error_code()), (1, "SNW-5023".into()), "{unfit:?}");
+    assert_eq!(other("kitchen.opnd", "{}").await.succeeded().json()["verdict"], "unknown");
     stop(bus, running).await;
 }
 

@@ -68,7 +68,7 @@ async fn what_fits_no_contract_is_marked() {
     for (id, event, data) in [("a", "post.arrived", r#"{"number":"x"}"#), ("b", "post.lost", "{}")] {
         let arguments =
             ["--nats-url", post.harness.url(), "publish", event, data, "--id", id, "--event-version", "2"];
-        sinew(&arguments).await.succeeded();
+        sinew(&[&arguments[..], &["--force"]].concat()).await.succeeded();
     }
     post.bus.publish_acked("evt.post.arrived", &Headers::new(), "{".into(), SOON).await.unwrap();
     let shown = post.tail(&["post.>", "--since", "1", "--count", "4"]).await;

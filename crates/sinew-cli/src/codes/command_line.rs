@@ -160,7 +160,7 @@ pub(super) const PAGES: &[Page] = &[
     new(
         "SNW-5023",
         "a payload is not what its contract says",
-        "The group would refuse it again at once, so the letter was left as it is.",
+        "Every group would refuse it and keep it as a dead letter, so nothing was published and no letter changed.",
         "`sinew describe --json SERVICE` shows the event's schema; the message names the place.",
         "Correct the payload, or insist with --force.",
     ),

@@ -7,7 +7,13 @@ use sinew::{
     wire::{CloudEvent, ContentType, Headers, header},
 };
 
-use crate::{document, error::Error, operation::EventName, session::Session};
+use crate::{
+    document,
+    error::Error,
+    operation::EventName,
+    schemas::{Schemas, Verdict},
+    session::Session,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -29,27 +35,57 @@ pub(crate) struct Args {
     /// Version of the event's schema
     #[arg(long, default_value_t = 1)]
     event_version: u32,
+    /// Publishes data that does not fit the event's contract
+    #[arg(long)]
+    force: bool,
 }
 
 pub(crate) async fn run(mut args: Args, session: &Session) -> Result<(), Error> {
     let data = document::read(&args.data)?;
     let payload = sinew::wire::encode(ContentType::Json, &data).map_err(sinew::Error::from)?;
     let id = args.id.take().unwrap_or_else(sinew::new_id);
-    let stored = session.on_bus(async |bus| Ok(publish(bus, &args, &id, payload).await?)).await?;
-    let result = json!({ "id": id, "stream": stored.stream, "sequence": stored.sequence, "duplicate": stored.duplicate });
+    let (stored, verdict) = session.on_bus(async |bus| publish(bus, &args, &id, payload).await).await?;
+    let PubAck { stream, sequence, duplicate } = &stored;
+    let result = json!({
+        "id": id, "stream": stream, "sequence": sequence, "duplicate": duplicate, "verdict": verdict,
+    });
     session.output.show(&result, |_| {
-        let again = if stored.duplicate { ", where it stood already" } else { "" };
-        format!("stored {} as {id} in {} at {}{again}", args.event.name, stored.stream, stored.sequence)
+        let again = if *duplicate { ", where it stood already" } else { "" };
+        let name = &args.event.name;
+        let unknown = match verdict {
+            Verdict::Unknown => {
+                format!("\nno contract describes {name} v{}: is it spelled so?", args.event_version)
+            }
+            _ => String::new(),
+        };
+        format!("stored {name} as {id} in {stream} at {sequence}{again}{unknown}")
     });
     Ok(())
 }
 
-async fn publish(bus: &Bus, args: &Args, id: &str, payload: bytes::Bytes) -> Result<PubAck, sinew::Error> {
-    sinew::ensure_streams(bus).await?;
+/// An event that no group can read becomes a dead letter in each of them, so it is looked at before.
+async fn publish(
+    bus: &Bus,
+    args: &Args,
+    id: &str,
+    payload: bytes::Bytes,
+) -> Result<(PubAck, Verdict), Error> {
     let EventName { name, subject } = &args.event;
+    let headers = headers(args, id)?;
+    let verdict = match Schemas::load(bus).await.fit(name, &headers, &payload) {
+        Err(_) if args.force => Verdict::Unfit,
+        judged => judged?,
+    };
+    sinew::ensure_streams(bus).await?;
+    let ctx = Ctx::detached(bus, "sinew-cli");
+    let stored = sinew::publish_raw(&ctx, subject.as_str(), name, id, headers, payload).await?;
+    Ok((stored, verdict))
+}
+
+fn headers(args: &Args, id: &str) -> Result<Headers, sinew::Error> {
     let attributes = CloudEvent {
         id: id.to_owned(),
-        kind: format!("{name}.v{}", args.event_version),
+        kind: format!("{}.v{}", args.event.name, args.event_version),
         source: "/sinew-cli".to_owned(),
         time: None,
         subject: args.about.clone(),
@@ -57,6 +93,5 @@ async fn publish(bus: &Bus, args: &Args, id: &str, payload: bytes::Bytes) -> Res
     let mut headers = Headers::new();
     attributes.write(&mut headers)?;
     headers.set(header::CONTENT_TYPE, ContentType::Json.as_str())?;
-    let ctx = Ctx::detached(bus, "sinew-cli");
-    sinew::publish_raw(&ctx, subject.as_str(), name, id, headers, payload).await
+    Ok(headers)
 }

@@ -184,7 +184,10 @@ impl Shown {
     }
 
     fn cells(&self) -> Vec<String> {
-        let reason = self.reason.chars().take(80).collect();
+        let mut reason: String = self.reason.chars().take(80).collect();
+        if reason.len() < self.reason.len() {
+            reason.push('…');
+        }
         let group = format!("{}/{}", self.service, self.group);
         let attempts = self.attempts.to_string();
         vec![
