@@ -104,7 +104,7 @@ async fn count(event: Baked) -> Result<(), Problem> {
 
 static COUNTING: Notify = Notify::const_new();
 
-async fn store(loaves: Vec<Baked>) -> Result<(), Problem> {
+async fn store(loaves: sinew::Batch<Baked>) -> Result<(), Problem> {
     drop(loaves);
     Ok(())
 }
