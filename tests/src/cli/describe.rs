@@ -96,7 +96,7 @@ async fn bill(_: Baked) -> Result<(), Problem> {
 async fn count(event: Baked) -> Result<(), Problem> {
     if event.loaves == 7 {
         COUNTING.notify_one();
-        // What takes long is the work here.
+        // why: what takes long is the work here.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Ok(())

@@ -338,7 +338,7 @@ async fn who_comes_behind_a_handler_that_blocks_does_not_wait_for_it() {
             let (began, heard) = (began.clone(), heard.clone());
             async move {
                 match request.text.as_str() {
-                    "first" => std::thread::sleep(Duration::from_millis(20)),
+                    "first" => compute_for(Duration::from_millis(20)),
                     // Blocks its thread until the last one is at work, which only another task can be.
                     "second" => {
                         heard.lock().unwrap().recv_timeout(PATIENCE / 3).expect("the third has begun")
@@ -383,6 +383,15 @@ async fn connected() -> (Fake, Bus, fake::Peer) {
 
 async fn slowly(request: Echo) -> Result<String, DeskError> {
     let number: u64 = request.text.parse().unwrap_or_default();
+    // why: the work of a slow handler.
     tokio::time::sleep(Duration::from_millis(number % 50)).await;
     Ok(request.text)
+}
+
+/// Keeps its thread busy, as a handler that computes does.
+fn compute_for(time: Duration) {
+    let began = std::time::Instant::now();
+    while began.elapsed() < time {
+        std::hint::spin_loop();
+    }
 }

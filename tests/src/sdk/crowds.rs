@@ -58,11 +58,13 @@ async fn p1_ten_thousand_slow_events_wait_and_none_is_lost() {
 struct Seen(Arc<Mutex<BTreeSet<u32>>>);
 
 async fn take_time(request: Echo) -> Result<String, DeskError> {
+    // why: the work of a slow handler.
     tokio::time::sleep(Duration::from_millis(5)).await;
     Ok(request.text)
 }
 
 async fn read_slowly(event: Noted, State(seen): State<Seen>) -> Result<(), Problem> {
+    // why: the work of a slow handler.
     tokio::time::sleep(Duration::from_millis(2)).await;
     seen.0.lock().unwrap().insert(event.number);
     Ok(())
