@@ -338,6 +338,7 @@ async fn who_comes_behind_a_handler_that_blocks_does_not_wait_for_it() {
             let (began, heard) = (began.clone(), heard.clone());
             async move {
                 match request.text.as_str() {
+                    // why: it is the handler that blocks, as users' handlers do.
                     "first" => std::thread::sleep(Duration::from_millis(20)),
                     // Blocks its thread until the last one is at work, which only another task can be.
                     "second" => {
@@ -383,6 +384,7 @@ async fn connected() -> (Fake, Bus, fake::Peer) {
 
 async fn slowly(request: Echo) -> Result<String, DeskError> {
     let number: u64 = request.text.parse().unwrap_or_default();
+    // why: the answers are to be spread over the server's death.
     tokio::time::sleep(Duration::from_millis(number % 50)).await;
     Ok(request.text)
 }
