@@ -287,6 +287,8 @@ impl Bus {
 
     /// Waits until the server has processed everything this process sent so far, subscriptions included.
     ///
+    /// Everything that reached it: what a connection that broke took with it stays lost, and the next one confirms.
+    ///
     /// # Errors
     /// [`Kind::TimedOut`] when the round trip takes more than five seconds, [`Kind::Closed`] after [`Bus::close`],
     /// [`Kind::Permission`] when the account may not use its inbox.

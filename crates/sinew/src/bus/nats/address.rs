@@ -1,6 +1,6 @@
 //! Server addresses as people write them: `nats://user:secret@host:4222`, `tls://host`, `host:4222`, `[::1]:4222`.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use crate::{Error, Kind};
 
@@ -15,6 +15,27 @@ pub(super) struct Address {
     pub(super) tls: bool,
     /// User and password, or a token alone.
     pub(super) identity: Option<(String, Option<String>)>,
+    /// Whom its certificate is for, where that is not the host.
+    pub(super) certified: Option<String>,
+}
+
+impl Address {
+    /// Returns the name that the server's certificate has to show.
+    pub(super) fn certified(&self) -> &str {
+        self.certified.as_deref().unwrap_or(&self.host)
+    }
+
+    /// Takes over what the server that told of this one needed: its neighbours need it as well.
+    pub(super) fn told_by(mut self, from: &Self) -> Self {
+        self.tls |= from.tls;
+        self.identity.clone_from(&from.identity);
+        // Servers tell each other's numbers, and certificates are for names.
+        let is_number = |host: &str| host.parse::<IpAddr>().is_ok();
+        if is_number(&self.host) && !is_number(from.certified()) {
+            self.certified = Some(from.certified().to_owned());
+        }
+        self
+    }
 }
 
 impl FromStr for Address {
@@ -45,7 +66,7 @@ impl FromStr for Address {
             Some((user, secret)) => (decoded(user), Some(decoded(secret))),
             None => (decoded(identity), None),
         });
-        Ok(Self { host: host.to_owned(), port, tls, identity })
+        Ok(Self { host: host.to_owned(), port, tls, identity, certified: None })
     }
 }
 
@@ -106,7 +127,7 @@ mod tests {
 
     fn address(host: &str, port: u16, tls: bool, identity: Option<(&str, Option<&str>)>) -> Option<Address> {
         let identity = identity.map(|(user, secret)| (user.to_owned(), secret.map(str::to_owned)));
-        Some(Address { host: host.to_owned(), port, tls, identity })
+        Some(Address { host: host.to_owned(), port, tls, identity, certified: None })
     }
 
     #[test]
@@ -121,6 +142,17 @@ mod tests {
         for wrong in ["", "http://h", "nats://", "h:port", "h:99999", "a b:1", "[::1"] {
             assert_eq!(read(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_server_told_of_needs_what_its_teller_needed() {
+        let from: Address = "tls://ada:x@nats.example".parse().unwrap();
+        let told = |text: &str, from: &Address| text.parse::<Address>().unwrap().told_by(from);
+        let second = told("[fd00::2]:4222", &from);
+        assert_eq!((second.tls, second.identity.is_some(), second.certified()), (true, true, "nats.example"));
+        assert_eq!(told("10.0.0.3:4222", &second).certified(), "nats.example");
+        assert_eq!(told("other.example", &from).certified(), "other.example");
+        assert_eq!(told("10.0.0.3", &"10.0.0.1".parse().unwrap()).certified(), "10.0.0.3");
     }
 
     #[test]

@@ -128,10 +128,8 @@ impl Dialer {
         }
         self.told.clear();
         for text in &info.connect_urls {
-            let Ok(mut told) = text.parse::<Address>() else { continue };
-            // What the configured server needs, its neighbours need as well.
-            told.tls |= from.tls;
-            told.identity = from.identity.clone();
+            let Ok(told) = text.parse::<Address>() else { continue };
+            let told = told.told_by(from);
             let mut known = self.configured.iter().chain(&self.told);
             if self.told.len() < MAX_TOLD && !known.any(|a| a.host == told.host && a.port == told.port) {
                 self.told.push(told);
@@ -177,9 +175,9 @@ impl Dialer {
 
     async fn encrypt(&self, stream: Stream, address: &Address) -> Result<Stream, Error> {
         let Stream::Plain(tcp) = stream else { return Ok(stream) };
-        let name = ServerName::try_from(address.host.clone()).map_err(|error| {
-            Error::new(Kind::Config, format!("{} is no name a certificate could be for", address.host))
-                .because(error)
+        let name = ServerName::try_from(address.certified().to_owned()).map_err(|error| {
+            let text = format!("{} is no name a certificate could be for", address.certified());
+            Error::new(Kind::Config, text).because(error)
         })?;
         let connector = TlsConnector::from(Arc::new(tls(&self.config)?));
         let encrypted = connector.connect(name, tcp).await.map_err(|error| {
