@@ -104,10 +104,15 @@ fn has(spans: &[Span], trace: &str, name: &str) -> bool {
     spans.iter().any(|span| span.trace_id == trace && span.name == name)
 }
 
-/// Says whether the request, the workflow and every service of `steps` have sent their spans.
+/// Says whether everybody on the way has sent their spans: each process sends its own in its own time.
 fn whole(spans: &[Span], trace: &str, steps: &[(&str, &str)]) -> bool {
-    let served = steps.iter().all(|(_, served)| has(spans, trace, served.split(' ').nth(1).unwrap()));
-    served && has(spans, trace, "workflow place-order") && has(spans, trace, "POST /orders")
+    let name = |line: &str| line.split_once(' ').map(|(_, name)| name.to_owned()).unwrap();
+    let steps_told = steps.iter().flat_map(|(step, served)| [name(step), name(served)]);
+    let told = steps_told.chain(["workflow place-order".to_owned(), "POST /orders".to_owned()]);
+    // Asked on one side and answered on the other.
+    let both =
+        |name: &str| spans.iter().filter(|span| span.trace_id == trace && span.name == name).count() > 1;
+    told.into_iter().all(|name| has(spans, trace, &name)) && both("orders/place") && both("workflow/start")
 }
 
 /// Asserts that `lines` holds `below` somewhere under one of the lines `above`: a step may have had earlier attempts.
