@@ -4,7 +4,7 @@ use std::{fmt::Display, marker::PhantomData, sync::Arc, time::Duration};
 
 use sinew_wire::{ContentType, Event};
 
-use super::{Group, Retry, ordered::Order};
+use super::{Group, Retry, lanes, ordered::Order};
 
 /// How long a silent member stays the active one.
 const HOLD: Duration = Duration::from_secs(5);
@@ -77,7 +77,7 @@ impl Group {
         let read = move |content_type: Option<&str>, payload: &[u8]| {
             let codec = ContentType::of(content_type).map_err(|error| error.to_string())?;
             let event = sinew_wire::decode::<E>(codec, payload).map_err(|error| error.to_string())?;
-            Ok(key(&event).to_string().into())
+            Ok(lanes::key(&key(&event).to_string()))
         };
         let order = Order { key: Arc::new(read), hold: HOLD, events: EVENTS, bytes: BYTES };
         Ordered { group: self, order, event: PhantomData }

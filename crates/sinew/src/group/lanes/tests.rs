@@ -114,7 +114,7 @@ fn is_blocked(lane: &Lane) -> bool {
 }
 
 fn key(sequence: u64) -> Key {
-    format!("key {}", sequence % u64::from(KEYS)).into()
+    sequence % u64::from(KEYS)
 }
 
 /// What may happen in the world.
