@@ -143,7 +143,11 @@ async fn p7_one_trace_holds_request_workflow_steps_and_compensations() {
         ("orchestrator undo charge", "payments payments/refund"),
         ("orchestrator undo reserve", "inventory inventory/release"),
     ];
-    let spans = shop.collector.wait_for(|spans| whole(spans, &trace, &steps)).await;
+    let calls = ["orders/place", "workflow/start"];
+    let spans = shop
+        .collector
+        .wait_for(|spans| whole(spans, &trace, &steps) && calls.iter().all(|name| both(spans, &trace, name)));
+    let spans = spans.await;
     let spans = of_trace(&spans, &trace);
     let lines = tree(&spans);
     assert_eq!(lines.iter().filter(|line| !line.starts_with(' ')).count(), 1, "one root: {lines:#?}");

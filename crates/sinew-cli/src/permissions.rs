@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 use sinew::{
-    DEAD_LETTERS, EVENTS, REDELIVERIES,
+    DEAD_LETTERS, EVENTS, LANES, REDELIVERIES,
     wire::{EventDescriptor, GroupDescriptor, ServiceDescriptor},
 };
 
@@ -53,7 +53,7 @@ pub(crate) fn of(service: &ServiceDescriptor, inbox: &str) -> Permissions {
     }
     list.catalogue(&service.name);
     if !service.publishes.is_empty() || !service.groups.is_empty() {
-        for stream in [EVENTS, DEAD_LETTERS, REDELIVERIES, GIVEN_UP] {
+        for stream in [EVENTS, DEAD_LETTERS, REDELIVERIES, LANES, GIVEN_UP] {
             list.stream(stream);
         }
     }
@@ -135,6 +135,16 @@ impl Permissions {
         }
         self.say(format!("redo-at.{service}.{name}.*"), format!("puts long retries of group {name} off"));
         self.say(format!("dlq.{service}.{name}"), format!("keeps dead letters of group {name}"));
+        if group.ordered {
+            self.lanes(service, name);
+        }
+    }
+
+    fn lanes(&mut self, service: &str, group: &str) {
+        let purpose = format!("spills what waits in group {group}");
+        self.say(format!("lane.{service}.{group}.*"), purpose.clone());
+        self.say(format!("$JS.API.STREAM.MSG.GET.{LANES}"), purpose.clone());
+        self.say(format!("$JS.API.STREAM.MSG.DELETE.{LANES}"), purpose);
     }
 
     fn say(&mut self, subject: impl Into<String>, purpose: impl Into<String>) {
@@ -202,6 +212,17 @@ mod tests {
             assert_eq!(needs(&service, "$JS.API.CONSUMER.UNPIN.EVENTS.orders+mailer"), ordered);
             assert_eq!(needs(&service, "$JS.API.DIRECT.GET.EVENTS"), ordered);
         }
+    }
+
+    #[test]
+    fn only_an_ordered_group_may_spill() {
+        let mut service = orders();
+        let spills = |service: &ServiceDescriptor| {
+            of(service, "_INBOX").publish.iter().any(|grant| grant.subject == "lane.orders.mailer.*")
+        };
+        assert!(!spills(&service));
+        service.groups[0].ordered = true;
+        assert!(spills(&service));
     }
 
     #[test]

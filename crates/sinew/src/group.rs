@@ -7,6 +7,7 @@ mod ordered;
 mod policy;
 mod settings;
 mod settle;
+mod spill;
 mod verify;
 mod worker;
 

@@ -129,7 +129,7 @@ pub use sinew_macros::{Event, Problem, Request, contract};
 pub use sinew_wire as wire;
 pub use sinew_wire::{Event, Problem, Request, ServiceError, StreamRequest};
 pub use stream::{StreamCall, Streaming};
-pub use streams::{DEAD_LETTERS, EVENTS, REDELIVERIES, ensure_streams};
+pub use streams::{DEAD_LETTERS, EVENTS, LANES, REDELIVERIES, ensure_streams};
 pub use telemetry::Tracer;
 
 /// Creates an id that sorts by its time of creation: 32 hexadecimal digits.

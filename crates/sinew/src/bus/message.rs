@@ -52,7 +52,6 @@ impl Message {
     }
 
     /// Makes a message that came by no wire. `status` is what a server writes where it answers itself.
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn from_parts(
         subject: &str,
         reply: Option<&str>,

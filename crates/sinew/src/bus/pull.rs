@@ -281,6 +281,11 @@ impl Delivery {
         self.answer(Bytes::from_static(b"+TERM")).await
     }
 
+    /// Makes a delivery of a message that was read back from a stream. No server waits for its end.
+    pub(crate) fn unasked(bus: &Bus, message: Message, sequence: u64, stored: SystemTime) -> Self {
+        Self { bus: bus.clone(), message, sequence, attempt: 1, consumer_sequence: 0, stored }
+    }
+
     async fn answer(&self, body: Bytes) -> Result<(), Error> {
         let Some(reply) = self.message.reply_to() else { return Ok(()) };
         self.bus.publish(reply, &Headers::new(), body).await

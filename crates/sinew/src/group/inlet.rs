@@ -46,6 +46,8 @@ pub(crate) struct Arrival {
     pub(crate) delivery: Delivery,
     pub(crate) origin: Origin,
     inlet: bool,
+    /// Where it stands in the stream of lanes, if it was spilled.
+    pub(super) spilled: Option<u64>,
 }
 
 /// Returns the subject of a group's inlet.
@@ -86,7 +88,7 @@ impl Origin {
     }
 
     /// Reads what [`Origin::write`] wrote; what is missing or malformed is taken for the harmless value.
-    fn read<'a>(get: impl Fn(&str) -> Option<&'a str>, sequence: u64) -> Self {
+    pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>, sequence: u64) -> Self {
         let number = |name| get(name).and_then(|text| text.parse().ok());
         Self {
             sequence: number(header::ORIGIN_SEQUENCE).unwrap_or(sequence),
@@ -100,13 +102,18 @@ impl Arrival {
     /// Takes an event that came straight from its publisher.
     pub(crate) fn direct(delivery: Delivery) -> Self {
         let origin = Origin { sequence: delivery.sequence, attempts: 0, why: None };
-        Self { delivery, origin, inlet: false }
+        Self { delivery, origin, inlet: false, spilled: None }
     }
 
     /// Takes an event out of the group's inlet.
     pub(crate) fn redelivered(delivery: Delivery) -> Self {
         let origin = Origin::read(|name| delivery.message.header(name), delivery.sequence);
-        Self { delivery, origin, inlet: true }
+        Self { delivery, origin, inlet: true, spilled: None }
+    }
+
+    /// Takes an event that was spilled to `place` in the stream of lanes.
+    pub(super) fn spilled(delivery: Delivery, place: u64) -> Self {
+        Self { spilled: Some(place), ..Self::direct(delivery) }
     }
 
     /// Returns the subject the event was published on.

@@ -8,18 +8,31 @@
 //! *suspects*. An event does not begin while a suspect of its key stands before it in the stream, and while it is not
 //! known what is a suspect, the lanes are frozen and nothing begins. A suspect is cleared when it arrives, or when the
 //! server no longer counts it among what is out ([`Lanes::is_certain`]).
+//!
+//! What waits behind a parked event may be *spilled*: appended to a store outside and no longer held. What goes there,
+//! and what comes back and when, is in [`store`].
+
+mod store;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::Arc,
     time::Duration,
 };
+
+use sha2::{Digest as _, Sha256};
+use store::Spill;
 
 /// Settled events that are remembered, so that one whose acknowledgement was lost does not run again.
 const REMEMBERED: usize = 20_000;
 
-/// What orders events: those with equal keys are handled one after the other.
-pub(super) type Key = Arc<str>;
+/// Which lane an event belongs to: a hash of its key, the same in every process. Two keys with one hash share a lane,
+/// which costs them some haste and no order.
+pub(super) type Key = u64;
+
+/// Returns the lane of a key.
+pub(super) fn key(text: &str) -> Key {
+    Sha256::digest(text.as_bytes()).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+}
 
 /// Where an event stands, and by that in which order those of one key begin.
 ///
@@ -40,8 +53,10 @@ pub(super) enum Taken {
     Held,
     /// It is held already: the server has lost its patience, or its memory.
     Again,
-    /// It was settled before, and the server has not heard of it.
+    /// It was settled or spilled before, and the server has not heard of it.
     Settled,
+    /// It was spilled, and is to be left out at the server: its redelivery tells the next active member of the store.
+    Anchor,
 }
 
 /// What a server says about its consumer.
@@ -80,11 +95,19 @@ pub(super) struct Lanes {
     running: usize,
     suspects: usize,
     settled: BTreeSet<Place>,
+    /// Lanes of which something is, or is about to be, in the store.
+    stored: BTreeSet<Key>,
+    /// Whose turn it was last.
+    turn: Key,
+    /// What is left out at the server as long as anything is stored, and whether it was somebody else's before.
+    anchor: Option<(u64, bool)>,
 }
 
 #[derive(Debug)]
 struct Held {
     key: Key,
+    /// Whether it came out of the store: the server does not count it among what is out.
+    stored: bool,
     /// Whether it was somebody else's before.
     again: bool,
     failures: u32,
@@ -98,6 +121,7 @@ struct Lane {
     suspects: BTreeSet<Place>,
     /// Whether it stands in the queue of ready lanes.
     queued: bool,
+    spill: Option<Spill>,
 }
 
 impl Lanes {
@@ -113,11 +137,18 @@ impl Lanes {
             running: 0,
             suspects: 0,
             settled: BTreeSet::new(),
+            stored: BTreeSet::new(),
+            turn: 0,
+            anchor: None,
         }
     }
 
     /// Takes in a delivery; `again` says that it was delivered before, to whomever.
     pub(super) fn arrived(&mut self, place: Place, key: &Key, again: bool) -> Taken {
+        if let Some(spilled) = self.arrived_spilled(place, *key, again) {
+            self.found(place, key);
+            return spilled;
+        }
         if let Some(held) = self.held.get_mut(&place) {
             held.again |= again;
             return Taken::Again;
@@ -126,7 +157,7 @@ impl Lanes {
         if self.settled.contains(&place) {
             return Taken::Settled;
         }
-        self.held.insert(place, Held { key: key.clone(), again, failures: 0 });
+        self.held.insert(place, Held { key: *key, stored: false, again, failures: 0 });
         self.lane(key).waiting.insert(place);
         self.offer(key);
         Taken::Held
@@ -165,7 +196,7 @@ impl Lanes {
     pub(super) fn failed(&mut self, place: Place, due: Duration) {
         let Some(held) = self.held.get_mut(&place) else { return };
         held.failures = held.failures.saturating_add(1);
-        let key = held.key.clone();
+        let key = held.key;
         self.stopped(&key);
         let lane = self.lane(&key);
         lane.waiting.insert(place);
@@ -211,7 +242,7 @@ impl Lanes {
 
     /// Names an event that may be out, with somebody or nobody. Newer ones of its key wait for it.
     pub(super) fn suspect(&mut self, place: Place, key: &Key) {
-        if self.is_known(place) {
+        if self.is_known(place) || self.is_stored(place, *key) {
             return;
         }
         if self.lane(key).suspects.insert(place) {
@@ -229,14 +260,17 @@ impl Lanes {
     /// An event that is held here may be settled by a member that had it before and was only late. Then it is not out,
     /// and must not be taken for one that is: the number of those handed out more than once gives it away.
     pub(super) fn is_certain(&self, standing: &Standing) -> bool {
-        let held = || self.held.range(Place::Stream(0)..=Place::Stream(standing.delivered));
-        standing.pending <= held().count()
-            && standing.redelivered >= held().filter(|(_, held)| held.again).count()
+        let range = Place::Stream(0)..=Place::Stream(standing.delivered);
+        let held = || self.held.range(range.clone()).filter(|(_, held)| !held.stored);
+        let anchor = self.anchor.filter(|(sequence, _)| *sequence <= standing.delivered);
+        let again = usize::from(anchor.is_some_and(|(_, again)| again));
+        standing.pending <= held().count() + usize::from(anchor.is_some())
+            && standing.redelivered >= held().filter(|(_, held)| held.again).count() + again
     }
 
     /// Nothing is out that is not held.
     pub(super) fn clear_suspects(&mut self) {
-        let keys: Vec<Key> = self.with_suspects().cloned().collect();
+        let keys: Vec<Key> = self.with_suspects().copied().collect();
         self.suspects = 0;
         for key in keys {
             self.lane(&key).suspects.clear();
@@ -250,6 +284,8 @@ impl Lanes {
         self.suspects = 0;
         self.ready.clear();
         self.parked.clear();
+        self.stored.clear();
+        self.anchor = None;
         self.lanes.retain(|_, lane| {
             *lane = Lane { running: lane.running, ..Lane::default() };
             lane.running.is_some()
@@ -296,15 +332,16 @@ impl Lanes {
     }
 
     fn lane(&mut self, key: &Key) -> &mut Lane {
-        self.lanes.entry(key.clone()).or_default()
+        self.lanes.entry(*key).or_default()
     }
 
     /// Queues the lane if it may begin something, and forgets it if nothing is left of it.
     fn offer(&mut self, key: &Key) {
+        self.close_unused(*key);
         let lane = self.lane(key);
         if lane.head().is_some() && !lane.queued {
             lane.queued = true;
-            self.ready.push_back(key.clone());
+            self.ready.push_back(*key);
         }
         self.forget_if_empty(key);
     }
@@ -323,11 +360,18 @@ impl Lane {
             return None;
         }
         let head = *self.waiting.first()?;
+        if self.spill.as_ref().is_some_and(|spill| spill.is_behind(head)) {
+            return None;
+        }
         self.suspects.first().is_none_or(|suspect| *suspect > head).then_some(head)
     }
 
     fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_none() && self.parked.is_none() && self.suspects.is_empty()
+        self.waiting.is_empty()
+            && self.running.is_none()
+            && self.parked.is_none()
+            && self.suspects.is_empty()
+            && self.spill.is_none()
     }
 }
 

@@ -18,7 +18,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, OptionFuture};
+use futures::{
+    StreamExt as _,
+    future::{BoxFuture, OptionFuture},
+    stream::FuturesUnordered,
+};
 use tokio::{
     task::{Id, JoinError, JoinSet},
     time::{Instant, Interval, MissedTickBehavior, sleep_until},
@@ -28,8 +32,9 @@ use tokio_util::task::TaskTracker;
 use super::{
     Failure,
     inlet::Arrival,
-    lanes::{Key, Lanes, Place, Start, Taken},
+    lanes::{self, Key, Lanes, Place, Start, Taken},
     settle::Verdict,
+    spill::{self, Appended, Loaded, Shelf},
     verify::{self, Finding},
     worker::{Health, Member},
 };
@@ -75,10 +80,13 @@ async fn run(mut work: Work) {
             Input::Heard(None) | Input::Own(None) | Input::Stop => break,
             Input::Finished(id, outcome) => work.finished(id, outcome).await,
             Input::Found(finding) => work.found(finding).await,
+            Input::Appended(appended) => work.appended(appended).await,
+            Input::Loaded(loaded) => work.loaded(loaded).await,
             Input::Beat => work.show_life().await,
             Input::Due => work.lanes.due(work.began.elapsed()),
         }
         work.begin();
+        work.spill().await;
     }
     work.close().await;
 }
@@ -90,6 +98,10 @@ enum Input {
     Own(Option<Delivery>),
     Finished(Id, Outcome),
     Found(Finding),
+    /// A batch of what waits was spilled.
+    Appended(Appended),
+    /// The next of a spilled lane came back.
+    Loaded(Loaded),
     Beat,
     Due,
     Stop,
@@ -103,26 +115,33 @@ enum Outcome {
     Again(Duration),
 }
 
-struct Held {
-    arrival: Arrival,
+pub(super) struct Held {
+    pub(super) arrival: Arrival,
     /// Why it has no key.
-    refused: Option<String>,
-    running: bool,
+    pub(super) refused: Option<String>,
+    pub(super) running: bool,
 }
 
-struct Work {
-    member: Arc<Member>,
-    order: Order,
-    pull: Pinned,
+pub(super) struct Work {
+    pub(super) member: Arc<Member>,
+    pub(super) order: Order,
+    pub(super) pull: Pinned,
     /// The group's own inlet. Any member may read there, so only the active one asks.
     own: Pull,
-    lanes: Lanes,
-    held: HashMap<Place, Held>,
-    bytes: usize,
+    pub(super) lanes: Lanes,
+    pub(super) held: HashMap<Place, Held>,
+    pub(super) bytes: usize,
+    pub(super) shelf: Shelf,
+    /// What is being spilled.
+    pub(super) appending: Option<BoxFuture<'static, Appended>>,
+    /// What is being read back.
+    pub(super) loading: FuturesUnordered<BoxFuture<'static, Loaded>>,
+    /// The spilled event that is left out at the server.
+    pub(super) anchor: Option<Delivery>,
     tasks: JoinSet<Outcome>,
     begun: HashMap<Id, Place>,
     /// What is being found out.
-    doubt: Option<BoxFuture<'static, Finding>>,
+    pub(super) doubt: Option<BoxFuture<'static, Finding>>,
     beat: Interval,
     began: Instant,
     full: bool,
@@ -134,12 +153,16 @@ impl Work {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             lanes: Lanes::new(member.spec.group.concurrency),
+            shelf: Shelf::new(&member.bus, &member.service, &member.spec.group.name),
             member,
             order,
             pull,
             own,
             held: HashMap::new(),
             bytes: 0,
+            appending: None,
+            loading: FuturesUnordered::new(),
+            anchor: None,
             tasks: JoinSet::new(),
             begun: HashMap::new(),
             doubt: None,
@@ -160,6 +183,8 @@ impl Work {
                 Input::Finished(id, outcome)
             }
             Some(finding) = OptionFuture::from(self.doubt.as_mut()) => Input::Found(finding),
+            Some(appended) = OptionFuture::from(self.appending.as_mut()) => Input::Appended(appended),
+            Some(loaded) = self.loading.next() => Input::Loaded(loaded),
             _ = self.beat.tick() => Input::Beat,
             Some(()) = OptionFuture::from(due.map(sleep_until)) => Input::Due,
             delivery = self.own.next(events), if events > 0 && self.pull.is_active() => Input::Own(delivery),
@@ -197,7 +222,7 @@ impl Work {
         let message = &arrival.delivery.message;
         let key = self.order.key_of(message.media_type().as_deref(), message.payload());
         // What has no key is in nobody's way, and in a lane of its own it becomes a dead letter.
-        let lane = key.clone().unwrap_or_else(|_| format!("\u{0}{place:?}").into());
+        let lane = key.clone().unwrap_or_else(|_| lanes::key(&format!("\u{0}{place:?}")));
         match self.lanes.arrived(place, &lane, arrival.delivery.attempt > 1) {
             Taken::Held => {
                 self.bytes += message.len();
@@ -208,11 +233,8 @@ impl Work {
                     held.arrival = arrival;
                 }
             }
-            Taken::Settled => {
-                if let Err(error) = arrival.delivery.ack().await {
-                    tracing::debug!(%error, "an event that was handled will come once more");
-                }
-            }
+            Taken::Settled => acknowledge(&arrival.delivery).await,
+            Taken::Anchor => self.anchor = Some(arrival.delivery),
         }
     }
 
@@ -257,23 +279,33 @@ impl Work {
     }
 
     async fn found(&mut self, finding: Finding) {
-        if let Finding::Standing(_, pin) = &finding
+        if let Finding::Standing(_, pin, _) = &finding
             && !self.pull.is_confirmed(pin)
         {
             // Two members that both take themselves for the active one would wait for each other.
             self.doubt = None;
             return self.give_up().await;
         }
+        if let Finding::Standing(_, _, spilled) = &finding
+            && let Some(unknown) = self.lanes.unknown(spilled)
+        {
+            self.doubt = Some(self.shelf.ranges(unknown));
+            return;
+        }
         let (bus, config) = (&self.member.bus, &self.pull.config().consumer);
         self.doubt = match finding {
-            Finding::Standing(standing, _) if self.lanes.is_certain(&standing) => {
+            Finding::Spilled(ranges) => {
+                self.restore(ranges).await;
+                Some(self.ask(false))
+            }
+            Finding::Standing(standing, ..) if self.lanes.is_certain(&standing) => {
                 self.lanes.clear_suspects();
                 self.lanes.thaw();
                 None
             }
             // The suspects are named; how many of them are real is only seen by asking again.
-            Finding::Standing(..) if !self.lanes.is_frozen() => Some(verify::ask(bus, config, true)),
-            Finding::Standing(standing, _) => Some(verify::suspects(bus, config, &self.order, standing)),
+            Finding::Standing(..) if !self.lanes.is_frozen() => Some(self.ask(true)),
+            Finding::Standing(standing, ..) => Some(verify::suspects(bus, config, &self.order, standing)),
             Finding::Suspects(suspects) => {
                 for (sequence, key) in suspects {
                     self.lanes.suspect(Place::Stream(sequence), &key);
@@ -285,7 +317,7 @@ impl Work {
                     "waiting for what another member, or nobody, has in its hands"
                 );
                 self.lanes.thaw();
-                Some(verify::ask(bus, config, true))
+                Some(self.ask(true))
             }
         };
     }
@@ -293,16 +325,21 @@ impl Work {
     /// It is not known any more whether this member holds all that is out.
     fn doubt(&mut self) {
         self.lanes.freeze();
-        self.doubt = Some(verify::ask(&self.member.bus, &self.pull.config().consumer, false));
+        self.doubt = Some(self.ask(false));
+    }
+
+    fn ask(&self, after_a_while: bool) -> BoxFuture<'static, Finding> {
+        verify::ask(&self.member.bus, &self.pull.config().consumer, &self.shelf, after_a_while)
     }
 
     /// Tells the server that what waits here is not lost; what runs does so by itself.
     async fn show_life(&mut self) {
-        for held in self.held.values().filter(|held| !held.running) {
+        let waiting = self.held.values().filter(|held| !held.running).map(|held| &held.arrival.delivery);
+        for delivery in waiting.chain(&self.anchor) {
             if !self.member.bus.is_connected() {
                 return;
             }
-            if let Err(error) = held.arrival.delivery.progress().await {
+            if let Err(error) = delivery.progress().await {
                 tracing::debug!(%error, "a sign of life could not be sent");
             }
         }
@@ -310,6 +347,11 @@ impl Work {
 
     /// Hands back what was not begun, for the next active member.
     async fn give_up(&mut self) {
+        self.appending = None;
+        self.loading.clear();
+        if let Some(anchor) = self.anchor.take() {
+            self.hand_back(&anchor, Duration::ZERO).await;
+        }
         for place in self.lanes.give_up() {
             if let Some(held) = self.let_go(place) {
                 self.hand_back(&held.arrival.delivery, Duration::ZERO).await;
@@ -339,7 +381,7 @@ impl Work {
                 group,
                 held,
                 bytes = self.bytes,
-                "the window of the ordered group is full of events that wait for others of their key: nothing more is \
+                "the window of the ordered group is full of events that wait and could not be spilled: nothing more is \
                  taken until one is settled; see what fails, or enlarge the window"
             );
         }
@@ -352,7 +394,7 @@ impl Work {
         (events.min(ahead), bytes)
     }
 
-    fn let_go(&mut self, place: Place) -> Option<Held> {
+    pub(super) fn let_go(&mut self, place: Place) -> Option<Held> {
         let held = self.held.remove(&place)?;
         self.bytes -= held.arrival.delivery.message.len();
         Some(held)
@@ -409,12 +451,24 @@ async fn attend(member: Arc<Member>, mut arrival: Arrival, attempt: u32, refused
         Verdict::Bury(problem) => member.bury(&arrival, &problem, trace).await,
     };
     match settled {
-        Ok(()) => Outcome::Settled,
+        Ok(()) => {
+            if let Some(place) = arrival.spilled {
+                spill::forget(&member.bus, place).await;
+            }
+            Outcome::Settled
+        }
         Err(error) => {
             let group = &member.spec.group.name;
             tracing::warn!(group, %error, "an event could not be kept as a dead letter yet");
             Outcome::Again(UNSETTLED)
         }
+    }
+}
+
+/// Says that an event is settled. Should the word be lost, it is said again when the event comes again.
+pub(super) async fn acknowledge(delivery: &Delivery) {
+    if let Err(error) = delivery.ack().await {
+        tracing::debug!(%error, "an event that was handled will come once more");
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt::Display, marker::PhantomData, sync::Arc, time::Duration};
 
 use sinew_wire::{ContentType, Event};
 
-use super::{Group, Retry, ordered::Order};
+use super::{Group, Retry, lanes, ordered::Order};
 
 /// How long a silent member stays the active one.
 const HOLD: Duration = Duration::from_secs(5);
@@ -58,8 +58,9 @@ impl Group {
     /// # What holds
     /// - A key's next event begins when the one before it was handled or became a dead letter: over retries, restarts
     ///   and replicas.
-    /// - An event that failed keeps its key waiting until its next attempt. Other keys go on, as long as what waits
-    ///   stays within [`Ordered::window`].
+    /// - An event that failed keeps its key waiting until its next attempt. Other keys go on: once half of
+    ///   [`Ordered::window`] waits behind failed events, what waits goes to the stream [`LANES`](crate::LANES), and
+    ///   comes back one by one when its turn has come.
     /// - One member of the group is active, the others stand by. One that stops hands over at once; one that dies is
     ///   replaced after [`Ordered::takeover_after`], and what was in its hands begins anew after
     ///   [`Ordered::ack_wait`].
@@ -77,7 +78,7 @@ impl Group {
         let read = move |content_type: Option<&str>, payload: &[u8]| {
             let codec = ContentType::of(content_type).map_err(|error| error.to_string())?;
             let event = sinew_wire::decode::<E>(codec, payload).map_err(|error| error.to_string())?;
-            Ok(key(&event).to_string().into())
+            Ok(lanes::key(&key(&event).to_string()))
         };
         let order = Order { key: Arc::new(read), hold: HOLD, events: EVENTS, bytes: BYTES };
         Ordered { group: self, order, event: PhantomData }
@@ -113,8 +114,10 @@ impl<E> Ordered<E> {
     }
 
     /// Limits how many events, and how many bytes of them, the active member holds: those in work and those that wait
-    /// for one of their key. At the limit nothing more is taken, of any key, and a warning is logged. Default: 10,000
-    /// events, 64 MiB.
+    /// for one of their key. At half of it, what waits behind failed events is spilled to the stream
+    /// [`LANES`](crate::LANES); failed events themselves, redeliveries, and what waits behind one that only runs for
+    /// long are held. At the limit nothing more is taken, of any key, and a warning is logged. Default: 10,000 events,
+    /// 64 MiB.
     #[must_use]
     pub fn window(mut self, events: usize, bytes: usize) -> Self {
         (self.order.events, self.order.bytes) = (events.max(1), bytes.max(1));

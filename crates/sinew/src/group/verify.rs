@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use super::{
     lanes::{Key, Standing},
     ordered::Order,
+    spill::Shelf,
 };
 use crate::{Bus, Error, bus::PullConfig};
 
@@ -17,30 +18,29 @@ const PATIENCE: usize = 20;
 
 /// What was found out.
 pub(super) enum Finding {
-    /// What the server says about the consumer, and the pin it knows.
-    Standing(Standing, String),
+    /// What the server says about the consumer, the pin it knows, and the lanes that were spilled by then.
+    Standing(Standing, String, Vec<Key>),
+    /// The first and the last event of lanes that were spilled.
+    Spilled(Vec<(Key, u64, u64)>),
     /// Every event that may be out, with its key.
     Suspects(Vec<(u64, Key)>),
 }
 
 /// Asks the server where the group stands, after a while if so wished, until it answers.
-pub(super) fn ask(bus: &Bus, config: &PullConfig, after_a_while: bool) -> BoxFuture<'static, Finding> {
-    let (bus, config) = (bus.clone(), config.clone());
+pub(super) fn ask(
+    bus: &Bus,
+    config: &PullConfig,
+    shelf: &Shelf,
+    after_a_while: bool,
+) -> BoxFuture<'static, Finding> {
+    let (bus, config, shelf) = (bus.clone(), config.clone(), shelf.clone());
     Box::pin(async move {
         if after_a_while {
             tokio::time::sleep(POLL).await;
         }
         loop {
-            match bus.consumer_progress(&config).await {
-                Ok(state) => {
-                    let standing = Standing {
-                        floor: state.floor,
-                        delivered: state.delivered,
-                        pending: state.pending,
-                        redelivered: state.redelivered,
-                    };
-                    return Finding::Standing(standing, state.pin);
-                }
+            match stand(&bus, &config, &shelf).await {
+                Ok(finding) => return finding,
                 Err(error) => {
                     tracing::debug!(consumer = config.durable, %error, "where the group stands is not known")
                 }
@@ -72,6 +72,19 @@ pub(super) fn suspects(
         }
         Finding::Suspects(Vec::new())
     })
+}
+
+async fn stand(bus: &Bus, config: &PullConfig, shelf: &Shelf) -> Result<Finding, Error> {
+    let state = bus.consumer_progress(config).await?;
+    // Asked afterwards: an event is spilled before it is acknowledged, so what is not out any more is listed here.
+    let spilled = shelf.lanes().await?;
+    let standing = Standing {
+        floor: state.floor,
+        delivered: state.delivered,
+        pending: state.pending,
+        redelivered: state.redelivered,
+    };
+    Ok(Finding::Standing(standing, state.pin, spilled))
 }
 
 /// Says as well whether the stream was read to the end of what was delivered.

@@ -91,6 +91,44 @@ fn what_comes_by_the_inlet_goes_first_and_waits_for_no_suspect() {
     assert_eq!(lanes.start(), Some(Start { place: Stream(5), attempt: 1 }));
 }
 
+#[test]
+fn p3_what_was_spilled_comes_back_in_its_place_after_a_crash() {
+    let mut world = World::default();
+    let (published, delivered) = (vec![Step::Publish; 12], vec![Step::Deliver { lost: false }; 12]);
+    let parked = Step::Finish { member: 0, at: 0, end: End::Badly };
+    let spilled = [Step::Spill(0), Step::Appended(0)];
+    let sure = vec![Step::Verify(0); 3];
+    let steps = published.into_iter().chain(delivered).chain(sure).chain([Step::Start(0), parked]);
+    steps.chain(spilled).for_each(|step| world.take(step));
+    assert_eq!(world.store, [5, 9], "the followers of the one that failed");
+    assert!(world.pending.contains_key(&9), "the anchor is left out");
+    assert!(world.acked.contains(&5));
+    world.take(Step::Crash);
+    world.heal();
+    world.check();
+    assert_eq!(world.returned, 2);
+}
+
+#[test]
+fn a_lane_of_which_nothing_could_be_stored_is_an_ordinary_one_again() {
+    let mut lanes = Lanes::new(1);
+    lanes.thaw();
+    for sequence in [1, 5] {
+        lanes.arrived(Stream(sequence), &key(sequence), false);
+    }
+    assert_eq!(lanes.start().map(|start| start.place), Some(Stream(1)));
+    lanes.failed(Stream(1), Duration::ZERO);
+    assert_eq!(lanes.spill_widest(), Some(1));
+    assert_eq!(lanes.to_append(9), Some((1, vec![Stream(5)])));
+    lanes.appended(1, &[]);
+    lanes.due(Duration::ZERO);
+    assert_eq!(lanes.start().map(|start| start.place), Some(Stream(1)));
+    lanes.done(Stream(1));
+    assert_eq!(lanes.start().map(|start| start.place), Some(Stream(5)));
+    lanes.done(Stream(5));
+    assert!(lanes.stored.is_empty() && lanes.lanes.is_empty());
+}
+
 /// What may happen to lanes.
 #[derive(Clone, Debug)]
 enum Act {
@@ -114,7 +152,7 @@ fn is_blocked(lane: &Lane) -> bool {
 }
 
 fn key(sequence: u64) -> Key {
-    format!("key {}", sequence % u64::from(KEYS)).into()
+    sequence % u64::from(KEYS)
 }
 
 /// What may happen in the world.
@@ -144,6 +182,14 @@ enum Step {
     /// A member hears that it is not the active one.
     Released(usize),
     Tick,
+    /// A member begins to spill what has to be.
+    Spill(usize),
+    /// What a member spills is stored; the word of that may come later, or never.
+    Land(usize),
+    Appended(usize),
+    /// A member begins to read back what may go on.
+    Load(usize),
+    Loaded(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -167,8 +213,13 @@ fn step() -> impl Strategy<Value = Step> {
         6 => member.clone().prop_map(Step::Verify),
         1 => Just(Step::Crash),
         1 => Just(Step::Switch),
-        2 => member.prop_map(Step::Released),
+        2 => member.clone().prop_map(Step::Released),
         2 => Just(Step::Tick),
+        5 => member.clone().prop_map(Step::Spill),
+        2 => member.clone().prop_map(Step::Land),
+        5 => member.clone().prop_map(Step::Appended),
+        6 => member.clone().prop_map(Step::Load),
+        6 => member.prop_map(Step::Loaded),
     ]
 }
 
@@ -187,6 +238,11 @@ struct World {
     pin: u64,
     members: [Peer; 2],
     completed: Vec<u64>,
+    /// The store, in the order it was appended to, and everything it ever took.
+    store: Vec<u64>,
+    taken: BTreeSet<u64>,
+    /// How often something came back.
+    returned: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -202,6 +258,9 @@ struct Peer {
     pin: Option<u64>,
     gap: bool,
     stage: Stage,
+    appending: Option<(Key, Vec<Place>)>,
+    loading: Vec<Key>,
+    anchor: Option<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -209,14 +268,16 @@ enum Stage {
     #[default]
     Sure,
     Asking,
-    Heard(Standing),
+    Heard(Standing, Vec<Key>),
+    Restoring(Vec<Key>),
     Reading(Standing),
 }
 
 impl Default for Peer {
     fn default() -> Self {
         let (lanes, running) = (Lanes::new(2), Vec::new());
-        Self { lanes, running, pin: None, gap: false, stage: Stage::Sure }
+        let (appending, loading) = (None, Vec::new());
+        Self { lanes, running, pin: None, gap: false, stage: Stage::Sure, appending, loading, anchor: None }
     }
 }
 
@@ -242,6 +303,18 @@ impl World {
                 self.now += 1;
                 self.members.iter_mut().for_each(|peer| peer.lanes.due(Duration::from_secs(self.now)));
             }
+            Step::Spill(member) => self.spill(member),
+            Step::Land(member) => self.land(member),
+            Step::Appended(member) => self.appended(member),
+            Step::Load(member) => {
+                let peer = &mut self.members[member];
+                if peer.pin.is_some()
+                    && let Some(key) = peer.lanes.to_load(peer.loading.len())
+                {
+                    peer.loading.push(key);
+                }
+            }
+            Step::Loaded(member) => self.loaded(member),
         }
     }
 
@@ -273,8 +346,75 @@ impl World {
             peer.lanes.freeze();
             peer.stage = Stage::Asking;
         }
-        if peer.lanes.arrived(Stream(sequence), &key(sequence), deliveries > 1) == Taken::Settled {
-            self.ack(sequence);
+        match peer.lanes.arrived(Stream(sequence), &key(sequence), deliveries > 1) {
+            Taken::Settled => self.ack(sequence),
+            Taken::Anchor => peer.anchor = Some(sequence),
+            Taken::Held | Taken::Again => {}
+        }
+    }
+
+    fn spill(&mut self, member: usize) {
+        let peer = &mut self.members[member];
+        if peer.pin.is_none() || peer.appending.is_some() {
+            return;
+        }
+        peer.appending = peer.lanes.to_append(2);
+        if peer.appending.is_none() && peer.lanes.spill_widest().is_some() {
+            peer.appending = peer.lanes.to_append(2);
+        }
+        if peer.lanes.weigh_anchor()
+            && let Some(anchor) = peer.anchor.take()
+        {
+            self.ack(anchor);
+        }
+    }
+
+    fn land(&mut self, member: usize) {
+        for place in self.members[member].appending.iter().flat_map(|(_, places)| places) {
+            let Stream(sequence) = *place else { continue };
+            if self.taken.insert(sequence) {
+                self.store.push(sequence);
+            }
+        }
+    }
+
+    fn appended(&mut self, member: usize) {
+        self.land(member);
+        let Some((key, places)) = self.members[member].appending.take() else { return };
+        self.members[member].lanes.appended(key, &places);
+        for place in places {
+            let Stream(sequence) = place else { continue };
+            if let Some(before) = self.members[member].anchor.replace(sequence) {
+                self.ack(before);
+            }
+        }
+    }
+
+    fn loaded(&mut self, member: usize) {
+        let Some(wanted) = self.members[member].loading.pop() else { return };
+        let next = self.of_lane(wanted).first().copied();
+        match (self.members[member].lanes.loaded(wanted, next), next) {
+            (Taken::Settled, Some(settled)) => {
+                self.store.retain(|sequence| *sequence != settled);
+                self.members[member].loading.push(wanted);
+            }
+            (Taken::Again, Some(sequence)) => self.ack(sequence),
+            (taken, _) => self.returned += usize::from(taken == Taken::Held),
+        }
+    }
+
+    fn of_lane(&self, wanted: Key) -> Vec<u64> {
+        self.store.iter().copied().filter(|sequence| key(*sequence) == wanted).collect()
+    }
+
+    fn restore(&mut self, member: usize, keys: &[Key]) {
+        for key in keys {
+            let stored = self.of_lane(*key);
+            let (Some(first), Some(last)) = (stored.first(), stored.last()) else { continue };
+            for copy in self.members[member].lanes.restore(*key, *first, *last) {
+                let Stream(sequence) = copy else { continue };
+                self.ack(sequence);
+            }
         }
     }
 
@@ -314,9 +454,11 @@ impl World {
         if matches!(end, End::Badly) {
             return peer.lanes.failed(Stream(sequence), Duration::from_secs(self.now + 2));
         }
+        let stored = peer.lanes.held.get(&Stream(sequence)).is_some_and(|held| held.stored);
         peer.lanes.done(Stream(sequence));
         self.completed.push(sequence);
         match end {
+            End::Well if stored => self.store.retain(|other| *other != sequence),
             End::Well => self.ack(sequence),
             _ => self.forget(sequence, member),
         }
@@ -331,17 +473,25 @@ impl World {
 
     fn verify(&mut self, member: usize) {
         let standing = self.standing();
+        let listed: BTreeSet<Key> = self.store.iter().map(|sequence| key(*sequence)).collect();
+        if let Stage::Restoring(keys) = self.members[member].stage.clone() {
+            self.restore(member, &keys);
+        }
         let peer = &mut self.members[member];
         peer.stage = match std::mem::take(&mut peer.stage) {
             Stage::Sure => Stage::Sure,
-            Stage::Asking => Stage::Heard(standing),
-            Stage::Heard(standing) if peer.lanes.is_certain(&standing) => {
+            Stage::Asking => Stage::Heard(standing, listed.into_iter().collect()),
+            Stage::Heard(_, listed) if peer.lanes.unknown(&listed).is_some() => {
+                Stage::Restoring(peer.lanes.unknown(&listed).unwrap())
+            }
+            Stage::Restoring(_) => Stage::Asking,
+            Stage::Heard(standing, _) if peer.lanes.is_certain(&standing) => {
                 peer.lanes.clear_suspects();
                 peer.lanes.thaw();
                 Stage::Sure
             }
-            Stage::Heard(standing) if peer.lanes.is_frozen() => Stage::Reading(standing),
-            Stage::Heard(_) => Stage::Asking,
+            Stage::Heard(standing, _) if peer.lanes.is_frozen() => Stage::Reading(standing),
+            Stage::Heard(..) => Stage::Asking,
             Stage::Reading(standing) => {
                 for sequence in standing.floor + 1..=standing.delivered {
                     peer.lanes.suspect(Stream(sequence), &key(sequence));
@@ -364,8 +514,10 @@ impl World {
 
     fn released(&mut self, member: usize) {
         let peer = &mut self.members[member];
-        (peer.pin, peer.stage) = (None, Stage::Sure);
-        for place in peer.lanes.give_up() {
+        (peer.pin, peer.stage, peer.appending) = (None, Stage::Sure, None);
+        peer.loading.clear();
+        let anchor = peer.anchor.take().map(Stream);
+        for place in peer.lanes.give_up().into_iter().chain(anchor) {
             let Stream(sequence) = place else { continue };
             let mine = self.pending.get(&sequence).is_some_and(|out| out.kept_by == Some(member));
             self.forget(sequence, member);
@@ -380,14 +532,17 @@ impl World {
         self.take(Step::Released(1 - self.active));
         for round in 0..50 * (self.published + 4) {
             let end = if round < 4 { End::Badly } else { End::Well };
-            if self.acked.len() as u64 == self.published {
+            if self.acked.len() as u64 == self.published && self.store.is_empty() {
                 return;
             }
             for step in [Step::Tick, Step::Expire, Step::Deliver { lost: false }] {
                 self.take(step);
             }
             for member in 0..2 {
-                for step in [Step::Verify(member), Step::Start(member)] {
+                for step in [Step::Verify(member), Step::Start(member), Step::Spill(member)] {
+                    self.take(step);
+                }
+                for step in [Step::Appended(member), Step::Load(member), Step::Loaded(member)] {
                     self.take(step);
                 }
                 self.take(Step::Finish { member, at: 0, end });
@@ -397,6 +552,8 @@ impl World {
 
     fn check(&self) {
         assert_eq!(self.acked.len() as u64, self.published, "nothing is forgotten");
+        let completed: BTreeSet<u64> = self.completed.iter().copied().collect();
+        assert!(completed.into_iter().eq(1..=self.published), "everything is completed");
         for wanted in 0..u64::from(KEYS) {
             let mut seen = BTreeSet::new();
             let of_key = self.completed.iter().filter(|sequence| *sequence % u64::from(KEYS) == wanted);
