@@ -103,9 +103,9 @@ pub async fn publish_raw(
     mut headers: Headers,
     payload: bytes::Bytes,
 ) -> Result<PubAck, Error> {
-    let data_type = headers.get(header::CONTENT_TYPE).map(CloudEvent::encode);
-    if let Some(data_type) = data_type.filter(|_| headers.get(header::DATA_TYPE).is_none()) {
-        headers.set(header::DATA_TYPE, data_type)?;
+    if let (Some(told), None) = (headers.get(header::CONTENT_TYPE), headers.get(header::DATA_TYPE)) {
+        let told = CloudEvent::encode(told);
+        headers.set(header::DATA_TYPE, told)?;
     }
     // The stream holds every kind of event: an id is taken to be unique per event and source, as CloudEvents has it.
     headers.set(header::MESSAGE_ID, format!("{}/{name}/{id}", ctx.service()))?;

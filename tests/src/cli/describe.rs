@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sinew::{
-    Bus, Config, Ctx, Event, Problem, Request, Retry, Service, bus::Bus as Connection, contract,
+    Batch, Bus, Config, Ctx, Event, Problem, Request, Retry, Service, bus::Bus as Connection, contract,
     wire::Headers,
 };
 use tempfile::TempDir;
@@ -104,7 +104,7 @@ async fn count(event: Baked) -> Result<(), Problem> {
 
 static COUNTING: Notify = Notify::const_new();
 
-async fn store(loaves: sinew::Batch<Baked>) -> Result<(), Problem> {
+async fn store(loaves: Batch<Baked>) -> Result<(), Problem> {
     drop(loaves);
     Ok(())
 }
