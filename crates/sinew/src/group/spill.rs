@@ -46,7 +46,7 @@ pub(super) struct Shelf {
 /// What became of a batch.
 pub(super) struct Appended {
     key: Key,
-    /// How many are stored, from the first on.
+    /// What is stored, in order.
     places: Vec<Place>,
 }
 
@@ -170,7 +170,7 @@ impl Work {
         if !self.pull.is_active() {
             return;
         }
-        while let Some(key) = self.lanes.to_load(self.loading.len()) {
+        while let Some(key) = self.lanes.begin_load(self.loading.len()) {
             self.loading.push(self.shelf.load(key, None));
         }
         if self.appending.is_none() {
@@ -184,14 +184,14 @@ impl Work {
     }
 
     fn append(&mut self) {
-        let mut next = self.lanes.to_append(BATCH);
+        let mut next = self.lanes.begin_append(BATCH);
         if next.is_none()
             && self.is_strained()
             && let Some(waiting) = self.lanes.spill_widest()
         {
             let group = &self.member.spec.group.name;
             tracing::info!(group, waiting, "a lane in which many wait for a failing event is spilled");
-            next = self.lanes.to_append(BATCH);
+            next = self.lanes.begin_append(BATCH);
         }
         let Some((key, places)) = next else { return };
         let arrival = |place| Some((place, self.held.get(&place)?.arrival.clone()));

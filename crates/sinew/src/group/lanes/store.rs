@@ -61,7 +61,7 @@ impl Lanes {
     }
 
     /// Returns up to `limit` events of one lane to append to the store, in this order, until [`Lanes::appended`].
-    pub(in super::super) fn to_append(&mut self, limit: usize) -> Option<(Key, Vec<Place>)> {
+    pub(in super::super) fn begin_append(&mut self, limit: usize) -> Option<(Key, Vec<Place>)> {
         if self.frozen {
             return None;
         }
@@ -88,7 +88,7 @@ impl Lanes {
     }
 
     /// Returns a lane whose next event is to be read from the store, until [`Lanes::loaded`].
-    pub(in super::super) fn to_load(&mut self, loading: usize) -> Option<Key> {
+    pub(in super::super) fn begin_load(&mut self, loading: usize) -> Option<Key> {
         if self.frozen || self.running + loading >= self.concurrency {
             return None;
         }
