@@ -390,7 +390,7 @@ async fn slowly(request: Echo) -> Result<String, DeskError> {
 
 /// Keeps its thread busy, as a handler that computes does.
 fn compute_for(time: Duration) {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     while began.elapsed() < time {
         std::hint::spin_loop();
     }
