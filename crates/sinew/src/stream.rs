@@ -3,7 +3,7 @@
 //! # As it is used
 //!
 //! A request type says `stream = Row` where another says `reply = ..`, the contract lists it as `rows: stream Rows`, and
-//! its handler returns a [`futures::Stream`] of results. The caller asks with [`Ctx::stream`]:
+//! its handler returns a [`futures::Stream`] of results. The caller asks with [`Ctx::stream`](crate::Ctx::stream):
 //!
 //! ```no_run
 //! use futures::{Stream, stream};

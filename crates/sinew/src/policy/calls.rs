@@ -91,7 +91,7 @@ impl Calls {
 
     /// Puts a tower layer around every attempt of every call; the first one added is the outermost.
     ///
-    /// A layer that fails with a [`Problem`](crate::Problem) refuses the attempt in those words, before it is sent; one
+    /// A layer that fails with a [`Problem`](struct@crate::Problem) refuses the attempt in those words, before it is sent; one
     /// that fails with [`Error`] decides its kind.
     #[must_use]
     pub fn layer<L>(mut self, layer: L) -> Self
