@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use sinew_wire::Headers;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Bus, Delivery, Message, PullConfig, Subscription};
+use super::{Bus, Delivery, Message, PullConfig, Subscription, jetstream::nanos};
 use crate::Error;
 
 /// The one priority group of each such consumer.
@@ -191,12 +191,12 @@ impl Bus {
                 "deliver_policy": "all",
                 "ack_policy": "explicit",
                 "replay_policy": "instant",
-                "ack_wait": nanoseconds(*ack_wait),
+                "ack_wait": nanos(*ack_wait),
                 "max_deliver": max_deliver,
                 "max_ack_pending": max_ack_pending,
                 "priority_policy": "pinned_client",
                 "priority_groups": [GROUP],
-                "priority_timeout": nanoseconds(config.hold),
+                "priority_timeout": nanos(config.hold),
             },
         });
         let made = self.api::<IgnoredAny>(&format!("CONSUMER.CREATE.{stream}.{durable}"), &body).await;
@@ -444,7 +444,7 @@ impl Pinned {
         // Nothing fits into one byte: this only shows that the member is there.
         let (batch, max_bytes) = if lacking == 0 { (1, 1) } else { (lacking, bytes.max(1)) };
         let mut body = json!({
-            "batch": batch, "max_bytes": max_bytes, "expires": nanoseconds(renew), "group": GROUP,
+            "batch": batch, "max_bytes": max_bytes, "expires": nanos(renew), "group": GROUP,
         });
         if let (Some(pin), Value::Object(body)) = (self.pin.as_ref().filter(|pin| !pin.is_empty()), &mut body)
         {
@@ -467,8 +467,4 @@ impl Pinned {
             }
         }
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
