@@ -21,7 +21,7 @@ impl Checked {
     pub(crate) fn new(source: String, file: String) -> Self {
         let (reference, findings, not_runnable) = match Definition::parse(&source, &file) {
             Ok(definition) => {
-                let foreign = definition.runnable().err().into_iter().flatten().collect();
+                let foreign = definition.runnable_by(|_| true).err().into_iter().flatten().collect();
                 (Some(definition.reference().to_string()), definition.warnings().to_vec(), foreign)
             }
             Err(diagnostics) => (None, diagnostics.into_iter().collect(), Vec::new()),

@@ -9,7 +9,7 @@ use sinew::{
     bus::Message,
     wire::{CloudEvent, ContentType, Headers, Subject, decode, encode, header},
 };
-use sinew_workflow::{Effect, Fault, Outcome, State, Target, TaskId};
+use sinew_workflow::{Effect, Fault, Operation, Outcome, State, Target, TaskId};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -44,7 +44,7 @@ struct Line {
 struct Outgoing<'a> {
     key: &'a str,
     forward_key: Option<&'a str>,
-    target: &'a Target,
+    target: &'a Operation,
     body: &'a Value,
     headers: &'a BTreeMap<String, String>,
     limit: Duration,
@@ -109,6 +109,9 @@ impl Line {
                 Some((task, attempt, Outcome::Refused(no_commands())))
             }
             Effect::Call { task, attempt, key, forward_key, target, body, headers, timeout_ms, .. } => {
+                let Target::Operation(target) = target else {
+                    return Some((task, attempt, Outcome::Refused(not_here(&target))));
+                };
                 let limit = Duration::from_millis(timeout_ms);
                 let (key, forward_key) = (key.as_str(), forward_key.as_deref());
                 let (target, headers, body) = (&target, &headers, &*body);
@@ -118,7 +121,8 @@ impl Line {
             Effect::Emit { task, attempt, id, event } => {
                 Some((task, attempt, self.emit(origin, &id, &event).await))
             }
-            Effect::Timer { .. } => None,
+            // Definitions that listen are not accepted; what is stopped ends by itself.
+            Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } => None,
         }
     }
 
@@ -264,7 +268,7 @@ fn answered(message: &Message) -> Outcome {
     }
 }
 
-fn unanswered(error: &Error, target: &Target) -> Outcome {
+fn unanswered(error: &Error, target: &Operation) -> Outcome {
     let detail = format!("{target}: {error}");
     match error.kind() {
         Kind::NoResponders => {
@@ -300,6 +304,12 @@ fn fault(status: u16, title: &str, code: &str, detail: &str) -> Fault {
     let mut fault = Fault::communication(detail).with_status(status).with_code(code);
     fault.title = Some(title.to_owned());
     fault
+}
+
+/// Definitions with such calls are not accepted, so only a log from elsewhere leads here.
+fn not_here(target: &Target) -> Fault {
+    let detail = format!("{target} cannot be called by this orchestrator: run a newer sinew");
+    fault(501, "not implemented", "not-implemented", &detail)
 }
 
 fn no_commands() -> Fault {

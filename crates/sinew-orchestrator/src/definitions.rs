@@ -80,7 +80,7 @@ impl Definitions {
             diagnostics: diagnostics.as_slice().iter().map(ToString::to_string).collect(),
         };
         let definition = Definition::parse(&source, file).map_err(invalid)?;
-        definition.runnable().map_err(invalid)?;
+        definition.runnable_by(|_| false).map_err(invalid)?;
         let warnings = definition.warnings().iter().map(ToString::to_string).collect();
         let Reference { namespace, name, version } = definition.reference().clone();
         let digest = format!("{:016x}", view::digest_of_text(&source));

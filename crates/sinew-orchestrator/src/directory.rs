@@ -10,7 +10,7 @@ use sinew::{
     Bus, Catalogue, CatalogueChange,
     wire::{ContentType, Headers, OperationDescriptor},
 };
-use sinew_workflow::Target;
+use sinew_workflow::Operation;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -67,7 +67,7 @@ impl Directory {
     }
 
     /// Finds an operation; asks the service itself when the catalogue does not know it.
-    pub(crate) async fn find(&self, target: &Target) -> Option<Endpoint> {
+    pub(crate) async fn find(&self, target: &Operation) -> Option<Endpoint> {
         let known =
             self.known.borrow().get(&target.service).and_then(|ops| ops.get(&target.operation)).cloned();
         let introduced = match known {
@@ -87,7 +87,7 @@ impl Directory {
     }
 
     /// Asks a service that is not in the catalogue, such as one written with another language's client.
-    async fn introduce(&self, target: &Target) -> Option<Endpoint> {
+    async fn introduce(&self, target: &Operation) -> Option<Endpoint> {
         let subject = format!("$SRV.INFO.{}", target.service);
         let reply = self.bus.request(&subject, &Headers::new(), Bytes::new(), INTRODUCTION).await.ok()?;
         let info: Info = serde_json::from_slice(reply.payload()).ok()?;

@@ -10,7 +10,7 @@ use crate::language::plan::Plan;
 use crate::language::report::Report;
 use crate::language::yaml::{Node, Problem};
 use crate::language::{grammar, jq, lower};
-use crate::{Diagnostic, Diagnostics, Reference, code};
+use crate::{Diagnostic, Diagnostics, Need, Reference, code};
 
 /// A document: parsed, checked and planned, with every expression compiled once. Share it in an `Arc`.
 ///
@@ -34,6 +34,7 @@ pub struct Definition {
     title: Option<String>,
     warnings: Vec<Diagnostic>,
     foreign: Vec<Diagnostic>,
+    needs: Vec<(Need, Diagnostic)>,
     input_schema: Option<Value>,
     operations: BTreeSet<(String, String)>,
     /// The document as `$workflow.definition` shows it.
@@ -73,6 +74,7 @@ impl Definition {
             title: text("title").map(str::to_owned),
             warnings,
             foreign: lowered.foreign,
+            needs: lowered.needs,
             input_schema: lowered.input_schema,
             operations: lowered.operations,
             document: jq::to_jq(&root.value()),
@@ -87,6 +89,22 @@ impl Definition {
     /// The places of what it cannot run yet.
     pub fn runnable(&self) -> Result<(), Diagnostics> {
         if self.foreign.is_empty() { Ok(()) } else { Err(Diagnostics::new(self.foreign.clone())) }
+    }
+
+    /// Checks that a host which has these abilities can run the document.
+    ///
+    /// # Errors
+    /// The places of what it cannot run, those of [`runnable`](Self::runnable) among them.
+    pub fn runnable_by(&self, has: impl Fn(Need) -> bool) -> Result<(), Diagnostics> {
+        let missing = self.needs.iter().filter(|(need, _)| !has(*need)).map(|(_, finding)| finding);
+        let found: Vec<Diagnostic> = self.foreign.iter().chain(missing).cloned().collect();
+        if found.is_empty() { Ok(()) } else { Err(Diagnostics::new(found)) }
+    }
+
+    /// Returns what it needs of its host beyond operations, events it publishes, and time; each once.
+    #[must_use]
+    pub fn needs(&self) -> BTreeSet<Need> {
+        self.needs.iter().map(|(need, _)| *need).collect()
     }
 
     /// Returns the name and version.

@@ -26,7 +26,8 @@ pub enum Effect {
         forward_key: Option<String>,
         /// Who is asked to do what.
         target: Target,
-        /// The request.
+        /// The request. For a [`Target::Protocol`] the arguments of the task as the specification writes them, with
+        /// their expressions computed.
         body: Arc<Value>,
         /// Headers to send along.
         headers: BTreeMap<String, String>,
@@ -50,6 +51,24 @@ pub enum Effect {
         /// The CloudEvent: its attributes and its `data`.
         event: Arc<Value>,
     },
+    /// Hand in each matching event as [`Input::Event`](crate::Input::Event), until a [`Stop`](Self::Stop) for the task.
+    Listen {
+        /// The task to answer.
+        task: TaskId,
+        /// The attempt to answer, from 1.
+        attempt: u32,
+        /// Where the events come from.
+        source: Source,
+    },
+    /// What was begun for this attempt is not needed any more. Ignoring it wastes work and harms nothing.
+    ///
+    /// Not part of [`State::due`](crate::State::due): after a recovery nothing is left that could be stopped.
+    Stop {
+        /// The task whose effect it was.
+        task: TaskId,
+        /// Its attempt.
+        attempt: u32,
+    },
     /// Answer with [`Input::Timer`](crate::Input::Timer) at the given moment, or as soon as possible after it.
     Timer {
         /// The task to answer.
@@ -61,9 +80,21 @@ pub enum Effect {
     },
 }
 
-/// The operation a call is for.
+/// What a call is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Target {
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// An operation on the bus.
+    Operation(Operation),
+    /// Something the specification has a protocol for.
+    Protocol(Protocol),
+    /// A workflow to run as a child; the reply is its output, once it completed.
+    Workflow(Child),
+}
+
+/// An operation on the bus.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Operation {
     /// The service, such as `inventory`.
     pub service: String,
     /// The operation, such as `reserve`.
@@ -73,8 +104,101 @@ pub struct Target {
     pub subject: Option<String>,
 }
 
-impl fmt::Display for Target {
+/// What the specification calls or runs, other than workflows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// `call: http`
+    Http,
+    /// `call: openapi`
+    OpenApi,
+    /// `call: grpc`
+    Grpc,
+    /// `call: asyncapi`, to publish; its subscriptions are a [`Source`].
+    AsyncApi,
+    /// `call: mcp`
+    Mcp,
+    /// `call: a2a`
+    A2a,
+    /// `call: human`: a person decides.
+    Human,
+    /// `run: shell`
+    Shell,
+    /// `run: script`
+    Script,
+    /// `run: container`
+    Container,
+}
+
+/// A workflow to run as a child of this one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Child {
+    /// The namespace of its definition.
+    pub namespace: String,
+    /// The name of its definition.
+    pub name: String,
+    /// The version of its definition; `latest` for the newest when the child starts.
+    pub version: String,
+    /// Whether the reply waits for its end; otherwise it is given once the start is accepted.
+    pub wait: bool,
+}
+
+/// Where the events of an [`Effect::Listen`] come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The bus. An event that passes none of these need not be handed in; the engine has the last word on each.
+    Bus(Vec<Wanted>),
+    /// A subscription of a protocol, with its arguments computed.
+    Protocol {
+        /// Which.
+        protocol: Protocol,
+        /// The arguments of the task.
+        arguments: Arc<Value>,
+    },
+}
+
+/// Attributes an event must have to be of interest: those the definition fixes. None means any event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted(pub BTreeMap<String, String>);
+
+impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.service, self.operation)
+    }
+}
+
+impl Protocol {
+    /// Returns the word of the language for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::OpenApi => "openapi",
+            Self::Grpc => "grpc",
+            Self::AsyncApi => "asyncapi",
+            Self::Mcp => "mcp",
+            Self::A2a => "a2a",
+            Self::Human => "human",
+            Self::Shell => "shell",
+            Self::Script => "script",
+            Self::Container => "container",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operation(operation) => operation.fmt(f),
+            Self::Protocol(protocol) => protocol.fmt(f),
+            Self::Workflow(child) => write!(f, "{}/{}@{}", child.namespace, child.name, child.version),
+        }
     }
 }

@@ -109,7 +109,8 @@ impl<'d> Driver<'d> {
             return if matches!(input, Input::Operator { .. }) { Err(Error::NotStuck) } else { Ok(()) };
         }
         match input {
-            Input::Start { .. } => Ok(()),
+            // Events reach nobody yet: a definition that listens is not runnable.
+            Input::Start { .. } | Input::Event { .. } => Ok(()),
             Input::Reply { task, attempt, outcome, .. } => self.reply(*task, *attempt, outcome),
             Input::Timer { task, timer, .. } => self.timer(*task, *timer),
             Input::Cancel { reason, .. } => self.cancel(reason.as_deref()),

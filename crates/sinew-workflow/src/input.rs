@@ -1,5 +1,7 @@
 //! Everything that can happen to an instance, in one closed list.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -29,6 +31,19 @@ pub enum Input {
         attempt: u32,
         /// What came of it.
         outcome: Outcome,
+        /// When.
+        at: Timestamp,
+    },
+    /// An event an [`Effect::Listen`](crate::Effect::Listen) waits for.
+    Event {
+        /// The task the effect named.
+        task: TaskId,
+        /// The attempt the effect named.
+        attempt: u32,
+        /// The CloudEvent: its attributes and its `data`; for a protocol, the message.
+        event: Arc<Value>,
+        /// Where it came from and which it was there, so that the same one given again is ignored.
+        origin: Option<String>,
         /// When.
         at: Timestamp,
     },
@@ -96,6 +111,7 @@ impl Input {
         match self {
             Self::Start { at, .. }
             | Self::Reply { at, .. }
+            | Self::Event { at, .. }
             | Self::Timer { at, .. }
             | Self::Cancel { at, .. }
             | Self::Operator { at, .. } => *at,

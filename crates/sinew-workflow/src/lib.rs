@@ -64,8 +64,8 @@
 //! // The world, in three lines: everything succeeds, except that the card is declined.
 //! let mut called = Vec::new();
 //! while let Some(Effect::Call { task, attempt, target, .. }) = state.effects(&entries).pop() {
-//!     let outcome = match target.operation.as_str() {
-//!         "charge" => Outcome::Refused(Fault::communication("card declined").with_status(402)),
+//!     let outcome = match target.to_string().as_str() {
+//!         "payments.charge" => Outcome::Refused(Fault::communication("card declined").with_status(402)),
 //!         _ => Outcome::Completed(json!({ "id": "r-1" })),
 //!     };
 //!     called.push(target.to_string());
@@ -81,6 +81,7 @@
 mod definition;
 mod diagnostic;
 mod fault;
+mod need;
 mod reference;
 mod time;
 
@@ -96,12 +97,13 @@ mod step;
 
 pub use definition::Definition;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, code};
-pub use effect::{Effect, Target};
+pub use effect::{Child, Effect, Operation, Protocol, Source, Target, Wanted};
 pub use engine::{decide, run};
 pub use entry::Entry;
 pub use error::Error;
 pub use fault::Fault;
 pub use input::{Input, Operate, Outcome};
+pub use need::Need;
 pub use reference::Reference;
 pub use state::{Saga, State, Status, apply};
 pub use step::{Attempt, AttemptOutcome, Decision, Step, StepStatus, TaskId, Undo, UndoStatus};

@@ -92,7 +92,7 @@ fn lesser(event: &Event, limit: usize) -> Vec<Event> {
             };
             vec![Event::Reply { task: *task, attempt: *attempt, outcome, at }, cancel]
         }
-        Event::Timer { .. } | Event::Operator { .. } => vec![cancel],
+        Event::Event { .. } | Event::Timer { .. } | Event::Operator { .. } => vec![cancel],
         // These get in whole up to the most a record holds, or not at all.
         Event::Cancel { .. } | Event::Start { .. } => vec![event.clone()],
     }

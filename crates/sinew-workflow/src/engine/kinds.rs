@@ -10,7 +10,7 @@ use super::{Driver, Stop, Todo};
 use crate::entry::{Data, Fact, Opened, Part, Request, Trigger};
 use crate::language::plan::{Call, Case, Id, Kind, Length, Raise, Task};
 use crate::language::template::Template;
-use crate::{Error, Fault, TaskId};
+use crate::{Error, Fault, Target, TaskId};
 
 /// How long an operation may take when nothing says otherwise, in milliseconds.
 const OPERATION_TIMEOUT: u64 = 30_000;
@@ -59,7 +59,9 @@ impl Driver<'_> {
         let timeouts: Vec<u64> =
             lengths.map(|length| env.length(length, &frame.input)).collect::<Result<_, _>>()?;
         let mut target = call.target.clone();
-        target.subject = compute(&call.subject)?.map(|subject| text(&subject));
+        if let Target::Operation(operation) = &mut target {
+            operation.subject = compute(&call.subject)?.map(|subject| text(&subject));
+        }
         let request = Box::new(Request {
             target,
             headers: headers(compute(&call.headers)?.as_deref())?,

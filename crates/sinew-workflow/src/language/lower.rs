@@ -20,7 +20,7 @@ use super::report::Report;
 use super::schema::Schema;
 use super::template::{Compile, Template, bare};
 use super::yaml::{Node, Tree};
-use crate::{Diagnostic, code};
+use crate::{Diagnostic, Need, code};
 
 /// The variables every expression sees.
 const VARIABLES: &[&str] =
@@ -33,6 +33,8 @@ pub(crate) struct Lowered {
     pub(crate) plan: Plan,
     /// What cannot run yet, and where.
     pub(crate) foreign: Vec<Diagnostic>,
+    /// What it needs of its host, and where.
+    pub(crate) needs: Vec<(Need, Diagnostic)>,
     pub(crate) operations: BTreeSet<(String, String)>,
     pub(crate) input_schema: Option<Value>,
 }
@@ -43,6 +45,7 @@ pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
         root,
         report,
         foreign: Report::new(file),
+        needs: Vec::new(),
         plan: Plan::default(),
         operations: BTreeSet::new(),
         compiled: HashMap::new(),
@@ -57,6 +60,7 @@ pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
     Lowered {
         plan: lower.plan,
         foreign: lower.foreign.finish(),
+        needs: lower.needs,
         operations: lower.operations,
         input_schema: input_schema.map(Node::value),
     }
@@ -66,6 +70,7 @@ struct Lower<'a> {
     root: &'a Node,
     report: &'a mut Report,
     foreign: Report,
+    needs: Vec<(Need, Diagnostic)>,
     plan: Plan,
     operations: BTreeSet<(String, String)>,
     /// Compiled expressions by source and scope: functions and repeated conditions compile once.
@@ -130,6 +135,7 @@ impl<'a> Lower<'a> {
         }
         self.plan = Plan::default();
         self.operations.clear();
+        self.needs.clear();
         self.foreign.keep_only(|finding| {
             finding.pointer.starts_with("/use/extensions") || finding.pointer == "/use/secrets"
         });
@@ -163,6 +169,14 @@ impl<'a> Lower<'a> {
     /// Notes something that is part of the language, but cannot run yet.
     fn not_yet(&mut self, node: &Node, what: &str, instead: &str) {
         self.foreign.error(code::NOT_RUNNABLE, node, format!("{what} cannot run yet")).fix(instead);
+    }
+
+    /// Notes something the host must be able to do.
+    #[allow(dead_code, reason = "the first features that need something of the host are about to be planned")]
+    fn need(&mut self, need: Need, node: &Node) {
+        let message = format!("{need} is beyond what runs this");
+        let finding = self.foreign.one(code::NOT_RUNNABLE, node, message);
+        self.needs.push((need, finding));
     }
 
     fn with_variables<T>(&mut self, names: &[&str], body: impl FnOnce(&mut Self) -> T) -> T {

@@ -63,6 +63,13 @@ impl Report {
         Finding(&mut self.found[index])
     }
 
+    /// Makes an error without noting it.
+    pub(crate) fn one(&self, code: &'static str, node: &Node, message: impl Into<String>) -> Diagnostic {
+        let Mark { line, column } = node.mark;
+        let (file, pointer, message) = (self.file.clone(), node.pointer.clone(), message.into());
+        Diagnostic { code, severity: Severity::Error, file, line, column, pointer, message, fix: None }
+    }
+
     pub(crate) fn keep_only(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
         self.found.retain(keep);
     }

@@ -139,6 +139,7 @@ impl World {
             }
             Effect::Emit { event, .. } => (format!("event {}", event["type"].as_str().unwrap()), false),
             Effect::Call { name, undo, .. } => (name.clone(), *undo),
+            Effect::Listen { .. } | Effect::Stop { .. } => return,
         };
         let name = if undo { format!("undo {name}") } else { name };
         let outcome = script.get_mut(&name).and_then(VecDeque::pop_front).unwrap_or_else(|| "ok".to_owned());
@@ -179,7 +180,7 @@ impl World {
             let (task, attempt, key) = match effect {
                 Effect::Call { task, attempt, key, .. } => (task, attempt, key),
                 Effect::Emit { task, attempt, id, .. } => (task, attempt, id),
-                Effect::Timer { .. } => continue,
+                Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } => continue,
             };
             let known = self.keys.entry((*task, *attempt)).or_insert_with(|| key.clone());
             assert_eq!(known, key, "an effect keeps its key");

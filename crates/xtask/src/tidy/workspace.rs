@@ -9,14 +9,26 @@ use super::{Finding, run_tool};
 const ROOT_FILES: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE"];
 
 /// Which members of the workspace a package may depend on, as ARCHITECTURE.md draws them.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("sinew-wire", &[]),
     ("sinew-macros", &["sinew-wire"]),
     ("sinew-workflow", &["sinew-wire"]),
     ("sinew", &["sinew-wire", "sinew-macros"]),
     ("sinew-edge", &["sinew", "sinew-wire"]),
-    ("sinew-orchestrator", &["sinew", "sinew-wire", "sinew-workflow"]),
-    ("sinew-cli", &["sinew", "sinew-wire", "sinew-workflow", "sinew-edge", "sinew-orchestrator", "checkout"]),
+    ("sinew-protocols", &["sinew-workflow"]),
+    ("sinew-orchestrator", &["sinew", "sinew-wire", "sinew-workflow", "sinew-protocols"]),
+    (
+        "sinew-cli",
+        &[
+            "sinew",
+            "sinew-wire",
+            "sinew-workflow",
+            "sinew-protocols",
+            "sinew-edge",
+            "sinew-orchestrator",
+            "checkout",
+        ],
+    ),
     ("xtask", &["sinew", "sinew-wire", "sinew-workflow", "sinew-edge", "sinew-orchestrator"]),
 ];
 

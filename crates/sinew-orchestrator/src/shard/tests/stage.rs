@@ -314,7 +314,7 @@ impl Stage {
         let (place, key) = match effect {
             Effect::Call { task, attempt, key, .. } => (format!("{task:?} {attempt}"), key),
             Effect::Emit { task, attempt, id, .. } => (format!("{task:?} {attempt}"), id),
-            Effect::Timer { .. } => return,
+            Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } => return,
         };
         let known = self.keys.entry((id.to_owned(), place)).or_insert_with(|| key.clone());
         if known != key {

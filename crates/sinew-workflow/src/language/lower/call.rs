@@ -4,7 +4,7 @@ use super::Lower;
 use super::task::{looks_like, saga_key};
 use crate::language::plan::{Call, Id, Kind};
 use crate::language::yaml::{Node, join};
-use crate::{Target, code};
+use crate::{Operation, Target, code};
 
 /// The functions that are part of the language, but not of this engine yet.
 const FOREIGN: &[&str] = &["http", "grpc", "openapi", "asyncapi", "a2a", "mcp", "human"];
@@ -88,7 +88,8 @@ impl<'a> Lower<'a> {
 
     fn operation(&mut self, service: &str, operation: &str, fill: impl FnOnce(&mut Call)) -> Kind {
         self.operations.insert((service.to_owned(), operation.to_owned()));
-        let target = Target { service: service.to_owned(), operation: operation.to_owned(), subject: None };
+        let (service, operation) = (service.to_owned(), operation.to_owned());
+        let target = Target::Operation(Operation { service, operation, subject: None });
         let mut call =
             Call { target, subject: None, body: None, headers: None, timeout: None, command: false };
         fill(&mut call);
