@@ -3,6 +3,7 @@
 mod faults;
 mod lab;
 mod log;
+mod ownership;
 mod requests;
 mod sagas;
 

@@ -94,6 +94,14 @@ impl World for Caller {
         self.definitions.compiled(digest).await
     }
 
+    fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let tasks = self.tasks.clone();
+        async move {
+            tasks.close();
+            tasks.wait().await;
+        }
+    }
+
     async fn stop(&self) {
         self.line.stop.cancel();
         self.tasks.close();

@@ -32,9 +32,10 @@ mod router;
 mod service;
 mod shard;
 mod spans;
+mod spread;
 mod view;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sinew::{Bus, Running as Served};
 use tokio_util::{
@@ -46,7 +47,7 @@ pub use config::Config;
 pub use error::{Error, Kind};
 pub use journal::{Appended, Journal, JournalError, MemoryJournal};
 
-use crate::{definitions::Definitions, directory::Directory, router::Router};
+use crate::{definitions::Definitions, directory::Directory, lease::Leases, router::Router};
 
 /// A started orchestrator. Call [`Running::drain`] before the process ends.
 #[must_use = "an orchestrator that is not drained leaves its leases to expire"]
@@ -73,10 +74,9 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     let definitions = Definitions::open(&bus, &tasks, &stop).await?;
     let directory = Directory::open(&bus, &tasks, &stop).await?;
     let router = Arc::new(Router::new(bus.clone(), &config));
+    let leases = Leases::open(&bus, Duration::from_secs(config.lease_seconds)).await?;
     let parts = owner::Parts { bus: bus.clone(), config, definitions: definitions.clone(), directory };
-    for shard in router.shards() {
-        tasks.spawn(owner::run(parts.clone(), shard, router.clone(), stop.clone()));
-    }
+    tasks.spawn(owner::run(parts, leases, router.clone(), stop.clone()));
     let service = service::serve(&bus, router.clone(), definitions).await?;
     Ok(Running { service, router, stop: guard, tasks })
 }
