@@ -3,8 +3,11 @@
 mod conformance;
 mod documents;
 mod flow;
+mod library;
+mod outside;
 mod properties;
 mod saga;
+mod secrets;
 mod world;
 
 use std::path::PathBuf;
