@@ -29,7 +29,7 @@ macro_rules! features {
 }
 
 features! {
-    retry,
+    data, emit, flow, r#for, fork, restart, retry, sagas, timeout, r#try, wait,
 }
 
 #[test]
@@ -63,6 +63,7 @@ fn check(name: &str) {
                 Err(_) => "an invariant was violated; the panic is above".to_owned(),
             };
             failed.push(format!("{file}: {} ({mode:?}): {problem}", scenario.name));
+            break;
         }
     }
     assert!(failed.is_empty(), "\n{}", failed.join("\n\n"));
