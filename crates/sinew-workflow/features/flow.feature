@@ -130,7 +130,7 @@ Feature: Flow
     """yaml
     do:
       - once: { set: { n: 1 } }
-      - again: { set: { n: 1 }, then: once }
+      - again: { switch: [ { always: { when: .n == 1, then: once } } ] }
     """
     When the workflow is executed
     Then the workflow should fault with error:

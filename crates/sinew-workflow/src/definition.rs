@@ -6,11 +6,12 @@ use std::fmt;
 use jaq_json::Val;
 use serde_json::Value;
 
+use crate::language::check::Uses;
 use crate::language::plan::Plan;
 use crate::language::report::Report;
 use crate::language::yaml::{Node, Problem};
 use crate::language::{grammar, jq, lower};
-use crate::{Diagnostic, Diagnostics, Need, Reference, code};
+use crate::{Contracts, Diagnostic, Diagnostics, Need, Reference, code};
 
 /// A document: parsed, checked and planned, with every expression compiled once. Share it in an `Arc`.
 ///
@@ -37,6 +38,7 @@ pub struct Definition {
     needs: Vec<(Need, Diagnostic)>,
     input_schema: Option<Value>,
     operations: BTreeSet<(String, String)>,
+    uses: Uses,
     /// The document as `$workflow.definition` shows it.
     pub(crate) document: Val,
     pub(crate) plan: Plan,
@@ -51,6 +53,20 @@ impl Definition {
     /// # Errors
     /// Everything wrong with the document, at once and in its order, warnings included.
     pub fn parse(source: &str, file: &str) -> Result<Self, Diagnostics> {
+        Self::read(source, file, |_| false)
+    }
+
+    /// Parses a document that an earlier release accepted.
+    ///
+    /// Checks that came later only warn here: instances that run by the document must not be stranded by them.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), for what was always an error.
+    pub fn parse_accepted(source: &str, file: &str) -> Result<Self, Diagnostics> {
+        Self::read(source, file, |finding| [code::ENDLESS, code::GONE].contains(&finding.code))
+    }
+
+    fn read(source: &str, file: &str, forgives: impl Fn(&Diagnostic) -> bool) -> Result<Self, Diagnostics> {
         let mut report = Report::new(file);
         let root = match Node::parse(source) {
             Ok(root) => root,
@@ -58,7 +74,10 @@ impl Definition {
         };
         grammar::check(&root, &mut report);
         let lowered = lower::lower(&root, file, &mut report);
-        let warnings = report.finish();
+        let mut warnings = report.finish();
+        for finding in warnings.iter_mut().filter(|finding| forgives(finding)) {
+            finding.severity = crate::Severity::Warning;
+        }
         if warnings.iter().any(Diagnostic::is_error) {
             return Err(Diagnostics::new(warnings));
         }
@@ -77,6 +96,7 @@ impl Definition {
             needs: lowered.needs,
             input_schema: lowered.input_schema,
             operations: lowered.operations,
+            uses: lowered.uses,
             document: jq::to_jq(&root.value()),
             is_saga: lowered.plan.is_saga(),
             plan: lowered.plan,
@@ -105,6 +125,44 @@ impl Definition {
     #[must_use]
     pub fn needs(&self) -> BTreeSet<Need> {
         self.needs.iter().map(|(need, _)| *need).collect()
+    }
+
+    /// Checks the calls of operations against what is known of their contracts, and returns what is doubtful.
+    ///
+    /// Contracts change without the document, so this is for hosts to call whenever they can: it refuses nothing.
+    ///
+    /// ```
+    /// use sinew_workflow::{Contracts, Definition, Known, code};
+    ///
+    /// struct Catalogue;
+    ///
+    /// impl Contracts for Catalogue {
+    ///     fn find(&self, service: &str, operation: &str) -> Known {
+    ///         match (service, operation) {
+    ///             ("pay", "charge") => Known::Operation { idempotent: false },
+    ///             ("pay", _) => Known::Missing { others: vec!["charge".to_owned()] },
+    ///             _ => Known::Nothing,
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let definition = Definition::parse(
+    ///     "
+    /// document: { dsl: '1.0.3', namespace: shop, name: pay, version: '1.0.0' }
+    /// do:
+    ///   - attempt:
+    ///       try: [ { charge: { call: pay.charge } } ]
+    ///       catch: { retry: { delay: PT1S, limit: { attempt: { count: 3 } } } }
+    /// ",
+    ///     "pay.yaml",
+    /// )?;
+    /// let found = definition.check_against(&Catalogue);
+    /// assert_eq!((found[0].code, found[0].line), (code::NOT_IDEMPOTENT, 5));
+    /// # Ok::<_, sinew_workflow::Diagnostics>(())
+    /// ```
+    #[must_use]
+    pub fn check_against(&self, contracts: &dyn Contracts) -> Vec<Diagnostic> {
+        self.uses.iter().filter_map(|operation| operation.against(contracts)).collect()
     }
 
     /// Returns the name and version.

@@ -8,11 +8,14 @@ mod kinds;
 mod policy;
 mod task;
 
+pub(crate) use task::saga_key;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::check;
 use super::duration;
 use super::jq::Expression;
 use super::plan::{Filter, Id, Length, Plan, Task};
@@ -31,6 +34,8 @@ const MAX_TASKS: usize = 10_000;
 /// What lowering a document gives, besides its report.
 pub(crate) struct Lowered {
     pub(crate) plan: Plan,
+    /// Which operations it uses how.
+    pub(crate) uses: check::Uses,
     /// What cannot run yet, and where.
     pub(crate) foreign: Vec<Diagnostic>,
     /// What it needs of its host, and where.
@@ -47,6 +52,7 @@ pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
         foreign: Report::new(file),
         needs: Vec::new(),
         plan: Plan::default(),
+        nodes: Vec::new(),
         operations: BTreeSet::new(),
         compiled: HashMap::new(),
         scope: VARIABLES.iter().map(|&name| name.to_owned()).collect(),
@@ -55,10 +61,15 @@ pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
     };
     lower.reusable();
     lower.workflow();
+    let uses = match lower.report.has_errors() {
+        true => Vec::new(),
+        false => check::check(&lower.plan, &lower.nodes, lower.report),
+    };
     let input_schema =
         root.get("input").and_then(|input| input.get("schema")).and_then(|schema| schema.get("document"));
     Lowered {
         plan: lower.plan,
+        uses,
         foreign: lower.foreign.finish(),
         needs: lower.needs,
         operations: lower.operations,
@@ -72,6 +83,8 @@ struct Lower<'a> {
     foreign: Report,
     needs: Vec<(Need, Diagnostic)>,
     plan: Plan,
+    /// Where the tasks of the plan stand, in its order.
+    nodes: Vec<&'a Node>,
     operations: BTreeSet<(String, String)>,
     /// Compiled expressions by source and scope: functions and repeated conditions compile once.
     compiled: HashMap<(String, Vec<String>), Result<Expression, String>>,
@@ -134,6 +147,7 @@ impl<'a> Lower<'a> {
             self.not_yet(secrets, "secrets", "let the services hold them");
         }
         self.plan = Plan::default();
+        self.nodes.clear();
         self.operations.clear();
         self.needs.clear();
         self.foreign.keep_only(|finding| {
@@ -159,10 +173,11 @@ impl<'a> Lower<'a> {
             .collect()
     }
 
-    fn add(&mut self, task: Task) -> Id {
+    fn add(&mut self, task: Task, node: &'a Node) -> Id {
         let id = Id(u32::try_from(self.plan.tasks.len()).unwrap_or(u32::MAX));
         self.plan.by_pointer.insert(Arc::clone(&task.pointer), id);
         self.plan.tasks.push(task);
+        self.nodes.push(node);
         id
     }
 

@@ -29,7 +29,7 @@ macro_rules! features {
 }
 
 features! {
-    data, emit, flow, r#for, fork, restart, retry, sagas, timeout, r#try, wait,
+    checks, data, emit, flow, r#for, fork, restart, retry, sagas, timeout, r#try, wait,
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{Lower, MAX_TASKS};
 use crate::code;
-use crate::language::grammar;
 use crate::language::plan::{Id, Kind, Task, Then};
 use crate::language::report::nearest;
 use crate::language::yaml::{Node, Tree};
+use crate::language::{check, grammar};
 
 impl<'a> Lower<'a> {
     /// Plans a task at a pointer; `siblings` are the names its `then` may lead to.
@@ -37,7 +37,7 @@ impl<'a> Lower<'a> {
             kind,
             pointer: pointer.into(),
         };
-        self.add(task)
+        self.add(task, node)
     }
 
     pub(super) fn then(&mut self, node: Option<&Node>, siblings: &[&str]) -> Then {
@@ -102,6 +102,10 @@ impl<'a> Lower<'a> {
             }
             return None;
         }
+        let around = self.scope.iter().map(String::as_str);
+        let around: Vec<&str> =
+            around.filter(|name| !super::VARIABLES.contains(name) && *name != "error").collect();
+        check::gone(value, &around, self.report);
         let scope = std::mem::take(&mut self.scope);
         self.scope = super::VARIABLES.iter().map(|&name| name.to_owned()).collect();
         self.undoing = Some(self.calling.len());
@@ -124,7 +128,7 @@ impl<'a> Lower<'a> {
 }
 
 /// Finds a saga key in either spelling: on the task, or below `metadata`, where the official schema has room for it.
-pub(super) fn saga_key<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
+pub(crate) fn saga_key<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
     node.get(key).or_else(|| node.get("metadata")?.get(key))
 }
 
