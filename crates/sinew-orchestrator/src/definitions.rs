@@ -17,7 +17,7 @@ use sinew::{
     wire::{ContentType, decode, encode},
     workflow::{AppliedWorkflow, WorkflowError},
 };
-use sinew_workflow::{Definition, Reference};
+use sinew_workflow::{Definition, Reference, Resources};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -137,7 +137,7 @@ impl Definitions {
         let Some(bytes) = stored else { return Ok(None) };
         let source: Source = decode(ContentType::Json, &bytes)?;
         // What was accepted once stays runnable: a stricter check in a newer release must not strand instances.
-        match Definition::parse(&source.source, &source.file) {
+        match Definition::parse_accepted(&source.source, &source.file, &Resources::default()) {
             Ok(definition) => {
                 let definition = Arc::new(definition);
                 self.cache().insert(digest.to_owned(), definition.clone());

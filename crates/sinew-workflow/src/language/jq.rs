@@ -128,7 +128,7 @@ impl fmt::Debug for Expression {
 }
 
 /// Says whether a variable occurs in an expression, so that only those are bound.
-fn mentions(source: &str, name: &str) -> bool {
+pub(crate) fn mentions(source: &str, name: &str) -> bool {
     source.match_indices('$').any(|(at, _)| {
         let rest = &source[at + 1..];
         rest.strip_prefix(name)
