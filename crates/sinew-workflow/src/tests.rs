@@ -3,6 +3,7 @@
 mod conformance;
 mod documents;
 mod flow;
+mod listen;
 mod properties;
 mod saga;
 mod world;

@@ -10,7 +10,7 @@ use super::{Driver, Stop, Todo};
 use crate::entry::{Data, Fact, Opened, Part, Request, Trigger};
 use crate::language::plan::{Call, Case, Id, Kind, Length, Raise, Task};
 use crate::language::template::Template;
-use crate::{Error, Fault, Target, TaskId};
+use crate::{Error, Fault, Protocol, Target, TaskId};
 
 /// How long an operation may take when nothing says otherwise, in milliseconds.
 const OPERATION_TIMEOUT: u64 = 30_000;
@@ -32,6 +32,8 @@ impl Driver<'_> {
             Kind::Do(_) => Ok(self.begin_part(id)?),
             Kind::Try(_) => self.begin_attempt(id),
             Kind::Call(call) => self.call(id, task, call),
+            Kind::Human(call, _) => self.call(id, task, call),
+            Kind::Listen(listen) => self.listen(id, task, listen),
             Kind::Function { arguments, .. } => self.function(id, task, arguments.as_ref()),
             Kind::Compensate => Ok(self.end_faulted(Trigger::Request, requested(task).into())?),
             Kind::Set(template) => self.set(id, task, template),
@@ -65,7 +67,7 @@ impl Driver<'_> {
         let request = Box::new(Request {
             target,
             headers: headers(compute(&call.headers)?.as_deref())?,
-            timeout_ms: timeouts.into_iter().min().unwrap_or(OPERATION_TIMEOUT),
+            timeout_ms: timeouts.into_iter().min().unwrap_or(patience(&call.target)),
             command: call.command,
         });
         let body = compute(&call.body)?.map_or(Data::Same, |body| Data::unless(body, &frame.input));
@@ -221,6 +223,14 @@ impl Driver<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+/// How long to wait when nothing says otherwise: people and other workflows take as long as they take.
+const fn patience(target: &Target) -> u64 {
+    match target {
+        Target::Protocol(Protocol::Human) | Target::Workflow(_) => u64::MAX,
+        Target::Operation(_) | Target::Protocol(_) => OPERATION_TIMEOUT,
     }
 }
 

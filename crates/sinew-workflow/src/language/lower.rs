@@ -4,7 +4,9 @@
 //! reported is skipped here in silence.
 
 mod call;
+mod events;
 mod kinds;
+mod outside;
 mod policy;
 mod task;
 
@@ -172,7 +174,6 @@ impl<'a> Lower<'a> {
     }
 
     /// Notes something the host must be able to do.
-    #[allow(dead_code, reason = "the first features that need something of the host are about to be planned")]
     fn need(&mut self, need: Need, node: &Node) {
         let message = format!("{need} is beyond what runs this");
         let finding = self.foreign.one(code::NOT_RUNNABLE, node, message);

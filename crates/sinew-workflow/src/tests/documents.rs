@@ -250,9 +250,7 @@ do:
     expect![[r#"
         a.yaml:2:34: error[SNW-2014]: `call: http` cannot run yet; call an operation of a service, as `service.operation`
         a.yaml:3:11: error[SNW-2014]: schedules cannot run yet; start instances from outside
-        a.yaml:6:18: error[SNW-2014]: `listen` tasks cannot run yet; start a workflow per event instead
-        a.yaml:7:15: error[SNW-2014]: `run` tasks cannot run yet; call a service that does it
-        a.yaml:8:16: error[SNW-2014]: competing branches with compensations cannot run yet; let them join, or drop `compensate`"#]].assert_eq(&definition.runnable().unwrap_err().to_string());
+        a.yaml:7:15: error[SNW-2014]: `run` tasks cannot run yet; call a service that does it"#]].assert_eq(&definition.runnable().unwrap_err().to_string());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::language::yaml::{Node, join};
 use crate::{Operation, Target, code};
 
 /// The functions that are part of the language, but not of this engine yet.
-const FOREIGN: &[&str] = &["http", "grpc", "openapi", "asyncapi", "a2a", "mcp", "human"];
+const FOREIGN: &[&str] = &["http", "grpc", "openapi", "asyncapi", "a2a", "mcp"];
 
 impl<'a> Lower<'a> {
     pub(super) fn call(&mut self, node: &'a Node, name: &'a Node, pointer: &str) -> Kind {
@@ -18,14 +18,18 @@ impl<'a> Lower<'a> {
         if let Some(body) = functions.and_then(|functions| functions.get(function)) {
             return self.function(node, name, function, body, pointer);
         }
+        if let ("asyncapi", Some(with)) = (function, with)
+            && let Some(subscription) = with.get("subscription")
+        {
+            return self.subscription(with, subscription, pointer);
+        }
         match function {
+            "human" => self.human(name, with),
             "nats" => with.map_or(Kind::Foreign, |with| self.nats(with)),
             "saga.compensate" => Kind::Compensate,
-            _ if FOREIGN.contains(&function) => self.foreign_call(node, name, function, pointer),
+            _ if FOREIGN.contains(&function) => self.foreign_call(node, name, function),
             // A function of a catalogue, or at a URL.
-            _ if function.contains(['@', ':', '/']) => {
-                self.foreign_call(node, name, "catalogued functions", pointer)
-            }
+            _ if function.contains(['@', ':', '/']) => self.foreign_call(node, name, "catalogued functions"),
             _ => match function
                 .split_once('.')
                 .filter(|(service, operation)| is_name(service) && is_name(operation))
@@ -111,17 +115,11 @@ impl<'a> Lower<'a> {
         None
     }
 
-    fn foreign_call(&mut self, node: &'a Node, name: &Node, what: &str, pointer: &str) -> Kind {
+    fn foreign_call(&mut self, node: &'a Node, name: &Node, what: &str) -> Kind {
         let what = if FOREIGN.contains(&what) { format!("`call: {what}`") } else { what.to_owned() };
         self.not_yet(name, &what, "call an operation of a service, as `service.operation`");
         let Some(with) = node.get("with") else { return Kind::Foreign };
-        let foreach = with.get("subscription").and_then(|subscription| subscription.get("foreach"));
-        for (key, value) in with.entries() {
-            if key.text != "subscription" {
-                self.template(value);
-            }
-        }
-        foreach.into_iter().for_each(|foreach| self.foreach(foreach, pointer));
+        with.entries().iter().for_each(|(_, value)| drop(self.template(value)));
         Kind::Foreign
     }
 
@@ -129,7 +127,7 @@ impl<'a> Lower<'a> {
         let functions = self.root.get("use").and_then(|reusable| reusable.get("functions"));
         let declared =
             functions.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.text.as_str());
-        let known: Vec<&str> = declared.chain(FOREIGN.iter().copied()).chain(["nats"]).collect();
+        let known: Vec<&str> = declared.chain(FOREIGN.iter().copied()).chain(["nats", "human"]).collect();
         let finding =
             self.report.error(code::UNKNOWN_NAME, name, format!("there is no function `{function}`"));
         if looks_like(function, known.iter().copied()) {

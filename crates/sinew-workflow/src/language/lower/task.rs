@@ -20,7 +20,10 @@ impl<'a> Lower<'a> {
         }
         let keyword = grammar::keyword(node).map_or("task", |keyword| keyword.name);
         let kind = self.kind(keyword, node, &pointer, siblings);
-        let compensate = self.compensation(name, node, &pointer);
+        let compensate = match saga_key(node, "compensate") {
+            Some(_) => self.compensation(name, node, &pointer),
+            None => self.undo_of_child(&kind, name, &pointer),
+        };
         let task = Task {
             name: name.into(),
             keyword,
@@ -74,6 +77,9 @@ impl<'a> Lower<'a> {
             "for" => self.repeat(node, value, pointer),
             "fork" => self.fork(value, pointer),
             "listen" => self.listen(node, value, pointer),
+            "run" if value.get("workflow").is_some() => {
+                value.get("workflow").map_or(Kind::Foreign, |workflow| self.child(value, workflow))
+            }
             _ => {
                 self.template(value);
                 self.not_yet(value, "`run` tasks", "call a service that does it");
