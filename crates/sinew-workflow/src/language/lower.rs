@@ -4,9 +4,10 @@
 //! reported is skipped here in silence.
 
 mod call;
+mod children;
 mod events;
 mod kinds;
-mod outside;
+mod people;
 mod policy;
 mod task;
 

@@ -1,4 +1,4 @@
-//! People and other workflows: `call: human` and `run: workflow`.
+//! Other workflows: `run: workflow`, and how a child is undone.
 
 use std::sync::Arc;
 
@@ -6,19 +6,11 @@ use serde_json::Value;
 
 use super::Lower;
 use crate::language::plan::{Call, Filter, Id, Kind, Task, Then};
-use crate::language::schema::Schema;
 use crate::language::template::Template;
 use crate::language::yaml::Node;
-use crate::{Child, Need, Protocol, Target, Verb, code};
+use crate::{Child, Need, Target, Verb, code};
 
 impl<'a> Lower<'a> {
-    pub(super) fn human(&mut self, name: &'a Node, with: Option<&'a Node>) -> Kind {
-        self.need(Need::Protocol(Protocol::Human), name);
-        let body = with.map(|with| self.template(with));
-        let schema = with.and_then(|with| with.get("schema")).and_then(|schema| self.decision(schema));
-        Kind::Human(Box::new(call(Target::Protocol(Protocol::Human), body)), schema)
-    }
-
     /// Plans `run: { workflow }`.
     pub(super) fn child(&mut self, run: &'a Node, workflow: &'a Node) -> Kind {
         self.need(Need::Children, workflow);
@@ -59,19 +51,6 @@ impl<'a> Lower<'a> {
         }))
     }
 
-    fn decision(&mut self, node: &Node) -> Option<Schema> {
-        // As with `input.schema`, the schema may be wrapped with its format.
-        let document = node.get("document").unwrap_or(node);
-        match Schema::compile(&document.value()) {
-            Ok(schema) => Some(schema),
-            Err(problem) => {
-                let message = format!("the schema does not compile: {problem}");
-                self.report.error(code::SCHEMA, document, message);
-                None
-            }
-        }
-    }
-
     fn constant(&mut self, node: Option<&Node>) -> Option<String> {
         let (node, text) = node.and_then(|node| Some((node, node.text()?)))?;
         if text.contains("${") {
@@ -85,6 +64,7 @@ impl<'a> Lower<'a> {
     }
 }
 
-fn call(target: Target, body: Option<Template>) -> Call {
+/// Makes a call of something that takes as long as it takes.
+pub(super) fn call(target: Target, body: Option<Template>) -> Call {
     Call { target, subject: None, body, headers: None, timeout: None, command: false }
 }
