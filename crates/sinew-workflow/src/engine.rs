@@ -206,21 +206,27 @@ impl<'d> Driver<'d> {
         let Some(frame) = self.state.frames.get(&task).filter(|frame| frame.attempts == attempt) else {
             return Ok(());
         };
-        let (work, unawaited) = (frame.work.clone(), frame.is_unawaited());
-        let input = unawaited.then(|| Arc::clone(&frame.input));
-        match (&work, &outcome) {
+        let own = self.without_reply(frame);
+        match (&frame.work, &outcome) {
             (Work::None, _) => return Ok(()),
             (Work::Listen(_), Answer::Completed(_)) => return self.hush(task),
             _ => {}
         }
         self.record(Fact::Answered { task, attempt, outcome: outcome.clone() })?;
         self.todo.push(match outcome {
-            Answer::Completed(_) => Todo::finish(task, input),
+            Answer::Completed(_) => Todo::finish(task, own),
             Answer::Refused(fault) | Answer::NotSent(fault) | Answer::Unknown(fault) => {
                 Todo::Fail { task, fault: Box::new(fault) }
             }
         });
         Ok(())
+    }
+
+    /// Returns the output of a call that does not wait for its reply.
+    fn without_reply(&self, frame: &Frame) -> Option<Arc<Value>> {
+        let (_, task) = self.planned(frame).ok()?;
+        let waits = !matches!(&task.kind, plan::Kind::Call(call) if !call.wait);
+        (!waits).then(|| Arc::clone(&frame.input))
     }
 
     fn timer(&mut self, task: TaskId, number: u32) -> Result<(), Error> {

@@ -3,9 +3,12 @@
 mod conformance;
 mod documents;
 mod flow;
+mod library;
 mod listen;
+mod outside;
 mod properties;
 mod saga;
+mod secrets;
 mod world;
 
 use std::path::PathBuf;

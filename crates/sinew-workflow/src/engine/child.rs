@@ -4,7 +4,7 @@ use super::Driver;
 use crate::entry::Answer;
 use crate::language::plan::Kind;
 use crate::state::{Frame, Work};
-use crate::{Child, Error, Outcome, Target, TaskId, Verb};
+use crate::{Child, Error, Outcome, Target, TaskId};
 
 impl Driver<'_> {
     /// Takes an outcome as it counts in this instance.
@@ -30,11 +30,6 @@ impl Driver<'_> {
 }
 
 impl Frame {
-    /// Says whether it runs another workflow without waiting for it.
-    pub(super) fn is_unawaited(&self) -> bool {
-        self.child().is_some_and(|child| !child.wait && child.verb == Verb::Run)
-    }
-
     fn child(&self) -> Option<&Child> {
         let Work::Call(call) = &self.work else { return None };
         if let Target::Workflow(child) = &call.request.target { Some(child) } else { None }

@@ -177,12 +177,12 @@ impl Read {
 fn matches(wanted: &Template, found: &Value, variables: &dyn Variables) -> bool {
     match wanted {
         Template::Constant(value) => is_part(value, found),
-        Template::Expression(expression) => match expression.evaluate(found, variables) {
-            Ok(Value::Bool(decision)) => decision,
-            Ok(value) => !value.is_null() && &value == found,
+        Template::Expression(_) | Template::Loose(..) => match wanted.evaluate(found, variables).as_deref() {
+            Ok(Value::Bool(decision)) => *decision,
+            Ok(value) => !value.is_null() && value == found,
             Err(_) => false,
         },
-        Template::Text(_) => wanted.evaluate(found, variables).is_ok_and(|text| *text == *found),
+        Template::Text(_) | Template::Uri(_) | Template::Guarded(..) => wanted.evaluate(found, variables).is_ok_and(|text| *text == *found),
         Template::List(items) => found.as_array().is_some_and(|found| {
             found.len() == items.len()
                 && items.iter().zip(found).all(|(item, found)| matches(item, found, variables))

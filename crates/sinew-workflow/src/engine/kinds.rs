@@ -10,10 +10,7 @@ use super::{Driver, Stop, Todo};
 use crate::entry::{Data, Fact, Opened, Part, Request, Trigger};
 use crate::language::plan::{Call, Case, Id, Kind, Length, Raise, Task};
 use crate::language::template::Template;
-use crate::{Error, Fault, Protocol, Target, TaskId};
-
-/// How long an operation may take when nothing says otherwise, in milliseconds.
-const OPERATION_TIMEOUT: u64 = 30_000;
+use crate::{Error, Fault, Target, TaskId};
 
 impl Driver<'_> {
     pub(super) fn begin(&mut self, id: TaskId, task: &Task) -> Result<(), Error> {
@@ -67,7 +64,7 @@ impl Driver<'_> {
         let request = Box::new(Request {
             target,
             headers: headers(compute(&call.headers)?.as_deref())?,
-            timeout_ms: timeouts.into_iter().min().unwrap_or(patience(&call.target)),
+            timeout_ms: timeouts.into_iter().min().unwrap_or(call.limit),
             command: call.command,
         });
         let body = compute(&call.body)?.map_or(Data::Same, |body| Data::unless(body, &frame.input));
@@ -223,14 +220,6 @@ impl Driver<'_> {
                 Ok(())
             }
         }
-    }
-}
-
-/// How long to wait when nothing says otherwise: people and other workflows take as long as they take.
-const fn patience(target: &Target) -> u64 {
-    match target {
-        Target::Protocol(Protocol::Human) | Target::Workflow(_) => u64::MAX,
-        Target::Operation(_) | Target::Protocol(_) => OPERATION_TIMEOUT,
     }
 }
 

@@ -6,8 +6,12 @@
 mod call;
 mod children;
 mod events;
+mod expression;
 mod kinds;
+mod library;
+mod outside;
 mod people;
+mod place;
 mod policy;
 mod task;
 
@@ -18,16 +22,17 @@ use serde_json::Value;
 
 use super::duration;
 use super::jq::Expression;
+use super::library::Library;
 use super::plan::{Filter, Id, Length, Plan, Task};
 use super::report::Report;
 use super::schema::Schema;
-use super::template::{Compile, Template, bare};
+use super::template::{Compile, Guard, bare};
 use super::yaml::{Node, Tree};
-use crate::{Diagnostic, Need, code};
+use crate::{Diagnostic, Need, Resource, code};
+use place::Place;
 
-/// The variables every expression sees.
-const VARIABLES: &[&str] =
-    &["context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"];
+/// How many functions can be called from within each other.
+const MAX_CALLS: usize = 32;
 /// The most tasks of a plan, functions counted at each call.
 const MAX_TASKS: usize = 10_000;
 
@@ -40,37 +45,49 @@ pub(crate) struct Lowered {
     pub(crate) needs: Vec<(Need, Diagnostic)>,
     pub(crate) operations: BTreeSet<(String, String)>,
     pub(crate) input_schema: Option<Value>,
+    /// Documents it refers to which are not there.
+    pub(crate) missing: Vec<Resource>,
 }
 
 /// Lowers a document.
-pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
+pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Report) -> Lowered {
     let mut lower = Lower {
         root,
+        library,
+        missing: Vec::new(),
         report,
         foreign: Report::new(file),
         needs: Vec::new(),
         plan: Plan::default(),
         operations: BTreeSet::new(),
         compiled: HashMap::new(),
-        scope: VARIABLES.iter().map(|&name| name.to_owned()).collect(),
+        place: Place::default(),
+        scope: Vec::new(),
+        reveals: false,
+        guard: None,
+        granted: Guard::default(),
+        loose: is_loose(root),
         calling: Vec::new(),
         undoing: None,
     };
     lower.reusable();
     lower.workflow();
-    let input_schema =
-        root.get("input").and_then(|input| input.get("schema")).and_then(|schema| schema.get("document"));
+    let schema = root.get("input").and_then(|input| input.get("schema"));
+    let input_schema = schema.and_then(|schema| lower.schema_node(schema));
     Lowered {
         plan: lower.plan,
         foreign: lower.foreign.finish(),
         needs: lower.needs,
         operations: lower.operations,
         input_schema: input_schema.map(Node::value),
+        missing: lower.missing,
     }
 }
 
 struct Lower<'a> {
     root: &'a Node,
+    library: &'a Library,
+    missing: Vec<Resource>,
     report: &'a mut Report,
     foreign: Report,
     needs: Vec<(Need, Diagnostic)>,
@@ -78,8 +95,17 @@ struct Lower<'a> {
     operations: BTreeSet<(String, String)>,
     /// Compiled expressions by source and scope: functions and repeated conditions compile once.
     compiled: HashMap<(String, Vec<String>), Result<Expression, String>>,
-    /// The variables in scope here.
+    place: Place,
+    /// The variables in scope here, beside the arguments of the place.
     scope: Vec<String>,
+    /// Whether expressions here may name secrets.
+    reveals: bool,
+    /// Set while reading what leaves the engine.
+    guard: Option<Guard>,
+    /// The placeholders that the input of the task being planned may hold.
+    granted: Guard,
+    /// Whether any text is tried as an expression.
+    loose: bool,
     /// The functions being planned, to refuse recursion.
     calling: Vec<String>,
     /// Whether this is part of a compensation, and how many functions were being planned when that began.
@@ -89,22 +115,15 @@ struct Lower<'a> {
 impl<'a> Lower<'a> {
     fn workflow(&mut self) {
         let root = self.root;
-        self.plan.input = self.filter(root.get("input"), "from");
-        self.plan.output = self.filter(root.get("output"), "as");
-        self.plan.timeout = self.timeout(root.get("timeout"));
+        self.plan.input = self.filter(root.get("input"), "from", Place::WorkflowInput);
+        self.plan.output = self.filter(root.get("output"), "as", Place::WorkflowOutput);
+        self.plan.timeout = self.at(Place::WorkflowInput, |lower| lower.timeout(root.get("timeout")));
         self.plan.saga = self.saga(root.get("saga"));
         if let Some(body) = root.get("do") {
             self.plan.body = self.list(body, "/do");
         }
         if let Some(schedule) = root.get("schedule") {
             self.not_yet(schedule, "schedules", "start instances from outside");
-        }
-        if let Some(mode) = root
-            .get("evaluate")
-            .and_then(|evaluate| evaluate.get("mode"))
-            .filter(|mode| mode.text() == Some("loose"))
-        {
-            self.not_yet(mode, "loose expressions", "put every expression in `${ }`");
         }
     }
 
@@ -133,15 +152,14 @@ impl<'a> Lower<'a> {
         for (_, error) in reusable.get("errors").map(Node::entries).unwrap_or_default() {
             self.raised(error);
         }
-        if let Some(secrets) = reusable.get("secrets").filter(|secrets| !secrets.items().is_empty()) {
-            self.not_yet(secrets, "secrets", "let the services hold them");
+        for (_, policy) in reusable.get("authentications").map(Node::entries).unwrap_or_default() {
+            self.leaving(|lower| lower.scheme(policy));
         }
         self.plan = Plan::default();
         self.operations.clear();
         self.needs.clear();
-        self.foreign.keep_only(|finding| {
-            finding.pointer.starts_with("/use/extensions") || finding.pointer == "/use/secrets"
-        });
+        self.missing.clear();
+        self.foreign.keep_only(|finding| finding.pointer.starts_with("/use/extensions"));
     }
 
     /// Plans a list of tasks below a pointer.
@@ -189,51 +207,45 @@ impl<'a> Lower<'a> {
         result
     }
 
-    fn filter(&mut self, node: Option<&'a Node>, transform: &str) -> Filter {
+    fn filter(&mut self, node: Option<&'a Node>, transform: &str, place: Place) -> Filter {
         let schema = node.and_then(|node| node.get("schema")).and_then(|schema| self.schema(schema));
-        let transform = node.and_then(|node| node.get(transform)).map(|node| self.transform(node));
+        let transform = node.and_then(|node| node.get(transform));
+        let transform = transform.map(|node| self.at(place, |lower| lower.transform(node)));
         Filter { schema, transform }
     }
 
-    fn schema(&mut self, node: &Node) -> Option<Schema> {
+    fn schema(&mut self, node: &'a Node) -> Option<Schema> {
         if let Some(format) =
             node.get("format").filter(|format| !format.text().is_some_and(|text| text.starts_with("json")))
         {
-            self.not_yet(format, "schemas in other formats than json", "write `format: json`");
+            self.report
+                .error(code::SCHEMA, format, "only JSON schemas are supported")
+                .fix("write `format: json`, or leave it out");
             return None;
         }
-        let Some(document) = node.get("document") else {
-            self.not_yet(node, "schemas from elsewhere", "copy the schema below `document:`");
-            return None;
-        };
+        let document = self.schema_node(node)?;
         match Schema::compile(&document.value()) {
             Ok(schema) => Some(schema),
             Err(problem) => {
-                self.report.error(code::SCHEMA, document, format!("the schema does not compile: {problem}"));
+                let place = node.get("document").unwrap_or(node);
+                self.report.error(code::SCHEMA, place, format!("the schema does not compile: {problem}"));
                 None
             }
         }
     }
 
-    /// Reads a place where text is an expression, with or without `${ }`, and an object holds expressions.
-    fn transform(&mut self, node: &Node) -> Template {
-        match &node.tree {
-            Tree::Text(text) => {
-                let expression = self.expression(node, bare(text));
-                expression.map_or_else(|| Template::Constant(Arc::new(Value::Null)), Template::Expression)
+    /// Finds a schema, inline or elsewhere.
+    fn schema_node(&mut self, node: &'a Node) -> Option<&'a Node> {
+        match (node.get("document"), node.get("resource")) {
+            (Some(document), _) => Some(document),
+            (None, Some(resource)) => self.schema_document(resource),
+            (None, None) => {
+                let finding =
+                    self.report.error(code::MISSING_KEY, node, "a schema has a `document` or a `resource`");
+                finding.fix("write the schema below `document:`");
+                None
             }
-            _ => self.template(node),
         }
-    }
-
-    fn template(&mut self, node: &Node) -> Template {
-        Template::read(node, self)
-    }
-
-    fn condition(&mut self, node: Option<&Node>) -> Option<Expression> {
-        let node = node?;
-        let text = node.text()?;
-        self.expression(node, bare(text))
     }
 
     fn length(&mut self, node: &Node) -> Option<Length> {
@@ -269,29 +281,6 @@ impl<'a> Lower<'a> {
     }
 }
 
-impl Compile for Lower<'_> {
-    fn expression(&mut self, node: &Node, source: &str) -> Option<Expression> {
-        let scope = &self.scope;
-        let compiled = self
-            .compiled
-            .entry((source.to_owned(), scope.clone()))
-            .or_insert_with(|| Expression::compile(source, scope.iter().map(String::as_str)));
-        match compiled {
-            Ok(expression) => Some(expression.clone()),
-            Err(problem) => {
-                self.report.error(
-                    code::EXPRESSION,
-                    node,
-                    format!("the expression does not compile: {problem}"),
-                );
-                None
-            }
-        }
-    }
-
-    fn unclosed(&mut self, node: &Node) {
-        self.report
-            .error(code::EXPRESSION, node, "an expression begins with `${` and never ends")
-            .fix("close it with `}`");
-    }
+fn is_loose(root: &Node) -> bool {
+    root.get("evaluate").and_then(|evaluate| evaluate.get("mode")).and_then(Node::text) == Some("loose")
 }

@@ -1,7 +1,7 @@
 //! Calls: functions of the document, operations on the bus, and the functions of the specification.
 
-use super::Lower;
 use super::task::{looks_like, saga_key};
+use super::{Lower, MAX_CALLS};
 use crate::language::plan::{Call, Id, Kind};
 use crate::language::yaml::{Node, join};
 use crate::{Operation, Target, code};
@@ -16,20 +16,23 @@ impl<'a> Lower<'a> {
         // A function of the document hides everything else of that name.
         let functions = self.root.get("use").and_then(|reusable| reusable.get("functions"));
         if let Some(body) = functions.and_then(|functions| functions.get(function)) {
-            return self.function(node, name, function, body, pointer);
-        }
-        if let ("asyncapi", Some(with)) = (function, with)
-            && let Some(subscription) = with.get("subscription")
-        {
-            return self.subscription(with, subscription, pointer);
+            return self.function(node, name, function, body, pointer, None);
         }
         match function {
             "human" => self.human(name, with),
             "nats" => with.map_or(Kind::Foreign, |with| self.nats(with)),
             "saga.compensate" => Kind::Compensate,
-            _ if FOREIGN.contains(&function) => self.foreign_call(node, name, function),
-            // A function of a catalogue, or at a URL.
-            _ if function.contains(['@', ':', '/']) => self.foreign_call(node, name, "catalogued functions"),
+            _ if FOREIGN.contains(&function) => match Self::protocol(function).zip(with) {
+                Some((protocol, with)) => {
+                    self.choices(protocol, with);
+                    match with.get("subscription") {
+                        None => self.protocol_call(protocol, name, with),
+                        Some(subscription) => self.subscription(protocol, with, subscription, pointer),
+                    }
+                }
+                None => Kind::Foreign,
+            },
+            _ if function.contains(['@', ':', '/']) => self.external(node, name, function, pointer),
             _ => match function
                 .split_once('.')
                 .filter(|(service, operation)| is_name(service) && is_name(operation))
@@ -43,25 +46,37 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn function(
+    /// Plans a call of a function; `file` is the one it stands in, when that is not the workflow's.
+    pub(super) fn function(
         &mut self,
         node: &'a Node,
         name: &'a Node,
         function: &str,
         body: &'a Node,
         pointer: &str,
+        file: Option<&str>,
     ) -> Kind {
-        if self.calling.iter().any(|open| open == function) {
+        let identity = file.unwrap_or(function);
+        if self.calling.iter().any(|open| open == identity) {
             let finding = self.report.error(code::UNKNOWN_NAME, name, format!("`{function}` calls itself"));
             finding.fix("functions cannot be recursive");
+            return Kind::Foreign;
+        }
+        if self.calling.len() >= MAX_CALLS {
+            let message = format!("functions call each other more than {MAX_CALLS} times deep");
+            self.report.error(code::LIMIT, name, message).fix("call some of them from the workflow itself");
             return Kind::Foreign;
         }
         let arguments = node.get("with").map(|with| self.template(with));
         // A function sees its input and not the loops and errors around its call.
         let scope = std::mem::take(&mut self.scope);
-        self.scope = super::VARIABLES.iter().map(|&name| name.to_owned()).collect();
-        self.calling.push(function.to_owned());
-        let id = self.task(function, body, join(pointer, function), &[]);
+        self.calling.push(identity.to_owned());
+        let id = self.in_file(file, |lower| {
+            if file.is_some() {
+                lower.check_function(body);
+            }
+            lower.task(function, body, join(pointer, function), &[])
+        });
         self.calling.pop();
         self.scope = scope;
         // The call's own word on compensation replaces the function's.
@@ -69,6 +84,15 @@ impl<'a> Lower<'a> {
             self.forget_compensation(id);
         }
         Kind::Function { arguments, body: id }
+    }
+
+    fn in_file<T>(&mut self, file: Option<&str>, read: impl FnOnce(&mut Self) -> T) -> T {
+        let Some(file) = file else { return read(self) };
+        let (report, foreign) = (self.report.enter(file), self.foreign.enter(file));
+        let result = read(self);
+        self.report.enter(&report);
+        self.foreign.enter(&foreign);
+        result
     }
 
     fn forget_compensation(&mut self, id: Id) {
@@ -86,7 +110,7 @@ impl<'a> Lower<'a> {
         let operation = self.constant_name(with.get("endpoint"));
         let (Some(service), Some(operation)) = (service, operation) else { return Kind::Foreign };
         self.operation(service, operation, |call| {
-            *call = Call { target: call.target.clone(), subject, body, headers, timeout, command }
+            *call = Call { subject, body, headers, timeout, command, ..Call::to(call.target.clone()) }
         })
     }
 
@@ -94,8 +118,7 @@ impl<'a> Lower<'a> {
         self.operations.insert((service.to_owned(), operation.to_owned()));
         let (service, operation) = (service.to_owned(), operation.to_owned());
         let target = Target::Operation(Operation { service, operation, subject: None });
-        let mut call =
-            Call { target, subject: None, body: None, headers: None, timeout: None, command: false };
+        let mut call = Call::to(target);
         fill(&mut call);
         Kind::Call(Box::new(call))
     }

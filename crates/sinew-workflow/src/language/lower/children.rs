@@ -21,7 +21,7 @@ impl<'a> Lower<'a> {
         let version = self.constant(workflow.get("version")).unwrap_or_else(|| "latest".to_owned());
         let (Some(namespace), Some(name)) = (namespace, name) else { return Kind::Foreign };
         let child = Child { namespace, name, version, wait, verb: Verb::Run };
-        Kind::Call(Box::new(call(Target::Workflow(child), input)))
+        Kind::Call(Box::new(Call { wait, ..call(Target::Workflow(child), input) }))
     }
 
     /// Plans how a task that runs a child is undone, when it does not say so itself: the child undoes what it did.
@@ -66,5 +66,5 @@ impl<'a> Lower<'a> {
 
 /// Makes a call of something that takes as long as it takes.
 pub(super) fn call(target: Target, body: Option<Template>) -> Call {
-    Call { target, subject: None, body, headers: None, timeout: None, command: false }
+    Call { body, limit: u64::MAX, ..Call::to(target) }
 }

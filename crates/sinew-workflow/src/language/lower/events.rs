@@ -1,6 +1,7 @@
 //! What tasks and schedules listen for: choices of events, filters, correlation, and the tasks for each event.
 
 use super::Lower;
+use super::place::Place;
 use crate::language::jq::Expression;
 use crate::language::plan::{
     Correlate, EventFilter, Events, Foreach, From, Kind, Listen, Mode, Read, Subscription, Until, Wants,
@@ -18,11 +19,24 @@ impl<'a> Lower<'a> {
         Kind::Listen(Box::new(Listen { from: From::Bus(events), read: read(listen), each }))
     }
 
-    /// Plans `call: asyncapi` with a subscription.
-    pub(super) fn subscription(&mut self, with: &'a Node, of: &'a Node, pointer: &str) -> Kind {
-        self.need(Need::Protocol(Protocol::AsyncApi), of);
+    /// Plans a call that subscribes.
+    pub(super) fn subscription(
+        &mut self,
+        protocol: Protocol,
+        with: &'a Node,
+        of: &'a Node,
+        pointer: &str,
+    ) -> Kind {
+        self.need(Need::Protocol(protocol), of);
         let others = with.entries().iter().filter(|(key, _)| key.text != "subscription");
-        let arguments: Vec<_> = others.map(|(key, value)| (key.text.clone(), self.template(value))).collect();
+        let read = |lower: &mut Self| {
+            let arguments = others.map(|(key, value)| {
+                let argument = lower.arguments(protocol, value, &mut vec![&key.text]);
+                (key.text.clone(), argument)
+            });
+            Template::object(arguments.collect())
+        };
+        let arguments = self.leaving(read);
         let consume = of.get("consume");
         let part = |key: &str| consume.and_then(|consume| consume.get(key));
         let amount = part("amount").and_then(Node::integer);
@@ -32,8 +46,8 @@ impl<'a> Lower<'a> {
             self.report.error(code::INVALID_VALUE, node, "`amount` is at least 1").fix("write `amount: 1`");
         }
         let subscription = Subscription {
-            protocol: Protocol::AsyncApi,
-            arguments: Template::Object(arguments),
+            protocol,
+            arguments,
             filter: self.condition(of.get("filter")),
             amount: amount.and_then(|amount| u32::try_from(amount).ok()),
             lasts: part("for").and_then(|length| self.length(length)),
@@ -63,8 +77,8 @@ impl<'a> Lower<'a> {
                 .get("do")
                 .map(|list| lower.list(list, &format!("{pointer}/foreach/do")))
                 .unwrap_or_default(),
-            output: lower.filter(node.get("output"), "as"),
-            export: lower.filter(node.get("export"), "as"),
+            output: lower.filter(node.get("output"), "as", Place::Output),
+            export: lower.filter(node.get("export"), "as", Place::Export),
             item: item.clone(),
             at: at.clone(),
         })
