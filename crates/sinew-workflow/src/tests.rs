@@ -5,6 +5,7 @@ mod documents;
 mod features;
 mod flow;
 mod library;
+mod listen;
 mod outside;
 mod properties;
 mod saga;
