@@ -277,7 +277,8 @@ do:
   - d: { fork: { compete: true, branches: [ { x: { call: a.b, compensate: { call: a.c } } } ] } }
 ";
     let definition = Definition::parse(&format!("{HEAD}{source}"), "a.yaml").unwrap();
-    expect!["a.yaml:2:11: error[SNW-2014]: schedules cannot run yet; start instances from outside"].assert_eq(&definition.runnable().unwrap_err().to_string());
+    expect!["a.yaml:2:11: error[SNW-2014]: schedules cannot run yet; start instances from outside"]
+        .assert_eq(&definition.runnable().unwrap_err().to_string());
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl<'a> Lower<'a> {
         self.granted = before;
         let compensate = match saga_key(node, "compensate") {
             Some(_) => self.compensation(name, node, &pointer),
-            None => self.undo_of_child(&kind, name, &pointer),
+            None => self.undo_of_child(&kind, name, node, &pointer),
         };
         let task = Task {
             name: name.into(),
