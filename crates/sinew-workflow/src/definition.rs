@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use jaq_json::Val;
 use serde_json::Value;
 
 use crate::language::plan::Plan;
 use crate::language::report::Report;
 use crate::language::yaml::{Node, Problem};
-use crate::language::{grammar, jq, lower};
+use crate::language::{grammar, lower};
 use crate::{Diagnostic, Diagnostics, Need, Reference, code};
 
 /// A document: parsed, checked and planned, with every expression compiled once. Share it in an `Arc`.
@@ -38,7 +37,7 @@ pub struct Definition {
     input_schema: Option<Value>,
     operations: BTreeSet<(String, String)>,
     /// The document as `$workflow.definition` shows it.
-    pub(crate) document: Val,
+    pub(crate) document: Value,
     pub(crate) plan: Plan,
     pub(crate) is_saga: bool,
 }
@@ -77,7 +76,7 @@ impl Definition {
             needs: lowered.needs,
             input_schema: lowered.input_schema,
             operations: lowered.operations,
-            document: jq::to_jq(&root.value()),
+            document: root.value(),
             is_saga: lowered.plan.is_saga(),
             plan: lowered.plan,
         })

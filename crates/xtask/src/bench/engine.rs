@@ -19,7 +19,7 @@ const HEAD: &str = "document: { dsl: '1.0.3', namespace: bench, name: bench, ver
 
 pub(super) fn run(time: Duration) -> Result<(), Error> {
     let mut meter = Meter::new(time);
-    println!("\nworkflow-engine: one core, medians of {} rounds", measure::ROUNDS);
+    println!("\nworkflow-engine: one core, the fastest of {} rounds", measure::ROUNDS);
     if !meter.counts_instructions() {
         println!("  instructions per operation: not available here, the kernel offers no counter");
     }
