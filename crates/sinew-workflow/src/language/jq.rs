@@ -18,7 +18,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use jaq_core::load::{Arena, File, Loader, lex, parse};
+use jaq_core::load::{self, Arena, File, Loader, lex, parse};
 use jaq_core::{Compiler, Ctx, Filter, Vars};
 use jaq_json::Val;
 use serde_json::Value;
@@ -138,7 +138,7 @@ impl fmt::Debug for Expression {
 
 /// Reads an expression, unless it is more than one term or none.
 fn parse_term(source: &str) -> Option<parse::Term<&str>> {
-    jaq_core::load::parse(source, |parser| parser.term())
+    load::parse(source, |parser| parser.term())
 }
 
 /// Compiles a program of jq.
@@ -165,13 +165,13 @@ fn mentions(source: &str, name: &str) -> bool {
     })
 }
 
-fn syntax(error: &jaq_core::load::Error<&str>) -> String {
+fn syntax(error: &load::Error<&str>) -> String {
     match error {
-        jaq_core::load::Error::Io(_) => "modules cannot be imported here".to_owned(),
-        jaq_core::load::Error::Lex(errors) => {
+        load::Error::Io(_) => "modules cannot be imported here".to_owned(),
+        load::Error::Lex(errors) => {
             errors.first().map_or_else(String::new, |(expected, found)| lexical(expected, found))
         }
-        jaq_core::load::Error::Parse(errors) => {
+        load::Error::Parse(errors) => {
             errors.first().map_or_else(String::new, |(expected, found)| expectation(expected, found))
         }
     }

@@ -188,3 +188,6 @@ fn object(entries: &[(Direct, Direct)], place: Place<'_>) -> Result<Value, Unsur
     }
     Ok(Value::Object(object))
 }
+
+#[cfg(test)]
+mod tests;
