@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use jaq_json::Val;
 use serde_json::Value;
 
 use crate::language::check::Uses;
@@ -12,7 +11,7 @@ use crate::language::lower::Lowered;
 use crate::language::plan::Plan;
 use crate::language::report::Report;
 use crate::language::yaml::Node;
-use crate::language::{grammar, jq, lower};
+use crate::language::{grammar, lower};
 use crate::{Contracts, Diagnostic, Diagnostics, Need, Reference, Resource, Resources, code};
 
 /// A document: parsed, checked and planned, with every expression compiled once. Share it in an `Arc`.
@@ -42,7 +41,7 @@ pub struct Definition {
     operations: BTreeSet<(String, String)>,
     uses: Uses,
     /// The document as `$workflow.definition` shows it.
-    pub(crate) document: Val,
+    pub(crate) document: Value,
     pub(crate) plan: Plan,
     pub(crate) is_saga: bool,
 }
@@ -108,7 +107,7 @@ impl Definition {
             input_schema: lowered.input_schema,
             operations: lowered.operations,
             uses: lowered.uses,
-            document: jq::to_jq(&root.value()),
+            document: root.value(),
             is_saga: lowered.plan.is_saga(),
             plan: lowered.plan,
         })
