@@ -2,15 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sinew::Bus;
+use sinew_protocols::Protocols;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
-    calls::Caller,
-    definitions::Definitions,
-    directory::Directory,
+    calls::{Caller, Children, Line},
     journal::JetStreamJournal,
     lease::Lease,
     router::{Router, ShardId},
@@ -23,10 +21,10 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What every shard of this process shares.
 #[derive(Clone)]
 pub(crate) struct Parts {
-    pub(crate) bus: Bus,
     pub(crate) config: Config,
-    pub(crate) definitions: Definitions,
-    pub(crate) directory: Directory,
+    pub(crate) line: Line,
+    pub(crate) protocols: Protocols,
+    pub(crate) children: Children,
 }
 
 /// Owns `shard` whenever it can, until `stop`.
@@ -50,7 +48,7 @@ pub(crate) async fn run(parts: Parts, shard: ShardId, router: Arc<Router>, stop:
 
 async fn acquire(parts: &Parts, shard: ShardId) -> Result<Option<Lease>, sinew::Error> {
     let ttl = Duration::from_secs(parts.config.lease_seconds);
-    Lease::acquire(&parts.bus, shard.get(), ttl).await
+    Lease::acquire(&parts.line.bus, shard.get(), ttl).await
 }
 
 /// Runs the shard until `stop`, or until the lease or the fence is lost.
@@ -76,10 +74,11 @@ async fn serve(
     (epoch, lease): (u64, watch::Receiver<Instant>),
     ending: &CancellationToken,
 ) {
-    let journal = JetStreamJournal::new(&parts.bus, id.get());
-    let (handle, inbox) = shard::channel(parts.definitions.clone());
-    let world = Caller::new(parts, handle.clone());
-    let opening = Opening { config: parts.config.clone(), world, lease, epoch, inbox };
+    let Parts { config, line, protocols, children } = parts.clone();
+    let journal = JetStreamJournal::new(&line.bus, id.get());
+    let (handle, inbox) = shard::channel(children.library().clone());
+    let world = Caller::new(line, protocols, children, handle.clone());
+    let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
         Some(Ok(shard)) => {
             tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");
