@@ -28,15 +28,15 @@
 mod events;
 mod world;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use sinew::{
     Bus,
     workflow::{Operation, WorkflowError, WorkflowInstance},
 };
-use sinew_protocols::Protocols;
-use sinew_workflow::{Definition, Reference};
+use sinew_protocols::{Protocols, Settings};
+use sinew_workflow::{Definition, Need, Reference};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -47,7 +47,7 @@ use tokio_util::{
 };
 
 use crate::{
-    Config, Error, Kind, MemoryJournal,
+    Allow, Config, Error, Kind, MemoryJournal,
     calls::{Children, Line, Means, Owners},
     directory::Directory,
     library::Library,
@@ -73,6 +73,19 @@ pub struct Setup {
     pub bus: Option<Bus>,
 }
 
+/// How calls leave this process.
+#[derive(Clone, Debug, Default)]
+pub struct Calling {
+    /// Certificates in PEM that are trusted beside those of the system.
+    pub extra_roots: Vec<String>,
+    /// Where hosts really are, `host:port` to an address, in place of a name server.
+    pub resolve: BTreeMap<String, SocketAddr>,
+    /// The values behind `$secrets`, by name.
+    pub secrets: BTreeMap<String, Value>,
+    /// The processes that may be started.
+    pub allow: Allow,
+}
+
 /// A process that runs workflows by itself. [`close`](Self::close) it in the end.
 #[must_use = "what is not closed leaves its tasks to be cancelled"]
 pub struct Local {
@@ -84,6 +97,22 @@ pub struct Local {
     tasks: TaskTracker,
 }
 
+/// Sets calls up.
+///
+/// # Errors
+/// [`Kind::Config`] for certificates that cannot be used.
+pub fn protocols(calling: Calling) -> Result<Protocols, Error> {
+    let Calling { extra_roots, resolve, secrets, allow } = calling;
+    let settings = Settings { extra_roots, resolve, secrets, allow: allow.into(), ..Settings::default() };
+    Protocols::new(settings).map_err(|error| Error::new(Kind::Config, error.to_string()))
+}
+
+/// Says whether a process where this much is allowed has what a definition needs. A schedule counts as met: whoever runs
+/// an instance here decides when.
+pub fn can(need: Need, allow: &Allow) -> bool {
+    matches!(need, Need::Events | Need::Schedule) || allow.has(need)
+}
+
 impl Local {
     /// Sets it up.
     ///
@@ -93,7 +122,7 @@ impl Local {
         let Setup { definitions, protocols, bus } = setup;
         let protocols = match protocols {
             Some(protocols) => protocols,
-            None => crate::Calls::default().open()?,
+            None => self::protocols(Calling::default())?,
         };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let guard = stop.clone().drop_guard();
