@@ -73,6 +73,8 @@ pub mod code {
     pub const NOT_RUNNABLE: &str = "SNW-2014";
     /// Compensation keys that contradict each other.
     pub const SAGA: &str = "SNW-2015";
+    /// A secret where it would be stored, or one that is not known before the workflow runs.
+    pub const SECRET: &str = "SNW-2021";
 }
 
 impl Diagnostic {

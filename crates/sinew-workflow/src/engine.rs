@@ -174,15 +174,23 @@ impl<'d> Driver<'d> {
         if !frame.is_some_and(|frame| frame.work != Work::None && frame.attempts == attempt) {
             return Ok(());
         }
+        let own = frame.and_then(|frame| self.without_reply(frame));
         let outcome = Answer::from(outcome.clone());
         self.record(Fact::Answered { task, attempt, outcome: outcome.clone() })?;
         self.todo.push(match outcome {
-            Answer::Completed(_) => Todo::finish(task, None),
+            Answer::Completed(_) => Todo::finish(task, own),
             Answer::Refused(fault) | Answer::NotSent(fault) | Answer::Unknown(fault) => {
                 Todo::Fail { task, fault: Box::new(fault) }
             }
         });
         Ok(())
+    }
+
+    /// Returns the output of a call that does not wait for its reply.
+    fn without_reply(&self, frame: &Frame) -> Option<Arc<Value>> {
+        let (_, task) = self.planned(frame).ok()?;
+        let waits = !matches!(&task.kind, plan::Kind::Call(call) if !call.wait);
+        (!waits).then(|| Arc::clone(&frame.input))
     }
 
     fn timer(&mut self, task: TaskId, number: u32) -> Result<(), Error> {

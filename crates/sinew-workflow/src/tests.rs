@@ -3,8 +3,10 @@
 mod conformance;
 mod documents;
 mod flow;
+mod outside;
 mod properties;
 mod saga;
+mod secrets;
 mod world;
 
 use std::path::PathBuf;

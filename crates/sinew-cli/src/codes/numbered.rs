@@ -292,6 +292,13 @@ pub(super) const PAGES: &[Page] = &[
         "Remove one of the two.",
     ),
     new(
+        "SNW-2021",
+        "a secret cannot be used like this",
+        "A secret would be stored with the data of the instance, or nobody could say before the start which one is meant.",
+        "Look at how `$secrets` is used at the place: it is followed by a name, and stands where something leaves for outside.",
+        "Name it as `$secrets.name` in the arguments or the `input.from` of the call or `run` that needs it, or in an authentication policy. A service on the bus holds its own secrets; a function names them itself.",
+    ),
+    new(
         "SNW-3001",
         "a setting of the orchestrator is wrong",
         "A value is outside of what can work.",

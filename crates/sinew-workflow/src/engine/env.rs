@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::Driver;
 use crate::language::duration;
-use crate::language::jq::{Variables, to_jq};
-use crate::language::plan::{Length, Task};
+use crate::language::jq::{Variables, secrets, to_jq};
+use crate::language::plan::{Kind, Length, Task};
 use crate::state::{Frame, State};
 use crate::{Definition, Fault, TaskId, Timestamp};
 
@@ -154,6 +154,15 @@ impl<'e> Env<'e> {
         })
     }
 
+    /// What authorizes the request of the task: its scheme, and a placeholder for what only the host knows.
+    fn authorization(&self) -> Value {
+        let Some(Kind::Call(call)) = self.task.as_ref().map(|descriptor| &descriptor.task.kind) else {
+            return Value::Null;
+        };
+        let parameter = |scheme| json!({ "scheme": scheme, "parameter": secrets::authorization() });
+        call.authorization.map_or(Value::Null, parameter)
+    }
+
     fn workflow_descriptor(&self) -> Val {
         let fields = [
             ("id", Val::from(self.id.to_owned())),
@@ -187,7 +196,7 @@ impl Variables for Env<'_> {
             // A compensation sees the input of what it undoes, and its output as `.`.
             "input" => undo.map(|undo| &undo.input).or(self.input).map_or(Val::Null, |value| to_jq(value)),
             "output" => self.output.map_or(Val::Null, |value| to_jq(value)),
-            "secrets" => to_jq(&json!({})),
+            "authorization" => to_jq(&self.authorization()),
             "task" => to_jq(&self.task()),
             "workflow" => self.workflow_descriptor(),
             "runtime" => {

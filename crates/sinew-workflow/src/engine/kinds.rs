@@ -12,9 +12,6 @@ use crate::language::plan::{Call, Case, Id, Kind, Length, Raise, Task};
 use crate::language::template::Template;
 use crate::{Error, Fault, Target, TaskId};
 
-/// How long an operation may take when nothing says otherwise, in milliseconds.
-const OPERATION_TIMEOUT: u64 = 30_000;
-
 impl Driver<'_> {
     pub(super) fn begin(&mut self, id: TaskId, task: &Task) -> Result<(), Error> {
         let begun = self.begin_kind(id, task);
@@ -65,7 +62,7 @@ impl Driver<'_> {
         let request = Box::new(Request {
             target,
             headers: headers(compute(&call.headers)?.as_deref())?,
-            timeout_ms: timeouts.into_iter().min().unwrap_or(OPERATION_TIMEOUT),
+            timeout_ms: timeouts.into_iter().min().unwrap_or(call.limit),
             command: call.command,
         });
         let body = compute(&call.body)?.map_or(Data::Same, |body| Data::unless(body, &frame.input));

@@ -7,6 +7,7 @@
 
 mod library;
 mod recursion;
+pub(crate) mod secrets;
 mod size;
 mod value;
 
@@ -93,6 +94,13 @@ impl Expression {
     /// Evaluates as a condition, where only `null` and `false` are false.
     pub(crate) fn holds(&self, input: &Value, variables: &dyn Variables) -> Result<bool, Box<Fault>> {
         self.evaluate(input, variables).map(|value| !matches!(value, Value::Null | Value::Bool(false)))
+    }
+
+    /// Returns the placeholders it names itself.
+    pub(crate) fn placeholders(&self) -> impl Iterator<Item = String> {
+        let authorization = self.0.variables.iter().any(|name| name == "$authorization");
+        let named = secrets::placeholders(&self.0.source).map(str::to_owned);
+        named.chain(authorization.then(secrets::authorization))
     }
 
     fn excerpt(&self) -> String {

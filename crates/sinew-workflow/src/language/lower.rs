@@ -4,7 +4,10 @@
 //! reported is skipped here in silence.
 
 mod call;
+mod expression;
 mod kinds;
+mod outside;
+mod place;
 mod policy;
 mod task;
 
@@ -18,13 +21,11 @@ use super::jq::Expression;
 use super::plan::{Filter, Id, Length, Plan, Task};
 use super::report::Report;
 use super::schema::Schema;
-use super::template::{Compile, Template, bare};
+use super::template::{Compile, Guard, bare};
 use super::yaml::{Node, Tree};
 use crate::{Diagnostic, Need, code};
+use place::Place;
 
-/// The variables every expression sees.
-const VARIABLES: &[&str] =
-    &["context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"];
 /// The most tasks of a plan, functions counted at each call.
 const MAX_TASKS: usize = 10_000;
 
@@ -49,7 +50,12 @@ pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
         plan: Plan::default(),
         operations: BTreeSet::new(),
         compiled: HashMap::new(),
-        scope: VARIABLES.iter().map(|&name| name.to_owned()).collect(),
+        place: Place::default(),
+        scope: Vec::new(),
+        reveals: false,
+        guard: None,
+        granted: Guard::default(),
+        loose: is_loose(root),
         calling: Vec::new(),
         undoing: None,
     };
@@ -75,8 +81,17 @@ struct Lower<'a> {
     operations: BTreeSet<(String, String)>,
     /// Compiled expressions by source and scope: functions and repeated conditions compile once.
     compiled: HashMap<(String, Vec<String>), Result<Expression, String>>,
-    /// The variables in scope here.
+    place: Place,
+    /// The variables in scope here, beside the arguments of the place.
     scope: Vec<String>,
+    /// Whether expressions here may name secrets.
+    reveals: bool,
+    /// Set while reading what leaves the engine.
+    guard: Option<Guard>,
+    /// The placeholders that the input of the task being planned may hold.
+    granted: Guard,
+    /// Whether any text is tried as an expression.
+    loose: bool,
     /// The functions being planned, to refuse recursion.
     calling: Vec<String>,
     /// Whether this is part of a compensation, and how many functions were being planned when that began.
@@ -86,22 +101,15 @@ struct Lower<'a> {
 impl<'a> Lower<'a> {
     fn workflow(&mut self) {
         let root = self.root;
-        self.plan.input = self.filter(root.get("input"), "from");
-        self.plan.output = self.filter(root.get("output"), "as");
-        self.plan.timeout = self.timeout(root.get("timeout"));
+        self.plan.input = self.filter(root.get("input"), "from", Place::WorkflowInput);
+        self.plan.output = self.filter(root.get("output"), "as", Place::WorkflowOutput);
+        self.plan.timeout = self.at(Place::WorkflowInput, |lower| lower.timeout(root.get("timeout")));
         self.plan.saga = self.saga(root.get("saga"));
         if let Some(body) = root.get("do") {
             self.plan.body = self.list(body, "/do");
         }
         if let Some(schedule) = root.get("schedule") {
             self.not_yet(schedule, "schedules", "start instances from outside");
-        }
-        if let Some(mode) = root
-            .get("evaluate")
-            .and_then(|evaluate| evaluate.get("mode"))
-            .filter(|mode| mode.text() == Some("loose"))
-        {
-            self.not_yet(mode, "loose expressions", "put every expression in `${ }`");
         }
     }
 
@@ -130,15 +138,13 @@ impl<'a> Lower<'a> {
         for (_, error) in reusable.get("errors").map(Node::entries).unwrap_or_default() {
             self.raised(error);
         }
-        if let Some(secrets) = reusable.get("secrets").filter(|secrets| !secrets.items().is_empty()) {
-            self.not_yet(secrets, "secrets", "let the services hold them");
+        for (_, policy) in reusable.get("authentications").map(Node::entries).unwrap_or_default() {
+            self.leaving(|lower| lower.scheme(policy));
         }
         self.plan = Plan::default();
         self.operations.clear();
         self.needs.clear();
-        self.foreign.keep_only(|finding| {
-            finding.pointer.starts_with("/use/extensions") || finding.pointer == "/use/secrets"
-        });
+        self.foreign.keep_only(|finding| finding.pointer.starts_with("/use/extensions"));
     }
 
     /// Plans a list of tasks below a pointer.
@@ -172,7 +178,6 @@ impl<'a> Lower<'a> {
     }
 
     /// Notes something the host must be able to do.
-    #[allow(dead_code, reason = "the first features that need something of the host are about to be planned")]
     fn need(&mut self, need: Need, node: &Node) {
         let message = format!("{need} is beyond what runs this");
         let finding = self.foreign.one(code::NOT_RUNNABLE, node, message);
@@ -187,9 +192,10 @@ impl<'a> Lower<'a> {
         result
     }
 
-    fn filter(&mut self, node: Option<&'a Node>, transform: &str) -> Filter {
+    fn filter(&mut self, node: Option<&'a Node>, transform: &str, place: Place) -> Filter {
         let schema = node.and_then(|node| node.get("schema")).and_then(|schema| self.schema(schema));
-        let transform = node.and_then(|node| node.get(transform)).map(|node| self.transform(node));
+        let transform = node.and_then(|node| node.get(transform));
+        let transform = transform.map(|node| self.at(place, |lower| lower.transform(node)));
         Filter { schema, transform }
     }
 
@@ -197,7 +203,9 @@ impl<'a> Lower<'a> {
         if let Some(format) =
             node.get("format").filter(|format| !format.text().is_some_and(|text| text.starts_with("json")))
         {
-            self.not_yet(format, "schemas in other formats than json", "write `format: json`");
+            self.report
+                .error(code::SCHEMA, format, "only JSON schemas are supported")
+                .fix("write `format: json`, or leave it out");
             return None;
         }
         let Some(document) = node.get("document") else {
@@ -211,27 +219,6 @@ impl<'a> Lower<'a> {
                 None
             }
         }
-    }
-
-    /// Reads a place where text is an expression, with or without `${ }`, and an object holds expressions.
-    fn transform(&mut self, node: &Node) -> Template {
-        match &node.tree {
-            Tree::Text(text) => {
-                let expression = self.expression(node, bare(text));
-                expression.map_or_else(|| Template::Constant(Arc::new(Value::Null)), Template::Expression)
-            }
-            _ => self.template(node),
-        }
-    }
-
-    fn template(&mut self, node: &Node) -> Template {
-        Template::read(node, self)
-    }
-
-    fn condition(&mut self, node: Option<&Node>) -> Option<Expression> {
-        let node = node?;
-        let text = node.text()?;
-        self.expression(node, bare(text))
     }
 
     fn length(&mut self, node: &Node) -> Option<Length> {
@@ -267,29 +254,6 @@ impl<'a> Lower<'a> {
     }
 }
 
-impl Compile for Lower<'_> {
-    fn expression(&mut self, node: &Node, source: &str) -> Option<Expression> {
-        let scope = &self.scope;
-        let compiled = self
-            .compiled
-            .entry((source.to_owned(), scope.clone()))
-            .or_insert_with(|| Expression::compile(source, scope.iter().map(String::as_str)));
-        match compiled {
-            Ok(expression) => Some(expression.clone()),
-            Err(problem) => {
-                self.report.error(
-                    code::EXPRESSION,
-                    node,
-                    format!("the expression does not compile: {problem}"),
-                );
-                None
-            }
-        }
-    }
-
-    fn unclosed(&mut self, node: &Node) {
-        self.report
-            .error(code::EXPRESSION, node, "an expression begins with `${` and never ends")
-            .fix("close it with `}`");
-    }
+fn is_loose(root: &Node) -> bool {
+    root.get("evaluate").and_then(|evaluate| evaluate.get("mode")).and_then(Node::text) == Some("loose")
 }

@@ -88,7 +88,7 @@ pub(crate) enum Kind {
     Foreign,
 }
 
-/// A call of an operation on the bus.
+/// A call of an operation on the bus, or of somebody outside.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) target: Target,
@@ -96,7 +96,13 @@ pub(crate) struct Call {
     pub(crate) body: Option<Template>,
     pub(crate) headers: Option<Template>,
     pub(crate) timeout: Option<Length>,
+    /// How long it may take when nothing says otherwise, in milliseconds.
+    pub(crate) limit: u64,
     pub(crate) command: bool,
+    /// Whether the reply is the output; otherwise that is the input.
+    pub(crate) wait: bool,
+    /// The scheme the request is authorized by, if any.
+    pub(crate) authorization: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -204,6 +210,25 @@ impl Plan {
     /// Says whether anything in it is undone or commits.
     pub(crate) fn is_saga(&self) -> bool {
         self.tasks.iter().any(|task| task.compensate.is_some() || task.pivot)
+    }
+}
+
+impl Call {
+    /// How long an operation may take when nothing says otherwise, in milliseconds.
+    const LIMIT: u64 = 30_000;
+
+    pub(crate) fn to(target: Target) -> Self {
+        Self {
+            target,
+            subject: None,
+            body: None,
+            headers: None,
+            timeout: None,
+            limit: Self::LIMIT,
+            command: false,
+            wait: true,
+            authorization: None,
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Values with expressions in them: `${ … }` in any text, however deep.
 
+mod guard;
+mod uri;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -7,6 +10,7 @@ use serde_json::{Map, Value};
 use super::jq::{Expression, Variables};
 use super::yaml::{Node, Tree};
 use crate::Fault;
+pub(crate) use guard::Guard;
 
 /// A value to compute. What holds no expression is kept as it is, and shared.
 #[derive(Clone, Debug)]
@@ -15,6 +19,12 @@ pub(crate) enum Template {
     Expression(Expression),
     /// Text around expressions, whose outputs are inserted as text.
     Text(Vec<Piece>),
+    /// Text around properties of the input.
+    Uri(Vec<uri::Part>),
+    /// An expression that is taken literally when it fails.
+    Loose(Box<Template>, Arc<Value>),
+    /// What leaves the engine, where only its author can name secrets.
+    Guarded(Box<Template>, Guard),
     List(Vec<Template>),
     Object(Vec<(String, Template)>),
 }
@@ -28,8 +38,16 @@ pub(crate) enum Piece {
 /// Turns the source of an expression into one, or reports it and gives none.
 pub(crate) trait Compile {
     fn expression(&mut self, node: &Node, source: &str) -> Option<Expression>;
+    /// Compiles text that is not marked as an expression, where the document lets any text be one.
+    fn loosely(&mut self, node: &Node, source: &str) -> Option<Expression>;
+    /// Says whether an expression that fails is taken literally.
+    fn is_loose(&self) -> bool;
+    /// Returns what guards values that leave the engine, where such a value is read.
+    fn guard(&self) -> Option<Guard>;
     /// An expression begins and never ends.
     fn unclosed(&mut self, node: &Node);
+    /// A text holds the character that stands for secrets.
+    fn reserved(&mut self, node: &Node);
 }
 
 /// How text reads: where the expressions in it are.
@@ -57,6 +75,53 @@ impl Template {
         if read.is_constant() { Self::Constant(Arc::new(node.value())) } else { read }
     }
 
+    /// Makes an object of what was read, which is constant when all of it is.
+    pub(crate) fn object(entries: Vec<(String, Self)>) -> Self {
+        let constant = |(key, value): &(String, Self)| match value {
+            Self::Constant(value) => Some((key.clone(), Value::clone(value))),
+            _ => None,
+        };
+        let constants: Option<Map<_, _>> = entries.iter().map(constant).collect();
+        constants.map_or(Self::Object(entries), |object| Self::Constant(Arc::new(Value::Object(object))))
+    }
+
+    /// Adds what an object does not say.
+    pub(crate) fn complete(&mut self, defaults: Vec<(&'static str, Value)>) {
+        let defaults = defaults.into_iter().map(|(key, value)| (key.to_owned(), value));
+        match self {
+            Self::Constant(constant) => {
+                if let Value::Object(object) = Arc::make_mut(constant) {
+                    for (key, value) in defaults {
+                        object.entry(key).or_insert(value);
+                    }
+                }
+            }
+            Self::Object(entries) => {
+                for (key, value) in defaults {
+                    if !entries.iter().any(|(known, _)| *known == key) {
+                        entries.push((key, Self::Constant(Arc::new(value))));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the placeholders its value may hold.
+    pub(crate) fn placeholders(&self) -> Guard {
+        match self {
+            Self::Expression(_) | Self::Text(_) => Guard::of(self.expressions()),
+            Self::Loose(inner, _) | Self::Guarded(inner, _) => inner.placeholders(),
+            Self::List(items) => {
+                items.iter().fold(Guard::default(), |all, item| all.and(&item.placeholders()))
+            }
+            Self::Object(entries) => {
+                entries.iter().fold(Guard::default(), |all, (_, value)| all.and(&value.placeholders()))
+            }
+            Self::Constant(_) | Self::Uri(_) => Guard::default(),
+        }
+    }
+
     pub(crate) fn evaluate(
         &self,
         input: &Value,
@@ -68,36 +133,66 @@ impl Template {
         }
     }
 
+    /// Reads text in which `{name}` is a property of the input, unless it holds expressions.
+    pub(crate) fn read_uri(node: &Node, compile: &mut dyn Compile) -> Self {
+        let plain = node.text().filter(|text| read(text) == Reading::Plain);
+        match (Self::read(node, compile), plain) {
+            (Self::Constant(_), Some(text)) if text.contains('{') => Self::Uri(uri::parts(text)),
+            (read, _) => read,
+        }
+    }
+
     fn read_text(node: &Node, text: &str, compile: &mut dyn Compile) -> Self {
-        let constant = || Self::Constant(Arc::new(Value::String(text.to_owned())));
-        match read(text) {
-            Reading::Whole(source) => {
-                compile.expression(node, source).map_or_else(constant, Self::Expression)
-            }
-            Reading::Mixed(pieces) => Self::Text(
-                pieces
-                    .into_iter()
-                    .filter_map(|(is_expression, piece)| {
-                        if is_expression {
-                            compile.expression(node, piece).map(Piece::Expression)
-                        } else {
-                            Some(Piece::Text(piece.to_owned()))
-                        }
-                    })
-                    .collect(),
-            ),
+        let literal = Arc::new(Value::String(text.to_owned()));
+        let read = match read(text) {
+            Reading::Whole(source) => compile.expression(node, source).map(Self::Expression),
+            Reading::Mixed(pieces) => Some(Self::mixed(node, pieces, compile)),
             Reading::Unclosed => {
                 compile.unclosed(node);
-                constant()
+                None
             }
-            Reading::Plain => constant(),
+            Reading::Plain => compile.loosely(node, text).map(Self::Expression),
+        };
+        let guard = compile.guard();
+        if guard.is_some() && text.contains(super::jq::secrets::OPEN) {
+            compile.reserved(node);
+        }
+        let Some(read) = read else { return Self::Constant(literal) };
+        let own = guard.map(|guard| Guard::of(read.expressions()).and(&guard));
+        let read = if compile.is_loose() { Self::Loose(Box::new(read), literal) } else { read };
+        match own {
+            Some(guard) => Self::Guarded(Box::new(read), guard),
+            None => read,
+        }
+    }
+
+    fn mixed(node: &Node, pieces: Vec<(bool, &str)>, compile: &mut dyn Compile) -> Self {
+        let piece = |(is_expression, piece): (bool, &str)| {
+            if is_expression {
+                compile.expression(node, piece).map(Piece::Expression)
+            } else {
+                Some(Piece::Text(piece.to_owned()))
+            }
+        };
+        Self::Text(pieces.into_iter().filter_map(piece).collect())
+    }
+
+    /// Returns the expressions of a text.
+    fn expressions(&self) -> Vec<&Expression> {
+        fn of_piece(piece: &Piece) -> Option<&Expression> {
+            if let Piece::Expression(expression) = piece { Some(expression) } else { None }
+        }
+        match self {
+            Self::Expression(expression) => vec![expression],
+            Self::Text(pieces) => pieces.iter().filter_map(of_piece).collect(),
+            _ => Vec::new(),
         }
     }
 
     fn is_constant(&self) -> bool {
         match self {
             Self::Constant(_) => true,
-            Self::Expression(_) | Self::Text(_) => false,
+            Self::Expression(_) | Self::Text(_) | Self::Uri(_) | Self::Loose(..) | Self::Guarded(..) => false,
             Self::List(items) => items.iter().all(Self::is_constant),
             Self::Object(entries) => entries.iter().all(|(_, value)| value.is_constant()),
         }
@@ -112,6 +207,11 @@ impl Template {
                     pieces.iter().map(|piece| piece.text(input, variables)).collect();
                 Value::String(texts?)
             }
+            Self::Uri(parts) => Value::String(uri::expand(parts, input)?),
+            Self::Loose(tried, literal) => {
+                tried.compute(input, variables).unwrap_or_else(|_| Value::clone(literal))
+            }
+            Self::Guarded(inner, guard) => guard.clean(inner.compute(input, variables)?),
             Self::List(items) => Value::Array(
                 items.iter().map(|item| item.compute(input, variables)).collect::<Result<_, _>>()?,
             ),

@@ -26,7 +26,7 @@ fn scenarios_of_the_specification_hold() {
         for scenario in text.split("Scenario: ").skip(1).map(read) {
             let definition = Definition::parse(&scenario.definition, scenario.name).unwrap();
             parsed += 1;
-            if definition.runnable().is_ok() {
+            if definition.runnable_by(|_| false).is_ok() {
                 hold(&scenario, definition);
                 ran.push(scenario.name.to_owned());
             }

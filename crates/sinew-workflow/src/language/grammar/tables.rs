@@ -126,12 +126,16 @@ const ENDPOINT: &Shape =
     &Either(&[&Text, &Object(&[need("uri", &Text), may("authentication", AUTHENTICATION)])]);
 const RESOURCE: &Shape = &Object(&[may("name", &Text), need("endpoint", ENDPOINT)]);
 const TEXTS: &Shape = &List(&Text);
+/// The arguments of a process. The catalogue of the specification also names them.
+const PROCESS_ARGUMENTS: &Shape = &Either(&[TEXTS, OBJECT, &Text]);
 const TEXT_MAP: &Shape = &Either(&[&Map(&Text), &Text]);
 const OBJECT: &Shape = &Map(&Any);
 const RESULT: &Shape = &Word(&["raw", "content", "response"]);
 const CREDENTIALS: &Shape = &Object(&[may("username", &Text), may("password", &Text), may("use", &Text)]);
 const TOKEN: &Shape = &Object(&[need("token", &Text), need("type", &Text)]);
-const AUTHENTICATION: &Shape = &OneOf(&[
+/// A policy, or the name of one below `use.authentications`.
+const AUTHENTICATION: &Shape = &Either(&[POLICY, &Text]);
+const POLICY: &Shape = &OneOf(&[
     may("use", &Text),
     may("basic", CREDENTIALS),
     may("digest", CREDENTIALS),
@@ -191,7 +195,7 @@ const DOCUMENT: &[Field] = &[
     may("metadata", OBJECT),
 ];
 const USE: &[Field] = &[
-    may("authentications", &Map(AUTHENTICATION)),
+    may("authentications", &Map(POLICY)),
     may("errors", &Map(ERROR)),
     may("extensions", &Named(&Object(EXTENSION))),
     may("functions", &Map(&Task)),
@@ -288,7 +292,7 @@ const CONTAINER: &[Field] = &[
     may("volumes", OBJECT),
     may("environment", OBJECT),
     may("stdin", &Text),
-    may("arguments", TEXTS),
+    may("arguments", PROCESS_ARGUMENTS),
     may(
         "lifetime",
         &Object(&[need("cleanup", &Word(&["always", "never", "eventually"])), may("after", &Duration)]),
@@ -300,11 +304,15 @@ const SCRIPT: &[Field] = &[
     may("code", &Text),
     may("source", RESOURCE),
     may("stdin", &Text),
-    may("arguments", TEXTS),
+    may("arguments", PROCESS_ARGUMENTS),
     may("environment", OBJECT),
 ];
-const SHELL: &[Field] =
-    &[need("command", &Text), may("stdin", &Text), may("arguments", TEXTS), may("environment", OBJECT)];
+const SHELL: &[Field] = &[
+    need("command", &Text),
+    may("stdin", &Text),
+    may("arguments", PROCESS_ARGUMENTS),
+    may("environment", OBJECT),
+];
 const WORKFLOW: &[Field] =
     &[need("namespace", &Text), need("name", &Text), need("version", &Text), may("input", &Any)];
 const HTTP: &[Field] = &[

@@ -21,7 +21,16 @@ impl<'a> Lower<'a> {
         match function {
             "nats" => with.map_or(Kind::Foreign, |with| self.nats(with)),
             "saga.compensate" => Kind::Compensate,
-            _ if FOREIGN.contains(&function) => self.foreign_call(node, name, function, pointer),
+            _ if FOREIGN.contains(&function) => match Self::protocol(function).zip(with) {
+                Some((protocol, with)) => {
+                    self.choices(protocol, with);
+                    match with.get("subscription") {
+                        None => self.protocol_call(protocol, name, with),
+                        Some(_) => self.foreign_call(node, name, function, pointer),
+                    }
+                }
+                None => self.foreign_call(node, name, function, pointer),
+            },
             // A function of a catalogue, or at a URL.
             _ if function.contains(['@', ':', '/']) => {
                 self.foreign_call(node, name, "catalogued functions", pointer)
@@ -55,7 +64,6 @@ impl<'a> Lower<'a> {
         let arguments = node.get("with").map(|with| self.template(with));
         // A function sees its input and not the loops and errors around its call.
         let scope = std::mem::take(&mut self.scope);
-        self.scope = super::VARIABLES.iter().map(|&name| name.to_owned()).collect();
         self.calling.push(function.to_owned());
         let id = self.task(function, body, join(pointer, function), &[]);
         self.calling.pop();
@@ -82,7 +90,7 @@ impl<'a> Lower<'a> {
         let operation = self.constant_name(with.get("endpoint"));
         let (Some(service), Some(operation)) = (service, operation) else { return Kind::Foreign };
         self.operation(service, operation, |call| {
-            *call = Call { target: call.target.clone(), subject, body, headers, timeout, command }
+            *call = Call { subject, body, headers, timeout, command, ..Call::to(call.target.clone()) }
         })
     }
 
@@ -90,8 +98,7 @@ impl<'a> Lower<'a> {
         self.operations.insert((service.to_owned(), operation.to_owned()));
         let (service, operation) = (service.to_owned(), operation.to_owned());
         let target = Target::Operation(Operation { service, operation, subject: None });
-        let mut call =
-            Call { target, subject: None, body: None, headers: None, timeout: None, command: false };
+        let mut call = Call::to(target);
         fill(&mut call);
         Kind::Call(Box::new(call))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Lower;
+use super::place::Place;
 use crate::code;
 use crate::language::plan::{Case, ErrorFilter, For, Kind, Raise, Try};
 use crate::language::template::{Compile, Template, bare};
@@ -133,8 +134,8 @@ impl<'a> Lower<'a> {
             node.get("do")
                 .into_iter()
                 .for_each(|list| drop(lower.list(list, &format!("{pointer}/foreach/do"))));
-            lower.filter(node.get("output"), "as");
-            lower.filter(node.get("export"), "as");
+            lower.filter(node.get("output"), "as", Place::Output);
+            lower.filter(node.get("export"), "as", Place::Export);
         });
     }
 

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::place::Place;
 use super::{Lower, MAX_TASKS};
 use crate::code;
 use crate::language::grammar;
 use crate::language::plan::{Id, Kind, Task, Then};
 use crate::language::report::nearest;
+use crate::language::template::Template;
 use crate::language::yaml::{Node, Tree};
 
 impl<'a> Lower<'a> {
@@ -19,16 +21,21 @@ impl<'a> Lower<'a> {
             return Id(0);
         }
         let keyword = grammar::keyword(node).map_or("task", |keyword| keyword.name);
+        let leaves = self.leaves(keyword, node.get(keyword));
+        let input = self.revealing(leaves, |lower| lower.filter(node.get("input"), "from", Place::Input));
+        let granted = input.transform.as_ref().filter(|_| leaves).map(Template::placeholders);
+        let before = std::mem::replace(&mut self.granted, granted.unwrap_or_default());
         let kind = self.kind(keyword, node, &pointer, siblings);
+        self.granted = before;
         let compensate = self.compensation(name, node, &pointer);
         let task = Task {
             name: name.into(),
             keyword,
             definition: Arc::new(node.value()),
-            condition: self.condition(node.get("if")),
-            input: self.filter(node.get("input"), "from"),
-            output: self.filter(node.get("output"), "as"),
-            export: self.filter(node.get("export"), "as"),
+            condition: self.at(Place::If, |lower| lower.condition(node.get("if"))),
+            input,
+            output: self.filter(node.get("output"), "as", Place::Output),
+            export: self.filter(node.get("export"), "as", Place::Export),
             timeout: self.timeout(node.get("timeout")),
             then: self.then(node.get("then"), siblings),
             compensate,
@@ -74,11 +81,7 @@ impl<'a> Lower<'a> {
             "for" => self.repeat(node, value, pointer),
             "fork" => self.fork(value, pointer),
             "listen" => self.listen(node, value, pointer),
-            _ => {
-                self.template(value);
-                self.not_yet(value, "`run` tasks", "call a service that does it");
-                Kind::Foreign
-            }
+            _ => self.run(value),
         }
     }
 
@@ -103,7 +106,6 @@ impl<'a> Lower<'a> {
             return None;
         }
         let scope = std::mem::take(&mut self.scope);
-        self.scope = super::VARIABLES.iter().map(|&name| name.to_owned()).collect();
         self.undoing = Some(self.calling.len());
         let id = self.with_variables(&["error", "saga"], |lower| {
             lower.task(name, value, format!("{pointer}/compensate"), &[])
