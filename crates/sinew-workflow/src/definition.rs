@@ -6,11 +6,13 @@ use std::fmt;
 use jaq_json::Val;
 use serde_json::Value;
 
+use crate::language::library::Library;
+use crate::language::lower::Lowered;
 use crate::language::plan::Plan;
 use crate::language::report::Report;
-use crate::language::yaml::{Node, Problem};
+use crate::language::yaml::Node;
 use crate::language::{grammar, jq, lower};
-use crate::{Diagnostic, Diagnostics, Need, Reference, code};
+use crate::{Diagnostic, Diagnostics, Need, Reference, Resource, Resources};
 
 /// A document: parsed, checked and planned, with every expression compiled once. Share it in an `Arc`.
 ///
@@ -51,17 +53,21 @@ impl Definition {
     /// # Errors
     /// Everything wrong with the document, at once and in its order, warnings included.
     pub fn parse(source: &str, file: &str) -> Result<Self, Diagnostics> {
-        let mut report = Report::new(file);
-        let root = match Node::parse(source) {
-            Ok(root) => root,
-            Err(problem) => return Err(unreadable(report, problem)),
+        Self::parse_with(source, file, &Resources::default())
+    }
+
+    /// Parses a YAML document that refers to others, which [`resources`](crate::resources) lists.
+    ///
+    /// What is missing makes the definition not [`runnable`](Self::runnable), and is no error here.
+    ///
+    /// # Errors
+    /// Everything wrong with the document and those it refers to, as [`parse`](Self::parse); findings in another document
+    /// name its URI as their file.
+    pub fn parse_with(source: &str, file: &str, resources: &Resources) -> Result<Self, Diagnostics> {
+        let Reading { lowered, root, findings, .. } = Reading::new(source, file, resources);
+        let (Some(lowered), false) = (lowered, findings.iter().any(Diagnostic::is_error)) else {
+            return Err(Diagnostics::new(findings));
         };
-        grammar::check(&root, &mut report);
-        let lowered = lower::lower(&root, file, &mut report);
-        let warnings = report.finish();
-        if warnings.iter().any(Diagnostic::is_error) {
-            return Err(Diagnostics::new(warnings));
-        }
         let text =
             |key: &str| root.get("document").and_then(|document| document.get(key)).and_then(Node::text);
         let owned = |key: &str| text(key).unwrap_or_default().to_owned();
@@ -72,7 +78,7 @@ impl Definition {
                 version: owned("version"),
             },
             title: text("title").map(str::to_owned),
-            warnings,
+            warnings: findings,
             foreign: lowered.foreign,
             needs: lowered.needs,
             input_schema: lowered.input_schema,
@@ -143,11 +149,29 @@ impl fmt::Debug for Definition {
     }
 }
 
-fn unreadable(mut report: Report, problem: Problem) -> Diagnostics {
-    let (code, mark, message) = match problem {
-        Problem::Syntax(mark, message) => (code::SYNTAX, mark, message),
-        Problem::Limit(mark, message) => (code::LIMIT, mark, message),
-    };
-    report.at(code, crate::Severity::Error, mark, String::new(), message);
-    Diagnostics::new(report.finish())
+/// A document as far as it could be read.
+pub(crate) struct Reading {
+    pub(crate) missing: Vec<Resource>,
+    root: Node,
+    lowered: Option<Lowered>,
+    findings: Vec<Diagnostic>,
+}
+
+impl Reading {
+    pub(crate) fn new(source: &str, file: &str, resources: &Resources) -> Self {
+        let mut report = Report::new(file);
+        let root = match Node::parse(source) {
+            Ok(root) => root,
+            Err(problem) => {
+                report.unreadable(&problem);
+                let (root, findings) = (Node::nothing(), report.finish());
+                return Self { missing: Vec::new(), root, lowered: None, findings };
+            }
+        };
+        grammar::check(&root, &mut report);
+        let library = Library::read(resources);
+        let mut lowered = lower::lower(&root, &library, file, &mut report);
+        let missing = std::mem::take(&mut lowered.missing);
+        Self { missing, root, lowered: Some(lowered), findings: report.finish() }
+    }
 }

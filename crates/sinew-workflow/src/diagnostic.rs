@@ -75,6 +75,8 @@ pub mod code {
     pub const SAGA: &str = "SNW-2015";
     /// A secret where it would be stored, or one that is not known before the workflow runs.
     pub const SECRET: &str = "SNW-2021";
+    /// A document that the workflow refers to is missing, or its address is not known before the workflow runs.
+    pub const RESOURCE: &str = "SNW-2022";
 }
 
 impl Diagnostic {

@@ -6,6 +6,7 @@
 pub(crate) mod duration;
 pub(crate) mod grammar;
 pub(crate) mod jq;
+pub(crate) mod library;
 pub(crate) mod lower;
 pub(crate) mod plan;
 pub(crate) mod report;

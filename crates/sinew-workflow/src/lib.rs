@@ -83,6 +83,7 @@ mod diagnostic;
 mod fault;
 mod need;
 mod reference;
+mod resource;
 mod time;
 
 mod language;
@@ -105,6 +106,7 @@ pub use fault::Fault;
 pub use input::{Input, Operate, Outcome};
 pub use need::Need;
 pub use reference::Reference;
+pub use resource::{Resource, Resources, resources};
 pub use state::{Saga, State, Status, apply};
 pub use step::{Attempt, AttemptOutcome, Decision, Step, StepStatus, TaskId, Undo, UndoStatus};
 pub use time::Timestamp;

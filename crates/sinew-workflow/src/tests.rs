@@ -3,6 +3,7 @@
 mod conformance;
 mod documents;
 mod flow;
+mod library;
 mod outside;
 mod properties;
 mod saga;

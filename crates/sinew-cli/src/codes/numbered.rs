@@ -299,6 +299,13 @@ pub(super) const PAGES: &[Page] = &[
         "Name it as `$secrets.name` in the arguments or the `input.from` of the call or `run` that needs it, or in an authentication policy. A service on the bus holds its own secrets; a function names them itself.",
     ),
     new(
+        "SNW-2022",
+        "a document the workflow refers to is missing",
+        "A function or schema stands at a URI that was not fetched, or whose address is only computed when the workflow runs.",
+        "Fetch the URI by hand, from the machine that applies the workflow; a private one needs `authentication`.",
+        "Make it reachable, or copy it into the workflow: a function below `use.functions`, a schema below `document`.",
+    ),
+    new(
         "SNW-3001",
         "a setting of the orchestrator is wrong",
         "A value is outside of what can work.",

@@ -78,6 +78,11 @@ pub(crate) fn check(root: &Node, report: &mut Report) {
     fields(root, tables::ROOT, report);
 }
 
+/// Reports everything in a task of a file of its own that does not fit the language.
+pub(crate) fn check_task(root: &Node, report: &mut Report) {
+    task(root, report);
+}
+
 /// Returns the keyword of a task, if it has exactly one.
 pub(crate) fn keyword(node: &Node) -> Option<&'static Keyword> {
     let mut found = keywords(node);

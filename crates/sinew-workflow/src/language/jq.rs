@@ -47,6 +47,19 @@ pub(crate) trait Variables {
     fn now(&self) -> Timestamp;
 }
 
+/// What an expression sees that is evaluated before there is anything.
+pub(crate) struct Nothing;
+
+impl Variables for Nothing {
+    fn variable(&self, _: &str) -> Val {
+        Val::Null
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::default()
+    }
+}
+
 impl Expression {
     /// Compiles an expression that may use the variables in scope.
     pub(crate) fn compile<'s>(

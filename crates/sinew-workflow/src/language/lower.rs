@@ -6,6 +6,7 @@
 mod call;
 mod expression;
 mod kinds;
+mod library;
 mod outside;
 mod place;
 mod policy;
@@ -18,14 +19,17 @@ use serde_json::Value;
 
 use super::duration;
 use super::jq::Expression;
+use super::library::Library;
 use super::plan::{Filter, Id, Length, Plan, Task};
 use super::report::Report;
 use super::schema::Schema;
 use super::template::{Compile, Guard, bare};
 use super::yaml::{Node, Tree};
-use crate::{Diagnostic, Need, code};
+use crate::{Diagnostic, Need, Resource, code};
 use place::Place;
 
+/// How many functions can be called from within each other.
+const MAX_CALLS: usize = 32;
 /// The most tasks of a plan, functions counted at each call.
 const MAX_TASKS: usize = 10_000;
 
@@ -38,12 +42,16 @@ pub(crate) struct Lowered {
     pub(crate) needs: Vec<(Need, Diagnostic)>,
     pub(crate) operations: BTreeSet<(String, String)>,
     pub(crate) input_schema: Option<Value>,
+    /// Documents it refers to which are not there.
+    pub(crate) missing: Vec<Resource>,
 }
 
 /// Lowers a document.
-pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
+pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Report) -> Lowered {
     let mut lower = Lower {
         root,
+        library,
+        missing: Vec::new(),
         report,
         foreign: Report::new(file),
         needs: Vec::new(),
@@ -61,19 +69,22 @@ pub(crate) fn lower(root: &Node, file: &str, report: &mut Report) -> Lowered {
     };
     lower.reusable();
     lower.workflow();
-    let input_schema =
-        root.get("input").and_then(|input| input.get("schema")).and_then(|schema| schema.get("document"));
+    let schema = root.get("input").and_then(|input| input.get("schema"));
+    let input_schema = schema.and_then(|schema| lower.schema_node(schema));
     Lowered {
         plan: lower.plan,
         foreign: lower.foreign.finish(),
         needs: lower.needs,
         operations: lower.operations,
         input_schema: input_schema.map(Node::value),
+        missing: lower.missing,
     }
 }
 
 struct Lower<'a> {
     root: &'a Node,
+    library: &'a Library,
+    missing: Vec<Resource>,
     report: &'a mut Report,
     foreign: Report,
     needs: Vec<(Need, Diagnostic)>,
@@ -144,6 +155,7 @@ impl<'a> Lower<'a> {
         self.plan = Plan::default();
         self.operations.clear();
         self.needs.clear();
+        self.missing.clear();
         self.foreign.keep_only(|finding| finding.pointer.starts_with("/use/extensions"));
     }
 
@@ -199,7 +211,7 @@ impl<'a> Lower<'a> {
         Filter { schema, transform }
     }
 
-    fn schema(&mut self, node: &Node) -> Option<Schema> {
+    fn schema(&mut self, node: &'a Node) -> Option<Schema> {
         if let Some(format) =
             node.get("format").filter(|format| !format.text().is_some_and(|text| text.starts_with("json")))
         {
@@ -208,14 +220,26 @@ impl<'a> Lower<'a> {
                 .fix("write `format: json`, or leave it out");
             return None;
         }
-        let Some(document) = node.get("document") else {
-            self.not_yet(node, "schemas from elsewhere", "copy the schema below `document:`");
-            return None;
-        };
+        let document = self.schema_node(node)?;
         match Schema::compile(&document.value()) {
             Ok(schema) => Some(schema),
             Err(problem) => {
-                self.report.error(code::SCHEMA, document, format!("the schema does not compile: {problem}"));
+                let place = node.get("document").unwrap_or(node);
+                self.report.error(code::SCHEMA, place, format!("the schema does not compile: {problem}"));
+                None
+            }
+        }
+    }
+
+    /// Finds a schema, inline or elsewhere.
+    fn schema_node(&mut self, node: &'a Node) -> Option<&'a Node> {
+        match (node.get("document"), node.get("resource")) {
+            (Some(document), _) => Some(document),
+            (None, Some(resource)) => self.schema_document(resource),
+            (None, None) => {
+                let finding =
+                    self.report.error(code::MISSING_KEY, node, "a schema has a `document` or a `resource`");
+                finding.fix("write the schema below `document:`");
                 None
             }
         }

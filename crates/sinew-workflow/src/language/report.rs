@@ -1,11 +1,14 @@
 //! Collects what is wrong with one document.
 
-use super::yaml::{Key, Mark, Node, join};
-use crate::{Diagnostic, Severity};
+use super::yaml::{Key, Mark, Node, Problem, join};
+use crate::{Diagnostic, Severity, code};
 
 /// The findings so far. Everything is collected: an author fixes a document once, not once per mistake.
 #[derive(Debug)]
 pub(crate) struct Report {
+    /// The file of the definition.
+    main: String,
+    /// The file being read.
     file: String,
     found: Vec<Diagnostic>,
 }
@@ -15,7 +18,24 @@ pub(crate) struct Finding<'a>(&'a mut Diagnostic);
 
 impl Report {
     pub(crate) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), found: Vec::new() }
+        Self { main: file.to_owned(), file: file.to_owned(), found: Vec::new() }
+    }
+
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Begins to read another file and returns the one read so far.
+    pub(crate) fn enter(&mut self, file: &str) -> String {
+        std::mem::replace(&mut self.file, file.to_owned())
+    }
+
+    /// Reads something in another file.
+    pub(crate) fn within<T>(&mut self, file: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.enter(file);
+        let result = read(self);
+        self.file = before;
+        result
     }
 
     pub(crate) fn error(
@@ -63,6 +83,15 @@ impl Report {
         Finding(&mut self.found[index])
     }
 
+    /// Reports why there is no tree.
+    pub(crate) fn unreadable(&mut self, problem: &Problem) {
+        let (code, mark, message) = match problem {
+            Problem::Syntax(mark, message) => (code::SYNTAX, *mark, message),
+            Problem::Limit(mark, message) => (code::LIMIT, *mark, message),
+        };
+        self.at(code, Severity::Error, mark, String::new(), message.clone());
+    }
+
     /// Makes an error without noting it.
     pub(crate) fn one(&self, code: &'static str, node: &Node, message: impl Into<String>) -> Diagnostic {
         let Mark { line, column } = node.mark;
@@ -74,11 +103,13 @@ impl Report {
         self.found.retain(keep);
     }
 
-    /// Returns the findings in the order of the document, each once: a function lowered at three call sites is still
-    /// wrong in one place.
+    /// Returns the findings in the order of the document, then of what it refers to; each once: a function lowered at
+    /// three call sites is still wrong in one place.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         self.found.sort_by(|a, b| {
-            (a.line, a.column, a.code, &a.message).cmp(&(b.line, b.column, b.code, &b.message))
+            let place =
+                |found: &'_ Diagnostic| (found.file != self.main, found.line, found.column, found.code);
+            (place(a), &a.file, &a.message).cmp(&(place(b), &b.file, &b.message))
         });
         self.found.dedup();
         self.found

@@ -67,9 +67,14 @@ impl Node {
             }
             builder.take(event, span)?;
         }
-        let mut root = builder.root.unwrap_or(Self::new(Mark::START, Tree::Null));
+        let mut root = builder.root.unwrap_or_else(Self::nothing);
         root.locate(String::new());
         Ok(root)
+    }
+
+    /// Makes the tree of an empty text.
+    pub(crate) fn nothing() -> Self {
+        Self::new(Mark::START, Tree::Null)
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {

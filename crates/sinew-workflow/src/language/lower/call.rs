@@ -1,7 +1,7 @@
 //! Calls: functions of the document, operations on the bus, and the functions of the specification.
 
-use super::Lower;
 use super::task::{looks_like, saga_key};
+use super::{Lower, MAX_CALLS};
 use crate::language::plan::{Call, Id, Kind};
 use crate::language::yaml::{Node, join};
 use crate::{Operation, Target, code};
@@ -16,7 +16,7 @@ impl<'a> Lower<'a> {
         // A function of the document hides everything else of that name.
         let functions = self.root.get("use").and_then(|reusable| reusable.get("functions"));
         if let Some(body) = functions.and_then(|functions| functions.get(function)) {
-            return self.function(node, name, function, body, pointer);
+            return self.function(node, name, function, body, pointer, None);
         }
         match function {
             "nats" => with.map_or(Kind::Foreign, |with| self.nats(with)),
@@ -31,10 +31,7 @@ impl<'a> Lower<'a> {
                 }
                 None => self.foreign_call(node, name, function, pointer),
             },
-            // A function of a catalogue, or at a URL.
-            _ if function.contains(['@', ':', '/']) => {
-                self.foreign_call(node, name, "catalogued functions", pointer)
-            }
+            _ if function.contains(['@', ':', '/']) => self.external(node, name, function, pointer),
             _ => match function
                 .split_once('.')
                 .filter(|(service, operation)| is_name(service) && is_name(operation))
@@ -48,24 +45,37 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn function(
+    /// Plans a call of a function; `file` is the one it stands in, when that is not the workflow's.
+    pub(super) fn function(
         &mut self,
         node: &'a Node,
         name: &'a Node,
         function: &str,
         body: &'a Node,
         pointer: &str,
+        file: Option<&str>,
     ) -> Kind {
-        if self.calling.iter().any(|open| open == function) {
+        let identity = file.unwrap_or(function);
+        if self.calling.iter().any(|open| open == identity) {
             let finding = self.report.error(code::UNKNOWN_NAME, name, format!("`{function}` calls itself"));
             finding.fix("functions cannot be recursive");
+            return Kind::Foreign;
+        }
+        if self.calling.len() >= MAX_CALLS {
+            let message = format!("functions call each other more than {MAX_CALLS} times deep");
+            self.report.error(code::LIMIT, name, message).fix("call some of them from the workflow itself");
             return Kind::Foreign;
         }
         let arguments = node.get("with").map(|with| self.template(with));
         // A function sees its input and not the loops and errors around its call.
         let scope = std::mem::take(&mut self.scope);
-        self.calling.push(function.to_owned());
-        let id = self.task(function, body, join(pointer, function), &[]);
+        self.calling.push(identity.to_owned());
+        let id = self.in_file(file, |lower| {
+            if file.is_some() {
+                lower.check_function(body);
+            }
+            lower.task(function, body, join(pointer, function), &[])
+        });
         self.calling.pop();
         self.scope = scope;
         // The call's own word on compensation replaces the function's.
@@ -73,6 +83,15 @@ impl<'a> Lower<'a> {
             self.forget_compensation(id);
         }
         Kind::Function { arguments, body: id }
+    }
+
+    fn in_file<T>(&mut self, file: Option<&str>, read: impl FnOnce(&mut Self) -> T) -> T {
+        let Some(file) = file else { return read(self) };
+        let (report, foreign) = (self.report.enter(file), self.foreign.enter(file));
+        let result = read(self);
+        self.report.enter(&report);
+        self.foreign.enter(&foreign);
+        result
     }
 
     fn forget_compensation(&mut self, id: Id) {

@@ -3,6 +3,8 @@
 /// Where an expression stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Place {
+    /// What is needed before anything starts.
+    Load,
     /// `input.from` of the workflow, and its timeout.
     WorkflowInput,
     /// `output.as` of the workflow.
@@ -27,6 +29,7 @@ pub(super) const ARGUMENTS: &[&str] =
 impl Place {
     pub(super) const fn arguments(self) -> &'static [&'static str] {
         match self {
+            Self::Load => &[],
             Self::WorkflowInput => &["workflow", "runtime"],
             Self::WorkflowOutput => &["context", "workflow", "runtime"],
             Self::If | Self::Input => &["context", "task", "workflow", "runtime"],
@@ -39,6 +42,7 @@ impl Place {
 
     pub(super) const fn describe(self) -> &'static str {
         match self {
+            Self::Load => "for what is fetched before the workflow runs",
             Self::WorkflowInput => "before the workflow starts",
             Self::WorkflowOutput => "in the output of the workflow",
             Self::If => "in `if`",
