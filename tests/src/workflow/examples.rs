@@ -95,7 +95,8 @@ async fn run(definition: Definition, play: &Play, hosts: &Hosts) -> WorkflowInst
 impl Play {
     fn surprise(&self, ended: &WorkflowInstance) -> Option<String> {
         let Self::Runs { status, output, .. } = self else { return None };
-        let fits = ended.status == *status && output.as_ref().is_none_or(|output| ended.output.as_ref() == Some(output));
+        let fits = ended.status == *status
+            && output.as_ref().is_none_or(|output| ended.output.as_ref() == Some(output));
         let (output, error) = (ended.output.as_ref().map(Value::to_string), &ended.error);
         (!fits).then(|| format!("{} with {output:?} {error:?}", ended.status))
     }

@@ -25,8 +25,7 @@ pub(super) fn shared(folder: &str) -> Option<PathBuf> {
 /// Reads the official scenarios in the order of their files; `None` where the files are not at hand.
 pub(super) fn official() -> Option<Vec<Scenario>> {
     let folder = shared("open-workflow/ctk/features")?;
-    let mut files: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
     Some(texts.flat_map(|text| text.split("Scenario: ").skip(1).map(read).collect::<Vec<_>>()).collect())
@@ -43,7 +42,10 @@ impl Scenario {
         let failed = |(line, value): &&(String, Option<Value>)| !holds(line, value.as_ref(), ended);
         let told = |(line, value): &(String, Option<Value>)| {
             let value = value.as_ref().map(Value::to_string).unwrap_or_default();
-            format!("{}: {line} {value}\n  but: {} {:?} {:?}", self.name, ended.status, ended.output, ended.error)
+            format!(
+                "{}: {line} {value}\n  but: {} {:?} {:?}",
+                self.name, ended.status, ended.output, ended.error
+            )
         };
         self.expected.iter().filter(failed).map(told).collect()
     }
@@ -59,9 +61,7 @@ fn holds(line: &str, value: Option<&Value>, ended: &WorkflowInstance) -> bool {
     match line.trim_end_matches(':') {
         "the workflow should complete" => status == "completed",
         "the workflow should fault" => status == "faulted",
-        "the workflow should complete with output" => {
-            status == "completed" && ended.output.as_ref() == value
-        }
+        "the workflow should complete with output" => status == "completed" && ended.output.as_ref() == value,
         "the workflow should fault with error" => {
             let error = ended.error.as_ref().map(|error| json!(error));
             status == "faulted" && error.as_ref() == value

@@ -112,7 +112,9 @@ fn pets(seen: &Seen) -> Response<Full<Bytes>> {
     let path = seen.path.strip_prefix("/v2/").unwrap_or_default();
     match (seen.method.as_str(), path) {
         ("GET", "swagger.json") => answer(200, &swagger()),
-        ("GET", "pet/findByStatus") if seen.query == "status=available" => answer(200, &json!([pet(1), pet(2)])),
+        ("GET", "pet/findByStatus") if seen.query == "status=available" => {
+            answer(200, &json!([pet(1), pet(2)]))
+        }
         ("PUT", _) => answer(200, &seen.json()),
         ("GET", path) => match path.strip_prefix("pet/").and_then(|id| id.parse().ok()) {
             Some(id) => answer(200, &pet(id)),
@@ -135,7 +137,9 @@ fn login(seen: &Seen) -> Response<Full<Bytes>> {
 fn characters(seen: &Seen) -> Response<Full<Bytes>> {
     match seen.path.as_str() {
         "/api/people/" => answer(200, &json!({ "count": 1, "search": seen.query })),
-        "/api/people/1" => answer(200, &json!({ "name": "Luke", "homeworld": "https://swapi.dev/api/planets/1/" })),
+        "/api/people/1" => {
+            answer(200, &json!({ "name": "Luke", "homeworld": "https://swapi.dev/api/planets/1/" }))
+        }
         "/api/planets/1/" => answer(200, &json!({ "name": "Tatooine" })),
         _ => answer(404, &json!({})),
     }
@@ -145,7 +149,8 @@ fn characters(seen: &Seen) -> Response<Full<Bytes>> {
 fn tokens(seen: &Seen) -> Response<Full<Bytes>> {
     if seen.path.ends_with("/.well-known/openid-configuration") {
         let scheme = if seen.host == "keycloak" { "http" } else { "https" };
-        let authority = format!("{scheme}://{}{}", seen.host, seen.path.replace("/.well-known/openid-configuration", ""));
+        let authority =
+            format!("{scheme}://{}{}", seen.host, seen.path.replace("/.well-known/openid-configuration", ""));
         return answer(200, &json!({ "issuer": authority, "token_endpoint": format!("{authority}/token") }));
     }
     answer(200, &json!({ "access_token": "t", "token_type": "Bearer", "expires_in": 60 }))
@@ -155,9 +160,8 @@ fn orders(seen: &Seen) -> Response<Full<Bytes>> {
     if seen.path != "/ordersservices.json" {
         return answer(200, &json!({ "path": seen.path }));
     }
-    let operation = |id: &str| {
-        json!({ "post": { "operationId": id, "responses": { "200": { "description": "ok" } } } })
-    };
+    let operation =
+        |id: &str| json!({ "post": { "operationId": id, "responses": { "200": { "description": "ok" } } } });
     let paths = json!({ "/log": operation("logreading"), "/report": operation("produceReport") });
     let servers = json!([{ "url": "http://myorg.io" }]);
     let info = json!({ "title": "orders", "version": "1" });
@@ -177,12 +181,8 @@ fn channels() -> Value {
 
 /// As much of the store's description as the documents call.
 fn swagger() -> Value {
-    let parameter = |name: &str, place: &str, kind: &str| {
-        json!([{ "name": name, "in": place, "required": true, "type": kind }])
-    };
-    let operation = |id: &str, parameters: Value| {
-        json!({ "get": { "operationId": id, "parameters": parameters, "responses": { "200": { "description": "ok" } } } })
-    };
+    let parameter = |name: &str, place: &str, kind: &str| json!([{ "name": name, "in": place, "required": true, "type": kind }]);
+    let operation = |id: &str, parameters: Value| json!({ "get": { "operationId": id, "parameters": parameters, "responses": { "200": { "description": "ok" } } } });
     json!({
         "swagger": "2.0",
         "info": { "title": "pets", "version": "1.0.0" },

@@ -72,7 +72,8 @@ pub(super) fn plays() -> Vec<(&'static str, Play)> {
 fn calls() -> Vec<(&'static str, Play)> {
     let one = || json!({ "petId": 1, "token": "t" });
     let pet = |id: u64| json!({ "id": id, "name": "Rex", "status": "available" });
-    let search = || Play::on(json!({ "searchQuery": "luke" })).gives(json!({ "count": 1, "search": "search=luke" }));
+    let search =
+        || Play::on(json!({ "searchQuery": "luke" })).gives(json!({ "count": 1, "search": "search=luke" }));
     let pets = || Play::on(json!({})).gives(json!([pet(1), pet(2)]));
     vec![
         ("authentication-bearer", Play::on(one()).gives(pet(1))),
@@ -117,9 +118,15 @@ fn flow() -> Vec<(&'static str, Play)> {
         ("mock-service-extension", Play::on(json!({}))),
         ("raise-inline", Play::on(json!({})).faults()),
         ("raise-reusable", Play::on(json!({})).faults()),
-        ("run-subflow", Play::on(json!({ "user": "Ada" })).with_child(REGISTER).gives(json!({ "registered": ".user" }))),
-        ("switch-then-string", Play::on(json!({ "orderType": "physical" }))
-            .gives(json!({ "inventory": "clear", "items": 1, "address": "Elmer St" }))),
+        (
+            "run-subflow",
+            Play::on(json!({ "user": "Ada" })).with_child(REGISTER).gives(json!({ "registered": ".user" })),
+        ),
+        (
+            "switch-then-string",
+            Play::on(json!({ "orderType": "physical" }))
+                .gives(json!({ "inventory": "clear", "items": 1, "address": "Elmer St" })),
+        ),
         ("try-catch", Play::on(json!({ "petId": "nobody" }))),
         ("try-catch-retry-inline", Play::on(json!({ "petId": 1 })).gives(pet())),
         ("try-catch-retry-reusable", Play::on(json!({ "petId": 1 })).gives(pet())),
@@ -131,8 +138,10 @@ fn flow() -> Vec<(&'static str, Play)> {
 }
 
 fn events() -> Vec<(&'static str, Play)> {
-    let event = |kind: &str, data: Value| json!({ "type": kind, "source": "https://a.example", "data": data });
-    let vitals = |name: &str, data: Value| event(&format!("com.fake-hospital.vitals.measurements.{name}"), data);
+    let event =
+        |kind: &str, data: Value| json!({ "type": kind, "source": "https://a.example", "data": data });
+    let vitals =
+        |name: &str, data: Value| event(&format!("com.fake-hospital.vitals.measurements.{name}"), data);
     let hot = || vitals("temperature", json!({ "temperature": 39 }));
     let fast = || vitals("bpm", json!({ "bpm": 120 }));
     let cool = || vitals("temperature", json!({ "temperature": 37 }));
@@ -146,7 +155,10 @@ fn events() -> Vec<(&'static str, Play)> {
     let trigger = || event("io.serverlessworkflow.samples.events.trigger.v1", json!({}));
     let checkup = || event("com.fake.petclinic.pets.checkup.completed.v2", json!({}));
     vec![
-        ("accumulate-room-readings", Play::on(json!({})).hears(vec![reading("temperature"), reading("humidity")])),
+        (
+            "accumulate-room-readings",
+            Play::on(json!({})).hears(vec![reading("temperature"), reading("humidity")]),
+        ),
         ("emit", Play::on(json!({}))),
         ("for", Play::on(json!({ "pets": [{ "id": 1 }], "vet": "Bo" })).hears(vec![checkup()])),
         ("listen-to-all", Play::on(json!({})).hears(vec![cool(), hot(), fast()])),
@@ -155,8 +167,10 @@ fn events() -> Vec<(&'static str, Play)> {
         ("listen-to-any-filter", Play::on(json!({})).hears(vec![cool(), fast()])),
         ("listen-to-any-forever-foreach", Play::Left("listens for ever")),
         ("listen-to-any-until-condition", Play::on(json!({})).hears(vec![hot(), hot(), hot(), hot()])),
-        ("listen-to-any-until-consumed",
-            Play::on(json!({})).hears(vec![hot(), event("com.fake-hospital.patient.checked-out", json!({}))])),
+        (
+            "listen-to-any-until-consumed",
+            Play::on(json!({})).hears(vec![hot(), event("com.fake-hospital.patient.checked-out", json!({}))]),
+        ),
         ("listen-to-one", Play::on(json!({ "carId": 4 })).hears(vec![started])),
         ("schedule-cron", Play::on(json!({}))),
         ("schedule-event-driven", Play::on(low)),
