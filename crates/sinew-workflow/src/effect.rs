@@ -31,7 +31,8 @@ pub enum Effect {
         body: Arc<Value>,
         /// Headers to send along.
         headers: BTreeMap<String, String>,
-        /// How long to wait, in milliseconds, before answering that the outcome is unknown.
+        /// How long to wait, in milliseconds, before answering that the outcome is unknown; `u64::MAX` when nothing but
+        /// a [`Stop`](Self::Stop) ends it, as with people and children.
         timeout_ms: u64,
         /// Whether to deliver through a durable work stream instead of request and reply.
         command: bool,
@@ -52,6 +53,9 @@ pub enum Effect {
         event: Arc<Value>,
     },
     /// Hand in each matching event as [`Input::Event`](crate::Input::Event), until a [`Stop`](Self::Stop) for the task.
+    ///
+    /// A source that cannot be listened to is answered by a [`Reply`](crate::Input::Reply) with a fault, one that came to
+    /// its end by a completed one: the task then goes on with what it heard.
     Listen {
         /// The task to answer.
         task: TaskId,
@@ -60,9 +64,11 @@ pub enum Effect {
         /// Where the events come from.
         source: Source,
     },
-    /// What was begun for this attempt is not needed any more. Ignoring it wastes work and harms nothing.
+    /// What was begun for this attempt is not needed any more. Ignoring it wastes work and harms nothing, except for a
+    /// child, which is to be cancelled.
     ///
-    /// Not part of [`State::due`](crate::State::due): after a recovery nothing is left that could be stopped.
+    /// Not part of [`State::due`](crate::State::due): after a recovery nothing is left that could be stopped. A host whose
+    /// children outlive it asks [`State::awaits`](crate::State::awaits) of their parents instead.
     Stop {
         /// The task whose effect it was.
         task: TaskId,
@@ -88,7 +94,7 @@ pub enum Target {
     Operation(Operation),
     /// Something the specification has a protocol for.
     Protocol(Protocol),
-    /// A workflow to run as a child; the reply is its output, once it completed.
+    /// A workflow to run as a child, or one that ran to undo: see [`Child`].
     Workflow(Child),
 }
 
@@ -130,7 +136,21 @@ pub enum Protocol {
     Container,
 }
 
-/// A workflow to run as a child of this one.
+/// A workflow that runs as a child of this one.
+///
+/// What host and engine exchange about it:
+///
+/// - [`Verb::Run`]: start the child under an id derived from the call's `key`, with the `body` as its input, once however
+///   often it is asked. With `wait` it starts by [`Input::StartChild`](crate::Input::StartChild), so that what it did can
+///   still be undone when it has completed, and [`State::reply`](crate::State::reply) of the child is the answer. Without,
+///   it is an instance like any other: it starts by [`Input::Start`](crate::Input::Start), being accepted is the answer,
+///   and neither [`Effect::Stop`] nor undoing reach it.
+/// - [`Effect::Stop`]: give the child [`Input::Cancel`](crate::Input::Cancel).
+/// - [`Verb::Undo`]: give the child that ran under the call's `forward_key` [`Input::Undo`](crate::Input::Undo), and answer
+///   with [`State::undone`](crate::State::undone) of it. A child that never started is undone, and must not start later.
+/// - When the parent closes: give each of its [`State::children`](crate::State::children)
+///   [`Input::Release`](crate::Input::Release). A host that finds a child waiting for that in a recovery asks its
+///   [`State::parent`](crate::State::parent).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Child {
     /// The namespace of its definition.
@@ -141,6 +161,20 @@ pub struct Child {
     pub version: String,
     /// Whether the reply waits for its end; otherwise it is given once the start is accepted.
     pub wait: bool,
+    /// What is asked of it.
+    #[serde(default)]
+    pub verb: Verb,
+}
+
+/// What is asked of a [`Child`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// To run.
+    #[default]
+    Run,
+    /// To undo what it did, or to stop and undo it.
+    Undo,
 }
 
 /// Where the events of an [`Effect::Listen`] come from.
@@ -193,12 +227,19 @@ impl fmt::Display for Protocol {
     }
 }
 
+impl fmt::Display for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.verb == Verb::Undo { "undo " } else { "" };
+        write!(f, "{verb}{}/{}@{}", self.namespace, self.name, self.version)
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Operation(operation) => operation.fmt(f),
             Self::Protocol(protocol) => protocol.fmt(f),
-            Self::Workflow(child) => write!(f, "{}/{}@{}", child.namespace, child.name, child.version),
+            Self::Workflow(child) => child.fmt(f),
         }
     }
 }

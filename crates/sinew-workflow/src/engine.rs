@@ -4,11 +4,15 @@
 //! next question is asked: so the engine never knows anything the log does not, and recovery is the same code as running.
 
 mod catch;
+mod child;
+mod control;
 mod enter;
 mod env;
+mod filter;
 mod key;
 mod kinds;
 mod leave;
+mod listen;
 mod undo;
 
 use std::sync::Arc;
@@ -19,8 +23,8 @@ use crate::entry::{Answer, Decided, Fact, Part, Started, Timer, Trigger};
 use crate::language::plan;
 use crate::state::{Frame, Work};
 use crate::{
-    Decision, Definition, Entry, Error, Fault, Input, Operate, Outcome, State, Status, TaskId, Timestamp,
-    apply,
+    Decision, Definition, Entry, Error, Fault, Input, Operate, Outcome, Parent, State, Status, TaskId,
+    Timestamp, apply,
 };
 use env::Env;
 
@@ -98,8 +102,12 @@ impl<'d> Driver<'d> {
     }
 
     fn take(&mut self, input: &Input) -> Result<(), Error> {
-        if let Input::Start { id, input, trace, .. } = input {
-            return self.start(id, input, trace.clone());
+        match input {
+            Input::Start { id, input, trace, .. } => return self.start(id, input, trace.clone(), None),
+            Input::StartChild { id, input, parent, trace, .. } => {
+                return self.start(id, input, trace.clone(), Some(parent.clone()));
+            }
+            _ => {}
         }
         if !self.state.is_started() {
             return Err(Error::NotStarted);
@@ -108,12 +116,22 @@ impl<'d> Driver<'d> {
         if self.state.is_closed() {
             return if matches!(input, Input::Operator { .. }) { Err(Error::NotStuck) } else { Ok(()) };
         }
+        if self.keep(input)? {
+            return Ok(());
+        }
         match input {
-            // Events reach nobody yet: a definition that listens is not runnable.
-            Input::Start { .. } | Input::Event { .. } => Ok(()),
+            Input::Start { .. } | Input::StartChild { .. } => Ok(()),
+            Input::Event { task, attempt, event, origin, .. } => {
+                self.hear(*task, *attempt, event, origin.as_deref())
+            }
             Input::Reply { task, attempt, outcome, .. } => self.reply(*task, *attempt, outcome),
             Input::Timer { task, timer, .. } => self.timer(*task, *timer),
             Input::Cancel { reason, .. } => self.cancel(reason.as_deref()),
+            Input::Undo { reason, .. } => self.undo_child(reason.as_deref()),
+            Input::Release { .. } => self.release(),
+            Input::Terminate { reason, .. } => self.terminate(reason.as_deref()),
+            Input::Pause { .. } => self.suspend(),
+            Input::Resume { .. } => self.resume(),
             Input::Operator { action, who, why, .. } => self.operate(action, who, why),
         }
     }
@@ -124,8 +142,7 @@ impl<'d> Driver<'d> {
             self.transitions += 1;
             let undoing = self.state.recovery.is_some();
             if self.transitions > MAX_TRANSITIONS || self.state.next_task > MAX_STEPS && !undoing {
-                self.todo.clear();
-                self.overrun()?;
+                self.overrun(&todo)?;
                 continue;
             }
             match todo {
@@ -138,7 +155,13 @@ impl<'d> Driver<'d> {
         Ok(())
     }
 
-    fn start(&mut self, id: &str, input: &Value, trace: Option<String>) -> Result<(), Error> {
+    fn start(
+        &mut self,
+        id: &str,
+        input: &Value,
+        trace: Option<String>,
+        parent: Option<Parent>,
+    ) -> Result<(), Error> {
         if self.state.is_started() {
             let running = self.state.id.clone();
             return if running == id { Ok(()) } else { Err(Error::AlreadyStarted { id: running }) };
@@ -162,6 +185,7 @@ impl<'d> Driver<'d> {
             trace,
             deadline,
             saga: self.definition.is_saga,
+            parent,
         })))?;
         match prepared.and(timeout) {
             Ok(_) => self.begin_part(TaskId::WORKFLOW),
@@ -174,8 +198,20 @@ impl<'d> Driver<'d> {
         if !frame.is_some_and(|frame| frame.work != Work::None && frame.attempts == attempt) {
             return Ok(());
         }
-        let own = frame.and_then(|frame| self.without_reply(frame));
-        let outcome = Answer::from(outcome.clone());
+        self.answer(task, attempt, self.checked(task, outcome)?)
+    }
+
+    /// Goes on with what came of an attempt.
+    fn answer(&mut self, task: TaskId, attempt: u32, outcome: Answer) -> Result<(), Error> {
+        let Some(frame) = self.state.frames.get(&task).filter(|frame| frame.attempts == attempt) else {
+            return Ok(());
+        };
+        let own = self.without_reply(frame);
+        match (&frame.work, &outcome) {
+            (Work::None, _) => return Ok(()),
+            (Work::Listen(_), Answer::Completed(_)) => return self.hush(task),
+            _ => {}
+        }
         self.record(Fact::Answered { task, attempt, outcome: outcome.clone() })?;
         self.todo.push(match outcome {
             Answer::Completed(_) => Todo::finish(task, own),
@@ -216,15 +252,9 @@ impl<'d> Driver<'d> {
             (Some(of), _) => self.run_undo(task, of, frame.attempts + 1),
             (None, Part::Pause(times)) => self.try_again(task, times),
             (None, _) if self.is_trying(frame) => self.attempt_expired(task),
+            (None, _) if frame.listening().is_some() => self.hush(task),
             (None, _) => self.finish(task, None, None, None),
         }
-    }
-
-    fn cancel(&mut self, reason: Option<&str>) -> Result<(), Error> {
-        if self.state.status() != Status::Running {
-            return Ok(());
-        }
-        self.end_faulted(Trigger::Cancel, Fault::cancelled(reason.unwrap_or_default()).into())
     }
 
     fn operate(&mut self, action: &Operate, who: &str, why: &str) -> Result<(), Error> {
@@ -238,26 +268,31 @@ impl<'d> Driver<'d> {
         let decision = Decision { who: who.to_owned(), why: why.to_owned(), at: self.at, value };
         self.record(Fact::Decided { of, action: decided, decision: Box::new(decision) })?;
         match decided {
+            // The losers of a race are given up: the work goes on.
+            Decided::Abandon if self.state.status() == Status::Running => Ok(()),
             Decided::Abandon => self.record(Fact::Settled { abandoned: true }),
             Decided::Retry | Decided::Skip | Decided::Resolve => self.recover(),
         }
     }
 
     /// Ends an instance, or the run of a compensation, that would go on without end.
-    fn overrun(&mut self) -> Result<(), Error> {
+    fn overrun(&mut self, todo: &Todo) -> Result<(), Error> {
         let fault = Box::new(Fault::runtime(format!(
             "more than {MAX_TRANSITIONS} steps in a row, or {MAX_STEPS} tasks; split the workflow"
         )));
-        let undoing =
-            self.state.frames.iter().rev().find(|(_, frame)| frame.undoes.is_some()).map(|(task, _)| *task);
-        match undoing {
-            Some(undo) => self.undo_stuck(undo, fault),
-            None => self.end_faulted(Trigger::Fault, fault),
+        match self.state.frames.get(&todo.place()).and_then(|frame| frame.undo) {
+            Some(undo) => {
+                self.drop_inside(undo);
+                self.undo_stuck(undo, fault)
+            }
+            None if self.state.status() == Status::Running => self.end_faulted(Trigger::Fault, fault),
+            None => Ok(()),
         }
     }
 
     /// Notes a fact and lets the state know.
     fn record(&mut self, fact: Fact) -> Result<(), Error> {
+        self.give_up_inside(&fact)?;
         let entry = Entry { at: self.at, fact };
         apply(&mut self.state, &entry)?;
         self.entries.push(entry);

@@ -1,12 +1,15 @@
 //! What the log of an instance holds: facts with their results, so that replay never evaluates anything.
 
+mod listening;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{Decision, Fault, Outcome, Reference, Status, Target, TaskId, Timestamp};
+use crate::{Decision, Fault, Outcome, Parent, Reference, Status, Target, TaskId, Timestamp};
+pub(crate) use listening::{Heard, ItemLeft, Kept, Listened};
 
 /// One fact about an instance, as the engine recorded it.
 ///
@@ -48,6 +51,23 @@ pub(crate) enum Fact {
         attempt: u32,
         outcome: Answer,
     },
+    Listened(Box<Listened>),
+    Heard(Box<Heard>),
+    /// The tasks for the next event heard began.
+    ItemOpened {
+        task: TaskId,
+    },
+    ItemLeft(Box<ItemLeft>),
+    /// A task goes on with what it heard.
+    ListeningEnded {
+        task: TaskId,
+        attempt: u32,
+    },
+    /// What was in flight for a task is given up: it is about to be closed from outside.
+    Stopped {
+        task: TaskId,
+        attempt: u32,
+    },
     Opened(Box<Opened>),
     Left(Box<Left>),
     Ended(Box<Ended>),
@@ -67,6 +87,19 @@ pub(crate) enum Fact {
     Settled {
         abandoned: bool,
     },
+    /// The parent of a completed child wants it undone.
+    Recalled {
+        fault: Box<Fault>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timer: Option<Timer>,
+    },
+    /// The instance ended with nothing undone.
+    Terminated {
+        fault: Box<Fault>,
+    },
+    Paused,
+    Resumed,
+    Kept(Box<Kept>),
 }
 
 /// The instance began.
@@ -84,6 +117,9 @@ pub(crate) struct Started {
     /// Whether the definition compensates or commits anything.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) saga: bool,
+    /// Who waits for it, when it is a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Parent>,
 }
 
 /// A task began, or was skipped.
@@ -158,6 +194,9 @@ pub(crate) struct Left {
     /// The case a `switch` took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) chosen: Option<Arc<str>>,
+    /// The branch that won a `fork`: the others are undone at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) winner: Option<TaskId>,
 }
 
 /// The forward work is over.
@@ -226,6 +265,8 @@ pub(crate) enum Trigger {
     Timeout,
     Cancel,
     Request,
+    /// The parent undoes its child.
+    Parent,
 }
 
 /// What an operator decided, without the value.
@@ -265,6 +306,12 @@ impl Entry {
             Fact::Emitted { .. } => "emitted",
             Fact::Waiting { .. } => "waiting",
             Fact::Answered { .. } => "answered",
+            Fact::Listened(_) => "listened",
+            Fact::Heard(_) => "heard",
+            Fact::ItemOpened { .. } => "item-opened",
+            Fact::ItemLeft(_) => "item-left",
+            Fact::ListeningEnded { .. } => "listening-ended",
+            Fact::Stopped { .. } => "stopped",
             Fact::Opened(_) => "opened",
             Fact::Left(_) => "left",
             Fact::Ended(_) => "ended",
@@ -274,6 +321,11 @@ impl Entry {
             Fact::Decided { .. } => "decided",
             Fact::GaveUp { .. } => "gave-up",
             Fact::Settled { .. } => "settled",
+            Fact::Recalled { .. } => "recalled",
+            Fact::Terminated { .. } => "terminated",
+            Fact::Paused => "paused",
+            Fact::Resumed => "resumed",
+            Fact::Kept(_) => "kept",
         }
     }
 }

@@ -26,6 +26,9 @@ pub enum Error {
     /// The definition uses something this version cannot run.
     #[error("the definition cannot run yet:\n{0}")]
     NotRunnable(Diagnostics),
+    /// What a person answered is not what the task asks for. Tell the person; the task goes on waiting.
+    #[error("the answer does not fit: {0}")]
+    Unfit(Box<crate::Fault>),
     /// There is no stuck compensation to decide about.
     #[error("no compensation is stuck: operator verbs apply to stuck sagas only")]
     NotStuck,

@@ -85,6 +85,16 @@ impl Fault {
         Self::standard("cancelled", 499, "Cancelled", detail)
     }
 
+    /// Somebody ended the instance with nothing undone: status 499. Not one of the specification's own types.
+    pub fn terminated(detail: impl Into<String>) -> Self {
+        Self::standard("terminated", 499, "Terminated", detail)
+    }
+
+    /// What was done cannot be undone: status 409. Not one of the specification's own types.
+    pub fn compensation(detail: impl Into<String>) -> Self {
+        Self::standard("compensation", 409, "Compensation Error", detail)
+    }
+
     /// Sets the status code.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {

@@ -23,6 +23,20 @@ pub enum Input {
         /// An opaque value kept for the caller, such as a span context.
         trace: Option<String>,
     },
+    /// The instance begins as the child of another, which may still undo what it did after it completed: it then stays
+    /// open until [`Undo`](Self::Undo) or [`Release`](Self::Release).
+    StartChild {
+        /// The instance id.
+        id: String,
+        /// The input as the parent gave it.
+        input: Value,
+        /// Who waits for it.
+        parent: Parent,
+        /// When.
+        at: Timestamp,
+        /// An opaque value kept for the caller, such as a span context.
+        trace: Option<String>,
+    },
     /// The answer to an [`Effect::Call`](crate::Effect::Call) or [`Effect::Emit`](crate::Effect::Emit).
     Reply {
         /// The task the effect named.
@@ -63,6 +77,35 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// The parent undoes what this child did: a running one stops as by a cancel, and is undone whatever its policy says.
+    Undo {
+        /// Why.
+        reason: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
+    /// The parent closed without undoing this child: what it did stands. Ignored unless the child waits for it.
+    Release {
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody wants the instance to end at once, with nothing undone: what could be is given up, and shown as such.
+    Terminate {
+        /// Why.
+        reason: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Nothing new is to begin until [`Resume`](Self::Resume); what comes in meanwhile is kept. Compensations go on.
+    Pause {
+        /// When.
+        at: Timestamp,
+    },
+    /// The instance goes on, with what came in meanwhile first. Ignored unless it is paused.
+    Resume {
+        /// When.
+        at: Timestamp,
+    },
     /// An operator decides about the first stuck compensation.
     Operator {
         /// The decision.
@@ -74,6 +117,17 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+}
+
+/// Who waits for a child.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The instance.
+    pub id: String,
+    /// Its task that runs the child.
+    pub task: TaskId,
+    /// The attempt of that task.
+    pub attempt: u32,
 }
 
 /// What came of an attempt.
@@ -110,6 +164,12 @@ impl Input {
     pub const fn at(&self) -> Timestamp {
         match self {
             Self::Start { at, .. }
+            | Self::StartChild { at, .. }
+            | Self::Undo { at, .. }
+            | Self::Release { at }
+            | Self::Terminate { at, .. }
+            | Self::Pause { at }
+            | Self::Resume { at }
             | Self::Reply { at, .. }
             | Self::Event { at, .. }
             | Self::Timer { at, .. }

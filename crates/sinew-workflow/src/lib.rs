@@ -98,12 +98,12 @@ mod step;
 
 pub use definition::Definition;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, code};
-pub use effect::{Child, Effect, Operation, Protocol, Source, Target, Wanted};
+pub use effect::{Child, Effect, Operation, Protocol, Source, Target, Verb, Wanted};
 pub use engine::{decide, run};
 pub use entry::Entry;
 pub use error::Error;
 pub use fault::Fault;
-pub use input::{Input, Operate, Outcome};
+pub use input::{Input, Operate, Outcome, Parent};
 pub use need::Need;
 pub use reference::Reference;
 pub use resource::{Resource, Resources, resources};

@@ -1,19 +1,22 @@
 //! Where an instance stands: the fold of its entries, and nothing that is not in them.
 
+mod child;
 mod due;
 mod fold;
+mod listening;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::entry::{Part, Request, Timer, Trigger};
+use crate::entry::{Kept, Part, Request, Timer, Trigger};
 pub use fold::apply;
+pub(crate) use listening::{Correlation, Listening};
 
-use crate::{Error, Fault, Reference, Step, TaskId, Timestamp};
+use crate::{Error, Fault, Parent, Reference, Step, TaskId, Timestamp};
 
 /// An instance between two inputs.
 ///
@@ -45,6 +48,19 @@ pub struct State {
     /// What may have to be undone.
     pub(crate) records: BTreeMap<TaskId, Record>,
     pub(crate) recovery: Option<Recovery>,
+    /// Whether a pivot completed.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) committed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Parent>,
+    /// The tasks that ran other workflows as children and waited for them.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) children: BTreeSet<TaskId>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) paused: bool,
+    /// What came in since it is paused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) kept: Vec<Kept>,
 }
 
 /// How the forward work of an instance stands.
@@ -78,6 +94,8 @@ pub enum Saga {
     Abandoned,
     /// The work stands: the workflow completed, or passed its pivot.
     Committed,
+    /// The work is done and can still be undone: the parent of this child decides.
+    Pending,
 }
 
 /// An open task.
@@ -150,6 +168,7 @@ pub(crate) enum Work {
         id: String,
         event: Arc<Value>,
     },
+    Listen(Box<Listening>),
 }
 
 /// A call in flight.
@@ -250,6 +269,12 @@ impl State {
         &self.steps
     }
 
+    /// Says whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     pub(crate) fn is_started(&self) -> bool {
         self.started_at.is_some()
     }
@@ -261,6 +286,12 @@ impl State {
     pub(crate) fn step(&self, task: TaskId) -> Option<&Step> {
         let index = self.steps.binary_search_by_key(&task, |step| step.task).ok()?;
         self.steps.get(index)
+    }
+
+    /// Says whether an open task is inside another, at any depth.
+    pub(crate) fn is_within(&self, inner: TaskId, outer: TaskId) -> bool {
+        let parent = |task: TaskId| self.frames.get(&task).and_then(|frame| frame.parent);
+        std::iter::successors(parent(inner), |task| parent(*task)).any(|ancestor| ancestor == outer)
     }
 
     pub(crate) fn step_mut(&mut self, task: TaskId) -> Option<&mut Step> {
@@ -289,6 +320,7 @@ impl fmt::Display for Saga {
             Self::Stuck => "stuck",
             Self::Abandoned => "abandoned",
             Self::Committed => "committed",
+            Self::Pending => "pending",
         })
     }
 }
@@ -296,4 +328,8 @@ impl fmt::Display for Saga {
 /// Reads a value that is there, null included, as present.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Value>>, D::Error> {
     Value::deserialize(deserializer).map(|value| Some(Arc::new(value)))
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }

@@ -44,6 +44,9 @@ pub struct Step {
     pub undo: Option<Undo>,
     /// The idempotency key, the same over retries and restarts.
     pub key: Arc<str>,
+    /// The number of its last attempt, where those to listen count as well.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) sent: u32,
 }
 
 /// How far a [`Step`] got.
@@ -52,7 +55,7 @@ pub struct Step {
 pub enum StepStatus {
     /// It is working, or one of its tasks is.
     Running,
-    /// It waits for a moment in time.
+    /// It waits for a moment in time, or for events.
     Waiting,
     /// It finished, and what it did counts.
     Completed,
@@ -118,6 +121,9 @@ pub struct Undo {
     /// Who decided, and why, when an operator did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Decision>,
+    /// Whether it is undone because its branch of a `fork` lost, and not because the workflow is.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lost: bool,
 }
 
 /// How far an [`Undo`] got.
@@ -171,10 +177,41 @@ impl fmt::Display for TaskId {
     }
 }
 
+impl Step {
+    /// Says whether its branch of a `fork` lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.undo.as_ref().is_some_and(|undo| undo.lost)
+    }
+}
+
+impl Undo {
+    /// Plans a compensation.
+    pub(crate) fn pending(lost: bool) -> Self {
+        let status = UndoStatus::Pending;
+        Self {
+            status,
+            started_at: None,
+            ended_at: None,
+            attempts: Vec::new(),
+            fault: None,
+            decided: None,
+            lost,
+        }
+    }
+}
+
 impl UndoStatus {
     /// Says whether this compensation has its one outcome.
     #[must_use]
     pub const fn is_settled(self) -> bool {
         matches!(self, Self::Compensated | Self::Skipped | Self::Resolved | Self::Abandoned)
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }

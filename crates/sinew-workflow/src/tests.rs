@@ -4,6 +4,7 @@ mod conformance;
 mod documents;
 mod flow;
 mod library;
+mod listen;
 mod outside;
 mod properties;
 mod saga;

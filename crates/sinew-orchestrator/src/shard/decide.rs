@@ -92,9 +92,17 @@ fn lesser(event: &Event, limit: usize) -> Vec<Event> {
             };
             vec![Event::Reply { task: *task, attempt: *attempt, outcome, at }, cancel]
         }
-        Event::Event { .. } | Event::Timer { .. } | Event::Operator { .. } => vec![cancel],
+        Event::Event { .. } | Event::Timer { .. } | Event::Operator { .. } | Event::Resume { .. } => {
+            vec![cancel]
+        }
         // These get in whole up to the most a record holds, or not at all.
-        Event::Cancel { .. } | Event::Start { .. } => vec![event.clone()],
+        Event::Cancel { .. }
+        | Event::Start { .. }
+        | Event::StartChild { .. }
+        | Event::Undo { .. }
+        | Event::Release { .. }
+        | Event::Terminate { .. }
+        | Event::Pause { .. } => vec![event.clone()],
     }
 }
 

@@ -90,6 +90,7 @@ impl Driver<'_> {
             Kind::Try(attempt) if frame.part == Part::Catch => attempt.handler.as_deref().unwrap_or_default(),
             Kind::Try(attempt) => &attempt.body,
             Kind::Function { body, .. } => std::slice::from_ref(body),
+            Kind::Listen(listen) => listen.each.as_ref().map(|each| &each.body[..]).unwrap_or_default(),
             _ => &[],
         })
     }
@@ -138,7 +139,7 @@ impl Driver<'_> {
         let frames = &self.state.frames;
         let frame = frames.get(&parent)?;
         let mut around = std::iter::successors(Some(frame), |frame| frames.get(&frame.parent?));
-        let retried = |frame: &Frame| frame.items.is_none() && matches!(frame.part, Part::Again(_));
+        let retried = |frame: &Frame| !frame.is_loop() && matches!(frame.part, Part::Again(_));
         if frame.undo.is_some() || !around.any(retried) {
             return None;
         }

@@ -11,7 +11,7 @@ use crate::language::duration;
 use crate::language::jq::{Variables, secrets, to_jq};
 use crate::language::plan::{Kind, Length, Task};
 use crate::state::{Frame, State};
-use crate::{Definition, Fault, TaskId, Timestamp};
+use crate::{Definition, Fault, Step, TaskId, Timestamp};
 
 /// The place an expression stands at.
 pub(super) struct Env<'e> {
@@ -174,12 +174,16 @@ impl<'e> Env<'e> {
     }
 
     fn saga(&self) -> Value {
-        let Some(recovery) = &self.state.recovery else { return Value::Null };
         let undone = self.undo().and_then(|undo| undo.undoes).and_then(|task| self.state.step(task));
+        let recovery = self.state.recovery.as_ref().filter(|_| !undone.is_some_and(Step::is_lost));
+        if recovery.is_none() && undone.is_none() {
+            return Value::Null;
+        }
         json!({
-            "trigger": recovery.trigger,
-            "error": recovery.fault,
-            "startedAt": moment(recovery.started_at),
+            // What lost a race is undone whatever becomes of the workflow.
+            "trigger": recovery.map_or(json!("compete"), |recovery| json!(recovery.trigger)),
+            "error": recovery.map(|recovery| &recovery.fault),
+            "startedAt": recovery.map(|recovery| moment(recovery.started_at)),
             "task": undone.map(|step| json!({ "name": &*step.name, "reference": &*step.pointer })),
         })
     }

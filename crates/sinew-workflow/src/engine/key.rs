@@ -47,7 +47,7 @@ pub(super) fn jitter(key: &str, attempt: u32, span: u64) -> u64 {
 }
 
 fn iteration(frame: &Frame) -> Option<u32> {
-    frame.items.as_ref()?;
+    frame.is_loop().then_some(())?;
     Some(match frame.part {
         Part::Again(times) | Part::Pause(times) => times,
         Part::First | Part::Catch => 0,

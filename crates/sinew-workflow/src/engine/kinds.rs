@@ -29,6 +29,8 @@ impl Driver<'_> {
             Kind::Do(_) => Ok(self.begin_part(id)?),
             Kind::Try(_) => self.begin_attempt(id),
             Kind::Call(call) => self.call(id, task, call),
+            Kind::Human(call, _) => self.call(id, task, call),
+            Kind::Listen(listen) => self.listen(id, task, listen),
             Kind::Function { arguments, .. } => self.function(id, task, arguments.as_ref()),
             Kind::Compensate => Ok(self.end_faulted(Trigger::Request, requested(task).into())?),
             Kind::Set(template) => self.set(id, task, template),

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::env::Env;
 use super::{Driver, Todo};
-use crate::entry::{Data, Ended, Fact, Left, Part, Trigger};
+use crate::entry::{Data, Ended, Fact, Left, Part, Timer, Trigger};
 use crate::language::plan::{Id, Kind, Task, Then};
-use crate::state::{Frame, Saga};
+use crate::state::Frame;
 use crate::{Error, Fault, Status, TaskId};
 
 /// What a task leaves behind.
@@ -39,9 +39,10 @@ impl Driver<'_> {
         };
         let output = Data::unless(output, frame.outcome());
         let context = context.map_or(Data::Same, Data::Is);
-        self.record(Fact::Left(Box::new(Left { task: id, output, context, fault: None, chosen })))?;
+        let winner = self.winner(id, task);
+        self.record(Fact::Left(Box::new(Left { task: id, output, context, fault: None, chosen, winner })))?;
         self.todo.push(Todo::Next { parent, after: plan, then: then.unwrap_or(task.then) });
-        Ok(())
+        if winner.is_some() { self.recover() } else { Ok(()) }
     }
 
     /// Ends a task that raised an error, and lets what contains it decide.
@@ -55,6 +56,7 @@ impl Driver<'_> {
             context: Data::Same,
             fault: Some(fault.clone()),
             chosen: None,
+            winner: None,
         };
         self.record(Fact::Left(Box::new(left)))?;
         self.raise(parent, fault)
@@ -104,6 +106,9 @@ impl Driver<'_> {
                 return self.iterate(id, times.saturating_add(1));
             }
             Kind::Try(attempt) if part == Part::Catch => attempt.then,
+            Kind::Listen(listen) => {
+                return listen.each.as_ref().map_or(Ok(()), |each| self.item_done(id, each));
+            }
             _ => None,
         };
         self.todo.push(Todo::Finish { task: id, output: None, then, chosen: None });
@@ -112,22 +117,21 @@ impl Driver<'_> {
 
     /// Ends the instance because of an error nobody caught, the deadline, a cancel or a request.
     pub(super) fn end_faulted(&mut self, trigger: Trigger, mut fault: Box<Fault>) -> Result<(), Error> {
-        self.todo.clear();
+        self.drop_forward();
         let policy = &self.definition.plan.saga;
         let wanted = match trigger {
             Trigger::Fault => policy.on_fault,
             Trigger::Timeout => policy.on_timeout,
             Trigger::Cancel => policy.on_cancel,
-            Trigger::Request => true,
+            Trigger::Request | Trigger::Parent => true,
         };
-        let wanted = wanted && self.state.saga != Saga::Committed;
-        let status = if trigger == Trigger::Cancel { Status::Cancelled } else { Status::Faulted };
+        let wanted = wanted && !self.state.committed;
+        let status = match trigger {
+            Trigger::Cancel | Trigger::Parent => Status::Cancelled,
+            Trigger::Fault | Trigger::Timeout | Trigger::Request => Status::Faulted,
+        };
         fault.instance.get_or_insert_with(|| "/".to_owned());
-        let timer = policy.timeout.as_ref().filter(|_| wanted).map(|length| {
-            let millis = Env::workflow(self).length(length, &self.state.input);
-            // A bound that cannot be computed must not keep the saga from being undone.
-            self.next_timer(millis.unwrap_or(u64::from(u32::MAX)))
-        });
+        let timer = self.recovery_timer().filter(|_| wanted);
         self.ended(Ended {
             status,
             output: Data::Same,
@@ -136,6 +140,24 @@ impl Driver<'_> {
             timer,
         })?;
         self.recover()
+    }
+
+    /// Bounds undoing everything, when the policy says so.
+    pub(super) fn recovery_timer(&self) -> Option<Timer> {
+        self.definition.plan.saga.timeout.as_ref().map(|length| {
+            let millis = Env::workflow(self).length(length, &self.state.input);
+            // A bound that cannot be computed must not keep the saga from being undone.
+            self.next_timer(millis.unwrap_or(u64::from(u32::MAX)))
+        })
+    }
+
+    /// Finds the branch that won a fork.
+    fn winner(&self, fork: TaskId, task: &Task) -> Option<TaskId> {
+        let Kind::Fork { branches, compete: true } = &task.kind else { return None };
+        let branch = *self.state.frames.get(&fork)?.results.keys().next()?;
+        let won = self.definition.plan.task(*branches.get(usize::try_from(branch).ok()?)?)?;
+        let is_won = |step: &&crate::Step| step.parent == Some(fork) && step.pointer == won.pointer;
+        self.state.steps.iter().rev().find(is_won).map(|step| step.task)
     }
 
     fn ended(&mut self, ended: Ended) -> Result<(), Error> {
@@ -188,9 +210,9 @@ impl Driver<'_> {
 
     /// `then: end` completes the workflow wherever it stands; inside a compensation it ends that.
     fn end(&mut self, parent: TaskId, after: Id) -> Result<(), Error> {
-        self.todo.clear();
         let frame = self.state.frame(parent)?;
         if let Some(undo) = frame.undo {
+            self.drop_inside(undo);
             return self.undone(undo);
         }
         // In a fork it was a branch that ended, whose output is not the fork's data.
@@ -200,6 +222,7 @@ impl Driver<'_> {
         });
         let result = branch.and_then(|branch| frame.results.get(&u32::try_from(branch).ok()?));
         let output = Arc::clone(result.unwrap_or(&frame.data));
+        self.drop_forward();
         self.complete_with(output)
     }
 
@@ -228,7 +251,8 @@ impl Driver<'_> {
                     fault: None,
                     trigger: None,
                     timer: None,
-                })
+                })?;
+                self.recover()
             }
             Err(fault) => self.end_faulted(Trigger::Fault, fault),
         }

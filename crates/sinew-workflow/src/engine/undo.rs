@@ -8,16 +8,17 @@ use super::catch::Tries;
 use super::env::Env;
 use super::{Driver, Todo};
 use crate::entry::{Fact, UndoFailed, UndoStarted};
+use crate::state::Saga;
 use crate::step::UndoStatus;
-use crate::{Error, Fault, TaskId};
+use crate::{Error, Fault, Status, TaskId};
 
 /// Faults that running again cannot cure: the definition itself is wrong.
-const INCURABLE: [&str; 2] = ["expression", "configuration"];
+const INCURABLE: [&str; 3] = ["expression", "configuration", "compensation"];
 
 impl Driver<'_> {
     /// Starts the compensations whose turn it is, and settles the saga when none is left.
     pub(super) fn recover(&mut self) -> Result<(), Error> {
-        if self.state.recovery.is_none() || self.state.is_closed() {
+        if self.state.is_closed() {
             return Ok(());
         }
         let policy = &self.definition.plan.saga;
@@ -35,7 +36,9 @@ impl Driver<'_> {
                 return Ok(());
             }
         }
-        if self.with_status(UndoStatus::Running).is_none() && !stuck {
+        // What lost a race is undone while the work goes on, and a completed child waits for its parent.
+        let over = self.state.status() != Status::Running && self.state.saga() != Saga::Pending;
+        if over && self.with_status(UndoStatus::Running).is_none() && !stuck {
             self.record(Fact::Settled { abandoned: false })?;
         }
         Ok(())

@@ -4,10 +4,13 @@
 //! reported is skipped here in silence.
 
 mod call;
+mod children;
+mod events;
 mod expression;
 mod kinds;
 mod library;
 mod outside;
+mod people;
 mod place;
 mod policy;
 mod task;

@@ -1,5 +1,7 @@
 //! A definition ready to run: tasks with their expressions compiled and their names resolved.
 
+mod events;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +11,9 @@ use super::jq::Expression;
 use super::schema::Schema;
 use super::template::Template;
 use crate::Target;
+pub(crate) use events::{
+    Correlate, EventFilter, Events, Foreach, From, Listen, Mode, Read, Subscription, Until, Wants,
+};
 
 /// All tasks of a definition. A function is planned once per call, so that every task has a pointer of its own.
 #[derive(Debug, Default)]
@@ -20,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) output: Filter,
     pub(crate) timeout: Option<Length>,
     pub(crate) saga: SagaPolicy,
+    /// The events that start instances, and what of them becomes the input.
+    pub(crate) trigger: Option<(Events, Read)>,
 }
 
 /// A task of a plan.
@@ -67,6 +74,9 @@ pub(crate) enum Then {
 pub(crate) enum Kind {
     Do(Vec<Id>),
     Call(Box<Call>),
+    /// `call: human`, and what the decision must look like.
+    Human(Box<Call>, Option<Schema>),
+    Listen(Box<Listen>),
     Function {
         arguments: Option<Template>,
         body: Id,

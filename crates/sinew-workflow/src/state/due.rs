@@ -1,7 +1,7 @@
 //! The effects an instance is waiting for, read off its state: recovery asks for the same things as before.
 
 use super::{Frame, State, Work};
-use crate::entry::{Fact, Timer};
+use crate::entry::{Fact, Listened, Timer};
 use crate::{Effect, Entry, TaskId};
 
 impl State {
@@ -26,6 +26,9 @@ impl State {
     /// Returns what one fact made due, as far as it still is.
     fn caused(&self, fact: &Fact) -> Vec<Effect> {
         match fact {
+            Fact::Listened(listened) => self.listened(listened),
+            Fact::Stopped { task, attempt } => vec![Effect::Stop { task: *task, attempt: *attempt }],
+            Fact::ListeningEnded { task, attempt } => vec![Effect::Stop { task: *task, attempt: *attempt }],
             Fact::Called { task, attempt, .. } | Fact::Emitted { task, attempt, .. } => {
                 let frame = self.frames.get(task).filter(|frame| frame.attempts == *attempt);
                 frame.and_then(|frame| self.work(*task, frame)).into_iter().collect()
@@ -38,6 +41,12 @@ impl State {
             Fact::Ended(_) => self.saga_timer().into_iter().collect(),
             _ => Vec::new(),
         }
+    }
+
+    fn listened(&self, listened: &Listened) -> Vec<Effect> {
+        let frame = self.frames.get(&listened.task).filter(|frame| frame.attempts == listened.attempt);
+        let listening = frame.and_then(|frame| self.work(listened.task, frame));
+        listening.into_iter().chain(self.timers(listened.task, listened.timer)).collect()
     }
 
     fn timers(&self, task: TaskId, timer: Option<Timer>) -> Vec<Effect> {
@@ -56,6 +65,10 @@ impl State {
         let attempt = frame.attempts;
         match &frame.work {
             Work::None => None,
+            Work::Listen(listening) => {
+                let source = listening.source.clone();
+                (!listening.ended).then_some(Effect::Listen { task, attempt, source })
+            }
             Work::Emit { id, event } => {
                 Some(Effect::Emit { task, attempt, id: id.clone(), event: event.clone() })
             }

@@ -1,6 +1,8 @@
 //! `apply`: folds one entry into the state. It never evaluates and never chooses.
 
 mod close;
+mod ends;
+mod listen;
 mod undo;
 
 use std::sync::Arc;
@@ -8,8 +10,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Call, Frame, State, Status, Work};
-use crate::entry::{Answer, Data, Entered, Fact, Left, Opened, Part, Started, Timer};
-use crate::{Attempt, AttemptOutcome, Entry, Error, Fault, Step, StepStatus, TaskId, Timestamp};
+use crate::entry::{Answer, Data, Entered, Fact, Left, Opened, Part, Request, Started, Timer};
+use crate::{
+    Attempt, AttemptOutcome, Child, Entry, Error, Fault, Step, StepStatus, Target, TaskId, Timestamp, Verb,
+};
 
 /// Folds an entry into the state: the only way a state changes, live and in recovery.
 ///
@@ -22,14 +26,22 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Error> {
         Fact::Started(started) => fold.started(started),
         Fact::Entered(entered) => fold.entered(entered),
         Fact::Skipped(entered) => fold.skipped(entered),
-        Fact::Called { task, attempt, request, body } => fold.sent(*task, *attempt, |frame| {
-            Work::Call(Box::new(Call { request: (**request).clone(), body: body.or(&frame.input) }))
-        }),
+        Fact::Called { task, attempt, request, body } => {
+            fold.called(*task, request).sent(*task, *attempt, |frame| {
+                Work::Call(Box::new(Call { request: (**request).clone(), body: body.or(&frame.input) }))
+            })
+        }
         Fact::Emitted { task, attempt, id, event } => {
             fold.sent(*task, *attempt, |_| Work::Emit { id: id.clone(), event: Arc::clone(event) })
         }
         Fact::Waiting { task, timer } => fold.waiting(*task, *timer),
         Fact::Answered { task, attempt, outcome } => fold.answered(*task, *attempt, outcome),
+        Fact::Listened(listened) => fold.listened(listened),
+        Fact::Heard(heard) => fold.heard(heard),
+        Fact::ItemOpened { task } => fold.item_opened(*task),
+        Fact::ItemLeft(left) => fold.item_left(left),
+        Fact::ListeningEnded { task, .. } => fold.listening_ended(*task),
+        Fact::Stopped { task, attempt } => fold.stopped(*task, *attempt),
         Fact::Opened(opened) => fold.opened(opened),
         Fact::Left(left) => fold.left(left),
         Fact::Ended(ended) => fold.ended(ended),
@@ -39,6 +51,10 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Error> {
         Fact::Decided { of, action, decision } => fold.decided(*of, *action, decision),
         Fact::GaveUp { fault } => fold.gave_up(fault),
         Fact::Settled { abandoned } => fold.settled(*abandoned),
+        Fact::Recalled { fault, timer } => fold.recalled(fault, *timer),
+        Fact::Terminated { fault } => fold.terminated(fault),
+        Fact::Paused | Fact::Resumed => fold.paused(matches!(entry.fact, Fact::Paused)),
+        Fact::Kept(kept) => fold.kept(kept),
     }
 }
 
@@ -71,6 +87,7 @@ impl Fold<'_> {
         self.state.context = data;
         self.state.status = Some(Status::Running);
         self.state.is_saga = started.saga;
+        self.state.parent.clone_from(&started.parent);
         self.state.started_at = Some(self.at);
         self.state.next_task = 1;
         self.note_timer(started.deadline);
@@ -105,7 +122,7 @@ impl Fold<'_> {
         if undo.is_none() {
             let step = self.step(entered, StepStatus::Running)?;
             // A retry goes on where the task left off: what it may have done before still counts.
-            frame.attempts = step.attempts.last().map_or(0, |attempt| attempt.number);
+            frame.attempts = step.attempts.last().map_or(0, |attempt| attempt.number).max(step.sent);
             frame.touched = step.attempts.iter().any(|attempt| {
                 matches!(attempt.outcome, Some(AttemptOutcome::Completed | AttemptOutcome::Unknown))
             });
@@ -128,6 +145,14 @@ impl Fold<'_> {
         Ok(())
     }
 
+    /// Notes a call of a child that may have to be released or undone.
+    fn called(self, task: TaskId, request: &Request) -> Self {
+        if let Target::Workflow(Child { wait: true, verb: Verb::Run, .. }) = request.target {
+            self.state.children.insert(task);
+        }
+        self
+    }
+
     fn sent(mut self, task: TaskId, attempt: u32, work: impl FnOnce(&Frame) -> Work) -> Result<(), Error> {
         let at = self.at;
         let frame = self.frame(task)?;
@@ -138,6 +163,7 @@ impl Fold<'_> {
         frame.attempts = attempt;
         frame.refused = false;
         if let Some(step) = self.state.step_mut(task) {
+            step.sent = attempt;
             step.attempts.push(Attempt {
                 number: attempt,
                 started_at: at,
@@ -163,6 +189,15 @@ impl Fold<'_> {
         }
         let work = std::mem::take(&mut frame.work);
         match (work, answer) {
+            // A source that failed or ended: what was heard stays, for the engine to decide.
+            (work @ Work::Listen(_), Answer::Completed(_)) => {
+                frame.work = work;
+                if let Work::Listen(listening) = &mut frame.work {
+                    listening.ended = true;
+                }
+                return Ok(());
+            }
+            (Work::Listen(_), _) => return Ok(()),
             (Work::None, _) => return Err(self.illegal("no attempt is in flight")),
             (Work::Emit { event, .. }, Answer::Completed(_)) => frame.answer = Some(event),
             (Work::Call(_), Answer::Completed(reply)) => frame.answer = Some(Arc::clone(reply)),
@@ -188,7 +223,7 @@ impl Fold<'_> {
         if let Some(items) = &opened.items {
             frame.items = Some(Arc::clone(items));
         }
-        let same = if frame.items.is_some() { &frame.data } else { &frame.input };
+        let same = if frame.is_loop() { &frame.data } else { &frame.input };
         frame.data = opened.data.or(same);
         frame.vars.extend(opened.vars.iter().map(|(name, value)| (name.clone(), Arc::clone(value))));
         frame.visits.clear();
@@ -262,6 +297,11 @@ impl Fold<'_> {
 }
 
 impl Frame {
+    /// Says whether its tasks run once per item.
+    pub(crate) fn is_loop(&self) -> bool {
+        self.items.is_some() || self.listening().is_some_and(|listening| listening.each.is_some())
+    }
+
     /// Returns what a task of this kind leaves when nothing else is said: its reply, or the data of its tasks.
     pub(crate) fn outcome(&self) -> &Arc<Value> {
         self.answer.as_ref().unwrap_or(&self.data)
@@ -282,6 +322,7 @@ fn new_step(entered: &Entered, at: Timestamp) -> Step {
         fault: None,
         undo: None,
         key: Arc::clone(&entered.key),
+        sent: 0,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::language::yaml::{Node, join};
 use crate::{Operation, Target, code};
 
 /// The functions that are part of the language, but not of this engine yet.
-const FOREIGN: &[&str] = &["http", "grpc", "openapi", "asyncapi", "a2a", "mcp", "human"];
+const FOREIGN: &[&str] = &["http", "grpc", "openapi", "asyncapi", "a2a", "mcp"];
 
 impl<'a> Lower<'a> {
     pub(super) fn call(&mut self, node: &'a Node, name: &'a Node, pointer: &str) -> Kind {
@@ -19,6 +19,7 @@ impl<'a> Lower<'a> {
             return self.function(node, name, function, body, pointer, None);
         }
         match function {
+            "human" => self.human(name, with),
             "nats" => with.map_or(Kind::Foreign, |with| self.nats(with)),
             "saga.compensate" => Kind::Compensate,
             _ if FOREIGN.contains(&function) => match Self::protocol(function).zip(with) {
@@ -26,10 +27,10 @@ impl<'a> Lower<'a> {
                     self.choices(protocol, with);
                     match with.get("subscription") {
                         None => self.protocol_call(protocol, name, with),
-                        Some(_) => self.foreign_call(node, name, function, pointer),
+                        Some(subscription) => self.subscription(protocol, with, subscription, pointer),
                     }
                 }
-                None => self.foreign_call(node, name, function, pointer),
+                None => Kind::Foreign,
             },
             _ if function.contains(['@', ':', '/']) => self.external(node, name, function, pointer),
             _ => match function
@@ -137,17 +138,11 @@ impl<'a> Lower<'a> {
         None
     }
 
-    fn foreign_call(&mut self, node: &'a Node, name: &Node, what: &str, pointer: &str) -> Kind {
+    fn foreign_call(&mut self, node: &'a Node, name: &Node, what: &str) -> Kind {
         let what = if FOREIGN.contains(&what) { format!("`call: {what}`") } else { what.to_owned() };
         self.not_yet(name, &what, "call an operation of a service, as `service.operation`");
         let Some(with) = node.get("with") else { return Kind::Foreign };
-        let foreach = with.get("subscription").and_then(|subscription| subscription.get("foreach"));
-        for (key, value) in with.entries() {
-            if key.text != "subscription" {
-                self.template(value);
-            }
-        }
-        foreach.into_iter().for_each(|foreach| self.foreach(foreach, pointer));
+        with.entries().iter().for_each(|(_, value)| drop(self.template(value)));
         Kind::Foreign
     }
 
@@ -155,7 +150,7 @@ impl<'a> Lower<'a> {
         let functions = self.root.get("use").and_then(|reusable| reusable.get("functions"));
         let declared =
             functions.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.text.as_str());
-        let known: Vec<&str> = declared.chain(FOREIGN.iter().copied()).chain(["nats"]).collect();
+        let known: Vec<&str> = declared.chain(FOREIGN.iter().copied()).chain(["nats", "human"]).collect();
         let finding =
             self.report.error(code::UNKNOWN_NAME, name, format!("there is no function `{function}`"));
         if looks_like(function, known.iter().copied()) {

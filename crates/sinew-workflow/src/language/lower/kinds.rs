@@ -5,11 +5,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Lower;
-use super::place::Place;
 use crate::code;
 use crate::language::plan::{Case, ErrorFilter, For, Kind, Raise, Try};
 use crate::language::template::{Compile, Template, bare};
-use crate::language::yaml::{Node, Tree};
+use crate::language::yaml::Node;
 
 impl<'a> Lower<'a> {
     pub(super) fn switch(&mut self, node: &'a Node, siblings: &[&str]) -> Kind {
@@ -103,61 +102,12 @@ impl<'a> Lower<'a> {
     }
 
     pub(super) fn fork(&mut self, node: &'a Node, pointer: &str) -> Kind {
-        let before = self.plan.tasks.len();
         let branches = node
             .get("branches")
             .map(|list| self.list(list, &format!("{pointer}/fork/branches")))
             .unwrap_or_default();
         let compete = node.get("compete").and_then(Node::bool).unwrap_or(false);
-        if compete && self.plan.tasks.iter().skip(before).any(|task| task.compensate.is_some()) {
-            // Losers must be undone at once, which the engine does not do yet; leaving them done would be wrong.
-            self.not_yet(
-                node,
-                "competing branches with compensations",
-                "let them join, or drop `compensate`",
-            );
-        }
         Kind::Fork { branches, compete }
-    }
-
-    pub(super) fn listen(&mut self, node: &'a Node, listen: &'a Node, pointer: &str) -> Kind {
-        self.not_yet(listen, "`listen` tasks", "start a workflow per event instead");
-        listen.get("to").into_iter().for_each(|events| self.events(events));
-        node.get("foreach").into_iter().for_each(|foreach| self.foreach(foreach, pointer));
-        Kind::Foreign
-    }
-
-    /// Checks the loop over events or messages that a foreign task receives.
-    pub(super) fn foreach(&mut self, node: &'a Node, pointer: &str) {
-        let name = |key: &str, default: &'static str| node.get(key).and_then(Node::text).unwrap_or(default);
-        self.with_variables(&[name("item", "item"), name("at", "index")], |lower| {
-            node.get("do")
-                .into_iter()
-                .for_each(|list| drop(lower.list(list, &format!("{pointer}/foreach/do"))));
-            lower.filter(node.get("output"), "as", Place::Output);
-            lower.filter(node.get("export"), "as", Place::Export);
-        });
-    }
-
-    /// Checks the expressions of a choice of events.
-    fn events(&mut self, node: &Node) {
-        for (key, value) in node.entries() {
-            match (&value.tree, key.text.as_str()) {
-                (Tree::List(filters), _) => filters.iter().for_each(|filter| self.event(filter)),
-                (Tree::Text(_), "until") => drop(self.condition(Some(value))),
-                (_, "one") => self.event(value),
-                (Tree::Map(_), "until") => self.events(value),
-                _ => {}
-            }
-        }
-    }
-
-    fn event(&mut self, filter: &Node) {
-        filter.get("with").into_iter().for_each(|with| drop(self.template(with)));
-        for (_, correlation) in filter.get("correlate").map(Node::entries).unwrap_or_default() {
-            self.condition(correlation.get("from"));
-            correlation.get("expect").into_iter().for_each(|expect| drop(self.template(expect)));
-        }
     }
 }
 

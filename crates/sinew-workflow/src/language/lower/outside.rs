@@ -96,9 +96,7 @@ impl<'a> Lower<'a> {
             return Kind::Foreign;
         }
         let Some((_, protocol)) = PROCESSES.iter().find(|(key, _)| node.get(key).is_some()) else {
-            self.template(node);
-            self.not_yet(node, "`run: workflow`", "call a service that starts it");
-            return Kind::Foreign;
+            return node.get("workflow").map_or(Kind::Foreign, |workflow| self.child(node, workflow));
         };
         self.choices(*protocol, node);
         self.check_lifetime(node);
@@ -121,7 +119,7 @@ impl<'a> Lower<'a> {
     }
 
     /// Reads arguments, with what is more than a value at its place.
-    fn arguments(&mut self, protocol: Protocol, node: &'a Node, path: &mut Vec<&'a str>) -> Template {
+    pub(super) fn arguments(&mut self, protocol: Protocol, node: &'a Node, path: &mut Vec<&'a str>) -> Template {
         let role = ROLES.iter().find(|(of, known, _)| *of == protocol && known == path);
         match (role.map(|(.., role)| role), &node.tree) {
             (Some(Role::Endpoint), _) => self.endpoint(node),

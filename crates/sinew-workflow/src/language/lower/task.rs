@@ -27,7 +27,10 @@ impl<'a> Lower<'a> {
         let before = std::mem::replace(&mut self.granted, granted.unwrap_or_default());
         let kind = self.kind(keyword, node, &pointer, siblings);
         self.granted = before;
-        let compensate = self.compensation(name, node, &pointer);
+        let compensate = match saga_key(node, "compensate") {
+            Some(_) => self.compensation(name, node, &pointer),
+            None => self.undo_of_child(&kind, name, &pointer),
+        };
         let task = Task {
             name: name.into(),
             keyword,

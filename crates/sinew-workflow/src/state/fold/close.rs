@@ -5,14 +5,16 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Fold;
-use crate::entry::{Ended, Left};
+use crate::entry::{Ended, Left, Timer, Trigger};
 use crate::state::{Frame, Record, Recovery, Saga, Work};
-use crate::step::UndoStatus;
 use crate::{AttemptOutcome, Error, Fault, Status, StepStatus, TaskId, Undo};
 
 impl Fold<'_> {
     pub(super) fn close_completed(&mut self, left: &Left) -> Result<(), Error> {
         let frame = self.take(left.task)?;
+        if let Some(winner) = left.winner {
+            self.lose(left.task, winner);
+        }
         let output = left.output.or(frame.outcome());
         if let Some(context) = left.context.value() {
             match frame.undo {
@@ -30,8 +32,7 @@ impl Fold<'_> {
             self.remember(left.task, &frame, Arc::clone(&output));
         }
         if frame.pivot && frame.undo.is_none() {
-            self.state.records.clear();
-            self.state.saga = Saga::Committed;
+            self.commit();
         }
         let parent = self.leave(&frame)?;
         match frame.branch {
@@ -44,7 +45,7 @@ impl Fold<'_> {
     /// Closes a task that raised an error or was interrupted, with the tasks inside already closed.
     pub(super) fn close_failed(&mut self, task: TaskId, fault: Option<&Fault>) -> Result<(), Error> {
         let mut frame = self.take(task)?;
-        if frame.work != Work::None {
+        if !matches!(frame.work, Work::None | Work::Listen(_)) {
             frame.touched = true;
             self.end_attempt(task, AttemptOutcome::Unknown, fault);
         }
@@ -82,45 +83,57 @@ impl Fold<'_> {
         self.interrupt_inside(TaskId::WORKFLOW)?;
         let root = self.take(TaskId::WORKFLOW)?;
         self.note_timer(ended.timer);
+        (self.state.paused, self.state.kept) = (false, Vec::new());
         self.state.status = Some(ended.status);
         self.state.fault = ended.fault.as_deref().cloned();
         if ended.status == Status::Completed {
             self.state.output = Some(ended.output.or(&root.data));
-            if self.state.is_saga {
-                self.state.saga = Saga::Committed;
-            }
         }
         match (ended.trigger, &ended.fault) {
             (Some(trigger), Some(fault)) if !self.state.records.is_empty() => {
-                let (fault, timer, started_at) = (fault.clone(), ended.timer, self.at);
-                self.state.recovery = Some(Recovery { trigger, fault: *fault, started_at, timer });
-                self.state.saga = Saga::Compensating;
-                self.plan_undos();
+                self.undo_all(trigger, fault, ended.timer);
             }
-            _ => {
-                self.state.records.clear();
-                self.state.ended_at = Some(self.at);
-            }
+            _ => self.stand(),
         }
         Ok(())
     }
 
-    fn plan_undos(&mut self) {
-        let tasks: Vec<TaskId> = self.state.records.keys().copied().collect();
+    /// Begins to undo everything that may have to be.
+    pub(super) fn undo_all(&mut self, trigger: Trigger, fault: &Fault, timer: Option<Timer>) {
+        let started_at = self.at;
+        self.state.recovery = Some(Recovery { trigger, fault: fault.clone(), started_at, timer });
+        self.state.saga = Saga::Compensating;
+        self.plan_undos(self.state.records.keys().copied().collect(), false);
+    }
+
+    fn plan_undos(&mut self, tasks: Vec<TaskId>, lost: bool) {
         for task in tasks {
             if let Some(step) = self.state.step_mut(task) {
-                let status = UndoStatus::Pending;
-                let attempts = Vec::new();
-                step.undo = Some(Undo {
-                    status,
-                    started_at: None,
-                    ended_at: None,
-                    attempts,
-                    fault: None,
-                    decided: None,
-                });
+                // What lost before is on its way already.
+                step.undo.get_or_insert_with(|| Undo::pending(lost));
             }
         }
+    }
+
+    /// Begins to undo what the losing branches of a fork did.
+    fn lose(&mut self, fork: TaskId, winner: TaskId) {
+        let records = self.state.records.keys().copied();
+        let lost: Vec<TaskId> = records
+            .filter(|record| {
+                self.is_inside(*record, fork) && *record != winner && !self.is_inside(*record, winner)
+            })
+            .collect();
+        if !lost.is_empty() {
+            self.state.saga = Saga::Compensating;
+            self.plan_undos(lost, true);
+        }
+    }
+
+    /// What was done stands: nothing of it is undone any more, except what is on its way already.
+    fn commit(&mut self) {
+        self.state.committed = true;
+        self.forget(|_, _| true);
+        self.calm();
     }
 
     /// Notes a failed task for undoing when something of it may have been done and its parts do not answer for that.
@@ -140,14 +153,20 @@ impl Fold<'_> {
     }
 
     fn forget_inside(&mut self, task: TaskId) {
-        let inside: Vec<TaskId> =
-            self.state.records.keys().copied().filter(|record| self.is_inside(*record, task)).collect();
-        inside.iter().for_each(|record| drop(self.state.records.remove(record)));
+        self.forget(|fold, record| fold.is_inside(record, task));
+    }
+
+    /// Forgets records whose undo has not begun.
+    pub(super) fn forget(&mut self, which: impl Fn(&Self, TaskId) -> bool) {
+        let idle = |record: TaskId| self.state.step(record).is_none_or(|step| step.undo.is_none());
+        let records = self.state.records.keys().copied();
+        let forgotten: Vec<TaskId> = records.filter(|record| idle(*record) && which(self, *record)).collect();
+        forgotten.iter().for_each(|record| drop(self.state.records.remove(record)));
     }
 
     /// Says whether a forward task may still be undone: nothing past the pivot is.
     fn may_record(&self, frame: &Frame) -> bool {
-        frame.undo.is_none() && self.state.saga != Saga::Committed
+        frame.undo.is_none() && !self.state.committed
     }
 
     /// Says whether a step belongs to a task, at any depth.

@@ -107,18 +107,6 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn settled(self, abandoned: bool) -> Result<(), Error> {
-        if self.state.recovery.is_none() || self.state.is_closed() || !self.state.frames.is_empty() {
-            return Err(self.illegal("a saga settles once, when no compensation is open"));
-        }
-        self.state.saga = if abandoned { Saga::Abandoned } else { Saga::Compensated };
-        self.state.ended_at = Some(self.at);
-        if let Some(recovery) = &mut self.state.recovery {
-            recovery.timer = None;
-        }
-        Ok(())
-    }
-
     fn undo_frame(&self, started: &UndoStarted) -> Result<Frame, Error> {
         let record =
             self.state.records.get(&started.of).ok_or(self.illegal("the task has nothing to undo"))?;
@@ -138,15 +126,17 @@ impl Fold<'_> {
         })
     }
 
-    fn abandon(mut self) -> Result<(), Error> {
-        self.state.frames.clear();
+    pub(super) fn abandon(mut self) -> Result<(), Error> {
+        self.state.frames.retain(|_, frame| frame.undo.is_none());
         for task in self.state.records.keys().copied().collect::<Vec<_>>() {
-            self.settle(task, UndoStatus::Abandoned)?;
+            if self.state.step(task).is_some_and(|step| step.undo.is_some()) {
+                self.settle(task, UndoStatus::Abandoned)?;
+            }
         }
         Ok(())
     }
 
-    fn settle(&mut self, of: TaskId, status: UndoStatus) -> Result<(), Error> {
+    pub(super) fn settle(&mut self, of: TaskId, status: UndoStatus) -> Result<(), Error> {
         let at = self.at;
         let undo = self.undo(of)?;
         (undo.status, undo.ended_at) = (status, Some(at));
@@ -154,6 +144,7 @@ impl Fold<'_> {
         if !self.is_undoing() && self.has(UndoStatus::Stuck) {
             self.state.saga = Saga::Stuck;
         }
+        self.calm();
         Ok(())
     }
 
@@ -173,11 +164,11 @@ impl Fold<'_> {
     }
 
     /// Says whether a compensation runs or has yet to.
-    fn is_undoing(&self) -> bool {
+    pub(super) fn is_undoing(&self) -> bool {
         self.has(UndoStatus::Pending) || self.has(UndoStatus::Running)
     }
 
-    fn has(&self, status: UndoStatus) -> bool {
+    pub(super) fn has(&self, status: UndoStatus) -> bool {
         self.state.steps.iter().any(|step| step.undo.as_ref().is_some_and(|undo| undo.status == status))
     }
 

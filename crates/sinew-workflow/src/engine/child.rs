@@ -1,0 +1,37 @@
+//! Answers that are looked at before they count: those of people, and those of other workflows.
+
+use super::Driver;
+use crate::entry::Answer;
+use crate::language::plan::Kind;
+use crate::state::{Frame, Work};
+use crate::{Child, Error, Outcome, Target, TaskId};
+
+impl Driver<'_> {
+    /// Takes an outcome as it counts in this instance.
+    ///
+    /// A decision that does not fit its schema is an error for whoever decided, so that it can be given again; the task
+    /// goes on waiting. The fault of a child becomes the one of the task that runs it.
+    pub(super) fn checked(&self, task: TaskId, outcome: &Outcome) -> Result<Answer, Error> {
+        let mut answer = Answer::from(outcome.clone());
+        let Some(frame) = self.state.frames.get(&task) else { return Ok(answer) };
+        if let Answer::Completed(decision) = &answer
+            && let (_, plan) = self.planned(frame)?
+            && let Kind::Human(_, Some(schema)) = &plan.kind
+        {
+            schema.check("decision", decision).map_err(Error::Unfit)?;
+        }
+        if let Answer::Refused(fault) | Answer::NotSent(fault) | Answer::Unknown(fault) = &mut answer
+            && frame.child().is_some()
+        {
+            fault.instance = None;
+        }
+        Ok(answer)
+    }
+}
+
+impl Frame {
+    fn child(&self) -> Option<&Child> {
+        let Work::Call(call) = &self.work else { return None };
+        if let Target::Workflow(child) = &call.request.target { Some(child) } else { None }
+    }
+}
