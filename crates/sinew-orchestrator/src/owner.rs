@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sinew::Bus;
+use sinew_protocols::Protocols;
 use tokio::{
     sync::watch,
     task::{Id, JoinError, JoinSet},
@@ -13,9 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
-    calls::Caller,
-    definitions::Definitions,
-    directory::Directory,
+    calls::{Caller, Children, Line},
     journal::JetStreamJournal,
     lease::{Lease, Leases, Standing},
     router::{Router, ShardId},
@@ -31,10 +29,10 @@ const PATIENCE: Duration = Duration::from_millis(750);
 /// What every shard of this process shares.
 #[derive(Clone)]
 pub(crate) struct Parts {
-    pub(crate) bus: Bus,
     pub(crate) config: Config,
-    pub(crate) definitions: Definitions,
-    pub(crate) directory: Directory,
+    pub(crate) line: Line,
+    pub(crate) protocols: Protocols,
+    pub(crate) children: Children,
 }
 
 /// The shards of this replica among those of all.
@@ -185,10 +183,11 @@ async fn serve(
     (epoch, lease): (u64, watch::Receiver<Instant>),
     ending: &CancellationToken,
 ) {
-    let journal = JetStreamJournal::new(&parts.bus, id.get());
-    let (handle, inbox) = shard::channel(parts.definitions.clone());
-    let world = Caller::new(parts, handle.clone());
-    let opening = Opening { config: parts.config.clone(), world, lease, epoch, inbox };
+    let Parts { config, line, protocols, children } = parts.clone();
+    let journal = JetStreamJournal::new(&line.bus, id.get());
+    let (handle, inbox) = shard::channel(children.library().clone());
+    let world = Caller::new(line, protocols, children, handle.clone());
+    let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
         Some(Ok(shard)) => {
             tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");

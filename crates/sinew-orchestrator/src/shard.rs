@@ -19,6 +19,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use serde_json::Value;
 use sinew::workflow::WorkflowError;
 use sinew_workflow::{Effect, Input as Event, Outcome, State, TaskId, Timestamp};
 use tokio::{
@@ -63,17 +64,19 @@ pub(crate) enum Input {
     Ask { ask: Ask, reply: Reply },
     /// A call or an event of an instance came to an end.
     Reply { id: String, task: TaskId, attempt: u32, outcome: Outcome },
+    /// An event came that an instance listens for.
+    Event { id: String, task: TaskId, attempt: u32, event: Arc<Value>, origin: Option<String> },
     /// The history of an ended instance is stored.
     Archived { id: String },
 }
 
 /// What a shard needs around it, other than its log.
 pub(crate) trait World: Send + Sync + 'static {
-    /// Begins a call or an event of an instance; what comes of it returns as an [`Input::Reply`].
-    fn begin(&self, id: String, origin: Origin, effect: Effect);
+    /// Begins a call or an event of an instance, which returns as an [`Input::Reply`]; or listens, or stops one of these.
+    fn begin(&mut self, id: String, origin: Origin, effect: Effect);
 
     /// Stores the history of an ended instance; returns as an [`Input::Archived`].
-    fn archive(&self, record: Arc<HistoryRecord>);
+    fn archive(&mut self, record: Arc<HistoryRecord>);
 
     /// Draws what has ended and was not drawn yet.
     fn draw(&self, state: &State, exported: &mut Exported);
@@ -179,6 +182,10 @@ impl<J: Journal, W: World> Shard<J, W> {
             Input::Reply { id, task, attempt, outcome } => {
                 let at = self.clock.now();
                 self.advance_alone(&id, Event::Reply { task, attempt, outcome, at });
+            }
+            Input::Event { id, task, attempt, event, origin } => {
+                let at = self.clock.now();
+                self.advance_alone(&id, Event::Event { task, attempt, event, origin, at });
             }
             Input::Archived { id } => self.archived(id),
         }
@@ -420,7 +427,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             Input::Start { reply, .. } | Input::Ask { reply, .. } => {
                 reply.send(Err(WorkflowError::ShardUnavailable));
             }
-            input @ (Input::Reply { .. } | Input::Archived { .. }) => self.take(input),
+            input @ (Input::Reply { .. } | Input::Event { .. } | Input::Archived { .. }) => self.take(input),
         }
     }
 

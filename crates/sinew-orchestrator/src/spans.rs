@@ -47,6 +47,11 @@ impl Origin {
         Some(if tracer.is_on() { starter.with_span(self.span(key, attempt)) } else { starter })
     }
 
+    /// As [`Origin::attempt`], in a process that may have no tracer.
+    pub(crate) fn context(&self, tracer: Option<&Tracer>, key: &str, attempt: u32) -> Option<TraceContext> {
+        tracer.map_or(self.starter, |tracer| self.attempt(tracer, key, attempt))
+    }
+
     fn root(&self) -> SpanId {
         self.span("", 0)
     }

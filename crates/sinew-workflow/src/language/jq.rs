@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use jaq_core::load::{Arena, File, Loader, lex, parse};
+use jaq_core::load::{self, Arena, File, Loader, lex, parse};
 use jaq_core::{Compiler, Ctx, Filter, Vars};
 use jaq_json::Val;
 use serde_json::Value;

@@ -76,11 +76,11 @@ pub(super) fn definition(tasks: &str) -> Compiled {
 }
 
 impl World for Puppet {
-    fn begin(&self, id: String, _: Origin, effect: Effect) {
+    fn begin(&mut self, id: String, _: Origin, effect: Effect) {
         self.asked.lock().unwrap().effects.push((id, effect));
     }
 
-    fn archive(&self, record: Arc<HistoryRecord>) {
+    fn archive(&mut self, record: Arc<HistoryRecord>) {
         self.asked.lock().unwrap().archives.push(record);
     }
 
