@@ -26,6 +26,8 @@ pub mod header {
     pub const CALLER: &str = "Sinew-Caller";
     /// On a request for a stream: how many items may be sent before more are asked for. Absent: all of them.
     pub const CREDIT: &str = "Sinew-Credit";
+    /// On a request: a stream of items follows it, to where the service says.
+    pub const UPLOAD: &str = "Sinew-Upload";
     /// On a request for a stream: the longest silence the caller takes for life, in milliseconds.
     pub const IDLE: &str = "Sinew-Idle";
     /// On a message of a stream: the number of the last item sent, from 1; 0 says that the stream is open.

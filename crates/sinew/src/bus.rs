@@ -9,6 +9,7 @@
 pub mod admin;
 mod api;
 mod batch;
+mod clock;
 mod hangup;
 mod inlets;
 mod inspect;
@@ -35,6 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{Calls, Config, Error, Kind, Tracer, policy::Dependencies};
 
 pub use batch::Reader;
+pub(crate) use clock::Clock;
 pub use inspect::{ConsumerInfo, StreamInfo};
 pub use jetstream::{PubAck, Retention, Storage, Stored, StreamConfig, StreamState};
 pub use kv::{Kv, KvChange, KvEntry, KvWatch};
@@ -70,6 +72,8 @@ struct Shared {
     tracer: Tracer,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Who watches buckets on behalf of this process.
+    watchers: kv::Watchers,
 }
 
 impl Bus {
@@ -83,7 +87,8 @@ impl Bus {
         let inlets = Arc::new(Inlets::new(inbox(&config)));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let client = nats::Client::connect(&config, inlets.clone(), &tasks, stop.clone()).await?;
-        let shared = Shared { config, link: Link::Nats(client), inlets, tracer, tasks, stop };
+        let watchers = kv::Watchers::default();
+        let shared = Shared { config, link: Link::Nats(client), inlets, tracer, tasks, stop, watchers };
         let dependencies = Dependencies::new(Calls::new(), TaskTracker::new());
         let bus = Self { shared: Arc::new(shared), dependencies };
         bus.barrier().await?;
@@ -115,7 +120,8 @@ impl Bus {
         let link = Link::in_process(join(inlets.clone()), &inlets.wildcard());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let dependencies = Dependencies::new(Calls::new(), TaskTracker::new());
-        let shared = Arc::new(Shared { config, link, inlets, tracer, tasks, stop });
+        let watchers = kv::Watchers::default();
+        let shared = Arc::new(Shared { config, link, inlets, tracer, tasks, stop, watchers });
         let bus = Self { shared, dependencies };
         bus.barrier().await?;
         Ok(bus)

@@ -37,10 +37,17 @@ impl Drop for Hangup<'_> {
         if !self.bus.is_connected() || self.is_known_to_be_over() {
             return;
         }
-        let Some(subject) = crate::service::cancel_subject(self.subject) else { return };
-        let payload = Bytes::copy_from_slice(self.reply.as_bytes());
+        self.bus.hang_up(self.subject, self.reply);
+    }
+}
+
+impl Bus {
+    /// Tells the service behind `subject` that nobody waits for a reply at `reply` any more.
+    pub(crate) fn hang_up(&self, subject: &str, reply: &str) {
+        let Some(subject) = crate::service::cancel_subject(subject) else { return };
+        let payload = Bytes::copy_from_slice(reply.as_bytes());
         // Not worth waiting for: where there is no room just now, the service is left to the deadline.
-        if let Err(error) = self.bus.offer(&subject, None, &Headers::new(), &payload) {
+        if let Err(error) = self.offer(&subject, None, &Headers::new(), &payload) {
             tracing::debug!(subject, %error, "a service could not be told that nobody waits");
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Operation {
     pub(super) name: Arc<str>,
     /// Whether it answers with a stream.
     pub(super) stream: bool,
+    /// Whether a stream follows its requests.
+    pub(super) upload: bool,
     pub(super) inner: Inner,
     pub(super) stats: Stats,
     pub(super) pace: Pace,
@@ -133,6 +135,10 @@ pub(super) async fn work(
         true => {
             let _token = shop.streams.token();
             Box::pin(super::stream::run(shop, operation, &message, deadline, running)).await
+        }
+        false if operation.upload => {
+            let _token = shop.streams.token();
+            Box::pin(super::upload::run(shop, operation, &message, &ctx, running)).await
         }
         false => shop.in_flight.unless_gone(message.reply_to(), &ctx, running).await,
     };
