@@ -171,7 +171,9 @@ mod tests {
         ] {
             assert!(bad.parse::<TraceContext>().is_err(), "{bad:?}");
         }
-        assert!(later.parse::<TraceContext>().is_ok() && format!("{later}-x").parse::<TraceContext>().is_ok());
+        assert!(
+            later.parse::<TraceContext>().is_ok() && format!("{later}-x").parse::<TraceContext>().is_ok()
+        );
     }
 
     proptest! {
