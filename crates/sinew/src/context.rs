@@ -304,16 +304,13 @@ impl Ctx {
 
     /// Writes what travels with every message sent on behalf of this work.
     pub(crate) fn inherit(&self, headers: &mut Headers, trace: Option<TraceContext>) {
-        let mut set = |name: &'static str, value: String| {
-            // Values come from checked headers or from numbers, so this cannot fail; a lost header is not worth a call.
-            let _ = headers.set(name, value);
-        };
+        // Values come from checked headers or from numbers, so this cannot fail; a lost header is not worth a call.
         if let Some(trace) = trace {
-            set(header::TRACEPARENT, trace.to_string());
+            let _ = headers.set_display(header::TRACEPARENT, trace);
         }
         for name in [header::TRACESTATE, header::BAGGAGE] {
             if let Some(value) = self.header(name) {
-                set(name, value.to_owned());
+                let _ = headers.set(name, value);
             }
         }
     }

@@ -283,7 +283,7 @@ fn encoded<T: serde::Serialize>(value: &T, to: ContentType) -> Result<Bytes, Pro
 
 fn reply_headers(to: ContentType, ctx: &Ctx) -> Headers {
     let mut headers = Headers::new();
-    let _ = headers.set_static(header::CONTENT_TYPE, to.as_str());
+    let _ = headers.set(header::CONTENT_TYPE, to.as_str());
     ctx.reply_hints(&mut headers);
     headers
 }

@@ -4,10 +4,11 @@
 //! The message goes to `svc.<service>.$cancel`, which every instance hears, and names the reply's inbox: only who was
 //! sent the request knows it. A request that is answered costs nothing more.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sinew_wire::{Headers, header};
+use tokio::time::Instant;
 
 use super::Bus;
 

@@ -126,7 +126,7 @@ pub(super) async fn work(
     let name = || format!("{}/{}", shop.service, operation.name);
     let span = tracer
         .span(name, SpanKind::Server, message.trace())
-        .with("rpc.system", || "sinew".into())
+        .with("rpc.system", || "sinew")
         .with("messaging.destination.name", || message.subject().to_owned());
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
     let running = run(operation, &message, ctx.clone(), deadline);
