@@ -10,6 +10,7 @@ mod foreign;
 pub(crate) mod program;
 mod tail;
 mod top;
+mod uploads;
 
 use serde_json::Value;
 
