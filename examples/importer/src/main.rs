@@ -71,7 +71,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             send(config, count).await
         }
         _ => {
-            eprintln!("serving stock.import: run `cargo run -p importer -- send 100000` in another terminal");
+            eprintln!("connecting to {}; then try: cargo run -p importer -- send 100000", config.url);
             Ok(Service::new("stock", ()).serve(Stock, |routes| routes.import(import)).run(config).await?)
         }
     }
