@@ -1,4 +1,4 @@
-//! An upload listed without its word, and a plain request listed with it.
+//! An upload listed without its word.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,10 +15,6 @@ struct Row {
     number: u32,
 }
 
-#[derive(Request, Serialize, Deserialize, JsonSchema)]
-#[sinew(subject = "orders.place", reply = u32)]
-struct PlaceOrder {}
-
-contract! { Orders = "orders" @ "1.0.0" { import: ImportRows, place: upload PlaceOrder } }
+contract! { Orders = "orders" @ "1.0.0" { import: ImportRows } }
 
 fn main() {}
