@@ -97,14 +97,6 @@ impl Headers {
         self.put(name.as_ref(), |lines| lines.push_str(value.as_ref()))
     }
 
-    /// As [`Headers::set`], for constants.
-    ///
-    /// # Errors
-    /// As [`Headers::set`].
-    pub fn set_static(&mut self, name: &'static str, value: &'static str) -> Result<(), InvalidHeader> {
-        self.set(name, value)
-    }
-
     /// As [`Headers::set`], for a value that is only written here, such as a number.
     ///
     /// # Errors
