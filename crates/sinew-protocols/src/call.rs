@@ -14,7 +14,7 @@ use crate::document::Documents;
 use crate::failure::Failure;
 use crate::process::Background;
 use crate::secrets::{Revealer, scrub};
-use crate::{Error, Settings, document, http, openapi, process};
+use crate::{Error, Settings, a2a, document, grpc, http, mcp, openapi, process};
 
 /// Carries out calls; cheap to clone, one per process, so that connections and tokens are shared.
 #[derive(Clone, Debug)]
@@ -86,6 +86,9 @@ impl Protocols {
             Protocol::Shell | Protocol::Script | Protocol::Container => {
                 process::run(scope, call.protocol, call.arguments).await
             }
+            Protocol::Mcp => mcp::call(scope, call.arguments).await,
+            Protocol::A2a => a2a::call(scope, call.arguments).await,
+            Protocol::Grpc => grpc::call(scope, call.arguments).await,
             other => Err(Failure::configuration(format!("`{other}` cannot be called here"))),
         };
         done.map_or_else(|failure| self.scrubbed(failure).into(), Outcome::Completed)

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use sinew_workflow::Fault;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout_at;
 
 use crate::call::Scope;
@@ -27,7 +28,7 @@ pub(crate) struct Program {
     pub(crate) inherits: bool,
     pub(crate) stdin: Option<String>,
     /// Where it works, removed after its end.
-    pub(crate) directory: TempDir,
+    pub(crate) directory: Arc<TempDir>,
     /// What to run after its end, or when it is killed.
     pub(crate) after: Vec<After>,
 }
@@ -65,8 +66,10 @@ pub(crate) struct Ended {
 /// A process and its descendants; they are killed with it when it is dropped before its end.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) child: Child,
+    child: Child,
     id: Option<Pid>,
+    /// Where it works: kept as long as it does.
+    _directory: Arc<TempDir>,
 }
 
 impl Program {
@@ -81,7 +84,7 @@ impl Program {
             environment: BTreeMap::new(),
             inherits: false,
             stdin: None,
-            directory,
+            directory: Arc::new(directory),
             after: Vec::new(),
         })
     }
@@ -121,7 +124,7 @@ impl Program {
     pub(crate) fn start(&self) -> Result<Group, Failure> {
         for name in &self.names {
             match self.command(name).spawn() {
-                Ok(child) => return Ok(Group::new(child)),
+                Ok(child) => return Ok(Group::new(child, self.directory.clone())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let detail = format!("`{}` cannot be started: {error}", name.display());
@@ -171,9 +174,14 @@ impl Drop for Afterwards<'_> {
 }
 
 impl Group {
-    pub(crate) fn new(child: Child) -> Self {
+    fn new(child: Child, directory: Arc<TempDir>) -> Self {
         let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Self { child, id }
+        Self { child, id, _directory: directory }
+    }
+
+    /// Takes its standard streams, to speak with it.
+    pub(crate) fn streams(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take())
     }
 
     /// Kills it with its descendants, and waits until it is gone.
