@@ -72,6 +72,7 @@
 //! | What does `$authorization.parameter` mean for `digest`? | A configuration fault: it is not known before the request |
 
 mod a2a;
+mod asyncapi;
 mod authentication;
 mod call;
 mod client;
@@ -90,7 +91,7 @@ mod secrets;
 mod settings;
 mod sse;
 
-pub use call::{Call, Protocols};
+pub use call::{Call, Protocols, Subscription};
 pub use error::Error;
 pub use secrets::{Secrets, reveal};
 pub use settings::{Allow, Settings};

@@ -8,6 +8,7 @@ use sinew_workflow::{Fault, Outcome, Protocol};
 use crate::{Call, Protocols, Settings};
 
 mod a2a;
+mod asyncapi;
 mod authentication;
 mod document;
 mod grpc;
