@@ -16,7 +16,7 @@ mod raw;
 
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::eventually::eventually;
-pub(crate) use self::https::{HttpsStub, json};
+pub(crate) use self::https::{HttpsStub, Seen, json};
 pub(crate) use self::otlp::{OtlpReceiver, Span};
 pub(crate) use self::raw::RawClient;
 
