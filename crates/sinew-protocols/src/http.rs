@@ -195,8 +195,8 @@ pub(crate) async fn opened(
                 None => response,
             }
         }
-        Some(Authorization::Header { cached: Some(key), .. }) if response.status() == 401 => {
-            scope.core.tokens.forget(key).await;
+        Some(Authorization::Header { cached: Some(key), parameter, .. }) if response.status() == 401 => {
+            scope.core.tokens.forget(key, parameter).await;
             let authorization = authentication::resolve(scope, policy).await?;
             let request = signed(build(authorization.as_ref())?, authorization.as_ref())?;
             client.open(request, scope.deadline).await?

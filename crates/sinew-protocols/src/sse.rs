@@ -29,6 +29,11 @@ impl Events {
         events
     }
 
+    /// Returns how many bytes wait for their event to end.
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.len() + self.data.as_ref().map_or(0, String::len)
+    }
+
     fn end_line(&mut self) -> Option<String> {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {

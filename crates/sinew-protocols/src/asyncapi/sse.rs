@@ -24,6 +24,8 @@ struct Stream {
     events: Events,
     /// What came with others.
     ready: VecDeque<String>,
+    /// The most bytes of an event.
+    limit: usize,
 }
 
 pub(super) async fn subscribe(scope: Scope<'_>, channel: Channel) -> Result<Messages, Failure> {
@@ -39,8 +41,9 @@ pub(super) async fn subscribe(scope: Scope<'_>, channel: Channel) -> Result<Mess
         let refused = http::refusal(&Method::GET, &reply, false);
         return Err(refused.unwrap_or_else(|| Failure::not_sent(Fault::communication("there are no events"))));
     }
-    let stream =
-        Stream { channel, body: response.into_body(), events: Events::default(), ready: VecDeque::new() };
+    let limit = scope.core.settings.max_body;
+    let (body, events) = (response.into_body(), Events::default());
+    let stream = Stream { channel, body, events, ready: VecDeque::new(), limit };
     Ok(futures::stream::try_unfold(stream, next).boxed())
 }
 
@@ -53,6 +56,11 @@ async fn next(mut stream: Stream) -> Result<Option<(serde_json::Value, Stream)>,
             Some(Ok(frame)) => {
                 if let Ok(bytes) = frame.into_data() {
                     stream.ready.extend(stream.events.feed(&bytes));
+                    if stream.events.waiting() > stream.limit {
+                        let detail =
+                            format!("an event is longer than {} bytes: raise `max_body`", stream.limit);
+                        return Err(Failure::not_sent(Fault::communication(detail)));
+                    }
                 }
             }
             Some(Err(error)) => {

@@ -25,8 +25,10 @@ pub(super) async fn ask(
     let endpoint = transport.get("endpoint").unwrap_or(&Value::Null);
     let endpoint = Endpoint::read(endpoint, None, scope.revealer())?.http()?;
     let headers = http::headers(&http::members(transport, "headers")?, scope.revealer())?;
-    let mut peer = Peer { scope, endpoint, headers };
+    // The key is that of the question: whoever remembers keys must not take the beginning for it.
+    let mut peer = Peer { scope: Scope { key: "", ..scope }, endpoint, headers };
     begin(&mut peer, question).await.map_err(not_begun)?;
+    peer.scope = scope;
     let answered = peer.send(&question.ask(), |message| rpc::answers(message, ASK)).await;
     let result = answered.and_then(|answered| answer(answered, ASK));
     end(&peer).await;

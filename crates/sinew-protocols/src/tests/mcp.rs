@@ -61,6 +61,8 @@ async fn a_session_is_begun_used_and_ended() {
         assert_eq!(of(later, "mcp-protocol-version").as_deref(), Some("2025-03-26"));
         assert_eq!(of(later, "x-shop").as_deref(), Some("north"));
     }
+    let keys: Vec<_> = seen.iter().map(|seen| of(seen, "idempotency-key")).collect();
+    assert_eq!(keys, [None, None, Some("order-7/charge".to_owned()), None]);
     assert_eq!(seen[2].json()["params"], json!({ "name": "add", "arguments": { "a": 1 } }));
     assert_eq!(seen[0].json()["params"]["clientInfo"]["name"], "sinew");
 }
