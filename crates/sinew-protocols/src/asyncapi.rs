@@ -8,10 +8,9 @@ use std::time::Duration;
 use ::http::Method;
 use futures::stream::BoxStream;
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use self::channel::{Channel, Transport};
-use crate::call::{Core, Scope};
+use crate::call::{Core, Scope, deadline};
 use crate::document::endpoint_of;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
@@ -55,7 +54,7 @@ pub(crate) async fn subscribe(
     arguments: &Value,
     limit: Duration,
 ) -> Result<Messages, Failure> {
-    let scope = Scope { core, deadline: Instant::now() + limit, key: "", traceparent: None };
+    let scope = Scope { core, deadline: deadline(limit), key: "", traceparent: None };
     let channel = find(scope, arguments).await?;
     match channel.transport {
         Transport::Http => sse::subscribe(scope, channel).await,

@@ -109,29 +109,30 @@ impl Template {
         url.set_fragment(None);
         for (name, value) in &self.query {
             let value = show(value).map_err(Failure::refused)?;
-            append(&mut url, name, &value);
+            append_with(&mut url, name, &value, scalar);
         }
         Ok(url)
     }
 
     /// Returns the address and the headers as a person may see them, without what secrets stand for.
     fn shown(&self) -> (String, Map<String, Value>) {
-        let masked = |value: &Value| Value::String(secrets::mask(&scalar(value)).into_owned());
-        let mut shown = Url::parse(&self.endpoint.shown).unwrap_or_else(|_| self.endpoint.url.clone());
-        for (name, value) in &self.query {
-            match value {
-                Value::Null => {}
-                Value::Array(values) => {
-                    values.iter().for_each(|value| append(&mut shown, name, &masked(value)))
+        let masked = |value: &Value| secrets::mask(&scalar(value)).into_owned();
+        let uri = match Url::parse(&self.endpoint.shown) {
+            Ok(mut shown) => {
+                for (name, value) in &self.query {
+                    append_with(&mut shown, name, value, masked);
                 }
-                value => append(&mut shown, name, &masked(value)),
+                shown.to_string()
             }
-        }
+            // What a secret hides altogether has no parts to show.
+            Err(_) => self.endpoint.shown.clone(),
+        };
         let public = self
             .headers
             .iter()
             .filter(|(name, value)| !value.is_null() && !name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
-        (shown.to_string(), public.map(|(name, value)| (name.to_ascii_lowercase(), masked(value))).collect())
+        let public = public.map(|(name, value)| (name.to_ascii_lowercase(), Value::String(masked(value))));
+        (uri, public.collect())
     }
 }
 
@@ -241,12 +242,13 @@ pub(crate) fn members(arguments: &Value, name: &str) -> Result<Vec<(String, Valu
     }
 }
 
-fn append(url: &mut Url, name: &str, value: &Value) {
+/// Adds a parameter to a query; a list repeats it, and null leaves it out.
+fn append_with(url: &mut Url, name: &str, value: &Value, write: impl Fn(&Value) -> String + Copy) {
     match value {
         Value::Null => {}
-        Value::Array(values) => values.iter().for_each(|value| append(url, name, value)),
+        Value::Array(values) => values.iter().for_each(|value| append_with(url, name, value, write)),
         value => {
-            url.query_pairs_mut().append_pair(name, &scalar(value));
+            url.query_pairs_mut().append_pair(name, &write(value));
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 use sinew_workflow::Fault;
-use tokio::time::Instant;
 
-use crate::call::Scope;
+use crate::call::{Scope, deadline};
 use crate::failure::Failure;
 use crate::{duration, rpc};
 
@@ -55,8 +54,8 @@ fn within<'a>(scope: Scope<'a>, arguments: &Value) -> Result<Scope<'a>, Failure>
     let Some(timeout) = arguments.get("timeout").filter(|timeout| !timeout.is_null()) else {
         return Ok(scope);
     };
-    let deadline = Instant::now().checked_add(duration::read(timeout)?).unwrap_or(scope.deadline);
-    Ok(Scope { deadline: deadline.min(scope.deadline), ..scope })
+    let own = deadline(duration::read(timeout)?);
+    Ok(Scope { deadline: own.min(scope.deadline), ..scope })
 }
 
 impl<'a> Question<'a> {

@@ -18,7 +18,7 @@ const SECRET: &str = "secret:";
 /// What the placeholder of the call's own authorization holds.
 const AUTHORIZATION: &str = "authorization";
 /// What stands for a secret where people read.
-const MASK: &str = "***";
+pub(crate) const MASK: &str = "***";
 
 /// What may stand in a component of a URI as it is.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

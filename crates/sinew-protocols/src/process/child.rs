@@ -27,6 +27,8 @@ pub(crate) struct Program {
     /// Whether it also sees the environment of this process.
     pub(crate) inherits: bool,
     pub(crate) stdin: Option<String>,
+    /// Whether what it says is dropped.
+    unheard: bool,
     /// Where it works, removed after its end.
     pub(crate) directory: Arc<TempDir>,
     /// What to run after its end, or when it is killed.
@@ -84,6 +86,7 @@ impl Program {
             environment: BTreeMap::new(),
             inherits: false,
             stdin: None,
+            unheard: false,
             directory: Arc::new(directory),
             after: Vec::new(),
         })
@@ -108,13 +111,18 @@ impl Program {
         Err(Failure::unknown(killed))
     }
 
-    /// Starts it and lets it go on, until it ends or the calls are closed.
-    pub(crate) fn detach(self, scope: Scope<'_>) -> Result<(), Failure> {
+    /// Starts it and lets it go on, until it ends or the calls are closed. Nobody hears what it says.
+    pub(crate) fn detach(mut self, scope: Scope<'_>) -> Result<(), Failure> {
+        self.unheard = true;
         let mut group = self.start()?;
         scope.core.background.spawn(async move {
-            let stdin = self.stdin.clone();
-            if converse(&mut group.child, stdin, usize::MAX).await.is_ok() {
+            if converse(&mut group.child, self.stdin.clone(), 0).await.is_ok() {
                 group.ended();
+            }
+            for after in &self.after {
+                if let When::Ended(delay) = after.when {
+                    run_again(self.names.clone(), after.arguments.clone(), delay).await;
+                }
             }
         });
         Ok(())
@@ -140,7 +148,8 @@ impl Program {
         let mut command = Command::new(name);
         command.args(&self.arguments).current_dir(self.directory.path()).process_group(0).kill_on_drop(true);
         let input = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = || if self.unheard { Stdio::null() } else { Stdio::piped() };
+        command.stdin(input).stdout(output()).stderr(output());
         if !self.inherits {
             command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         }
@@ -158,17 +167,20 @@ impl Drop for Afterwards<'_> {
                 _ => continue,
             };
             let (names, arguments) = (self.program.names.clone(), after.arguments.clone());
-            self.scope.core.background.spawn(async move {
-                tokio::time::sleep(delay).await;
-                for name in names {
-                    let mut command = Command::new(name);
-                    command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-                    // Nobody is left to be told that it failed.
-                    if command.status().await.is_ok() {
-                        break;
-                    }
-                }
-            });
+            self.scope.core.background.spawn(run_again(names, arguments, delay));
+        }
+    }
+}
+
+/// Runs the first of the programs that is there, after a while.
+async fn run_again(names: Vec<OsString>, arguments: Vec<String>, delay: Duration) {
+    tokio::time::sleep(delay).await;
+    for name in names {
+        let mut command = Command::new(name);
+        command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Nobody is left to be told that it failed.
+        if command.status().await.is_ok() {
+            break;
         }
     }
 }
