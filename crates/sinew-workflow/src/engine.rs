@@ -9,6 +9,7 @@ mod control;
 mod enter;
 mod env;
 mod filter;
+mod gather;
 mod key;
 mod kinds;
 mod leave;

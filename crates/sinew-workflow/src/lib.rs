@@ -84,6 +84,7 @@ mod fault;
 mod need;
 mod reference;
 mod resource;
+mod schedule;
 mod time;
 
 mod language;
@@ -107,6 +108,7 @@ pub use input::{Input, Operate, Outcome, Parent};
 pub use need::Need;
 pub use reference::Reference;
 pub use resource::{Resource, Resources, resources};
+pub use schedule::{Gathering, Schedule};
 pub use state::{Saga, State, Status, apply};
 pub use step::{Attempt, AttemptOutcome, Decision, Step, StepStatus, TaskId, Undo, UndoStatus};
 pub use time::Timestamp;

@@ -1,13 +1,16 @@
 //! Tests of the crate as a whole. Those of the official documents need the folder `shared`: set `SINEW_SHARED` to it.
 
 mod conformance;
+mod children;
 mod documents;
 mod flow;
 mod library;
 mod listen;
 mod outside;
+mod points;
 mod properties;
 mod saga;
+mod schedule;
 mod secrets;
 mod world;
 

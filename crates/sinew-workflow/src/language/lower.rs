@@ -13,6 +13,7 @@ mod outside;
 mod people;
 mod place;
 mod policy;
+mod schedule;
 mod task;
 
 use std::collections::{BTreeSet, HashMap};
@@ -123,7 +124,7 @@ impl<'a> Lower<'a> {
             self.plan.body = self.list(body, "/do");
         }
         if let Some(schedule) = root.get("schedule") {
-            self.not_yet(schedule, "schedules", "start instances from outside");
+            self.schedule(schedule);
         }
     }
 
