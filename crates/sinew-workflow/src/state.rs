@@ -294,6 +294,12 @@ impl State {
         std::iter::successors(parent(inner), |task| parent(*task)).any(|ancestor| ancestor == outer)
     }
 
+    /// Says whether a step belongs to another, at any depth.
+    pub(crate) fn is_part(&self, step: TaskId, of: TaskId) -> bool {
+        let parent = |task: TaskId| self.step(task).and_then(|step| step.parent);
+        std::iter::successors(parent(step), |task| parent(*task)).any(|ancestor| ancestor == of)
+    }
+
     pub(crate) fn step_mut(&mut self, task: TaskId) -> Option<&mut Step> {
         let index = self.steps.binary_search_by_key(&task, |step| step.task).ok()?;
         self.steps.get_mut(index)

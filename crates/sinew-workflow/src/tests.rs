@@ -1,7 +1,7 @@
 //! Tests of the crate as a whole. Those of the official documents need the folder `shared`: set `SINEW_SHARED` to it.
 
-mod conformance;
 mod children;
+mod conformance;
 mod documents;
 mod flow;
 mod library;

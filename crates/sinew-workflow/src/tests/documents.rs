@@ -265,11 +265,12 @@ do:
 ";
     let definition = Definition::parse(&format!("{HEAD}{source}"), "a.yaml").unwrap();
     expect![[r#"
+        a.yaml:2:11: error[SNW-2014]: `schedule` is beyond what runs this
         a.yaml:4:16: error[SNW-2014]: `call: http` is beyond what runs this
         a.yaml:5:18: error[SNW-2014]: `listen` is beyond what runs this
         a.yaml:6:27: error[SNW-2014]: `run: workflow` is beyond what runs this
-        a.yaml:7:16: error[SNW-2014]: `call: human` is beyond what runs this
-        a.yaml:2:11: error[SNW-2014]: `schedule` is beyond what runs this"#]].assert_eq(&definition.runnable_by(|_| false).unwrap_err().to_string());
+        a.yaml:7:16: error[SNW-2014]: `call: human` is beyond what runs this"#]]
+    .assert_eq(&definition.runnable_by(|_| false).unwrap_err().to_string());
     definition.runnable_by(|_| true).unwrap();
 }
 
