@@ -1,8 +1,13 @@
 //! The orchestrator on a real server: what a saga does, what bad requests get, what survives which kill.
 
+mod conformance;
+mod examples;
 mod faults;
+mod features;
+mod hosts;
 mod lab;
 mod log;
+mod ownership;
 mod requests;
 mod sagas;
 

@@ -1,7 +1,7 @@
 //! Findings in a workflow document, shown with the line they are about.
 
 use serde_json::{Value, json};
-use sinew_workflow::{Definition, Diagnostic, Severity};
+use sinew_workflow::{Definition, Diagnostic, Need, Severity};
 
 use crate::output::{Output, Style};
 
@@ -19,14 +19,25 @@ pub(crate) struct Checked {
 impl Checked {
     /// Checks a document; `file` names it in its findings.
     pub(crate) fn new(source: String, file: String) -> Self {
-        let (reference, findings, not_runnable) = match Definition::parse(&source, &file) {
+        Self::with_definition(source, file, |_| true).0
+    }
+
+    /// Checks a document for a host that has these abilities; the definition is there when it is valid.
+    pub(crate) fn with_definition(
+        source: String,
+        file: String,
+        has: impl Fn(Need) -> bool,
+    ) -> (Self, Option<Definition>) {
+        let empty = Self { file, source, reference: None, findings: Vec::new(), not_runnable: Vec::new() };
+        match Definition::parse(&empty.source, &empty.file) {
             Ok(definition) => {
-                let foreign = definition.runnable_by(|_| true).err().into_iter().flatten().collect();
-                (Some(definition.reference().to_string()), definition.warnings().to_vec(), foreign)
+                let not_runnable = definition.runnable_by(has).err().into_iter().flatten().collect();
+                let reference = Some(definition.reference().to_string());
+                let findings = definition.warnings().to_vec();
+                (Self { reference, findings, not_runnable, ..empty }, Some(definition))
             }
-            Err(diagnostics) => (None, diagnostics.into_iter().collect(), Vec::new()),
-        };
-        Self { file, source, reference, findings, not_runnable }
+            Err(diagnostics) => (Self { findings: diagnostics.into_iter().collect(), ..empty }, None),
+        }
     }
 
     /// Says whether the document is valid.

@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Document,
     /// The bus cannot be reached.
     Unreachable,
+    /// The result says it already; only the exit code is left to say.
+    Told(u8),
 }
 
 /// Why a command failed.
@@ -73,6 +75,16 @@ impl Error {
         Self::new(Kind::Usage, code::USAGE, message)
     }
 
+    /// Creates the error of a run whose result is printed and was no success.
+    pub(crate) fn ended(code: u8) -> Self {
+        Self::new(Kind::Told(code), "", "the workflow did not complete")
+    }
+
+    /// Says whether there is nothing to print any more.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self.0.kind, Kind::Told(_))
+    }
+
     /// Creates the error for a file that cannot be read.
     pub(crate) fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Self {
         let message = format!("cannot read {}: {error}", path.display());
@@ -104,6 +116,7 @@ impl Error {
             Kind::Usage => 2,
             Kind::Document => 3,
             Kind::Unreachable => 4,
+            Kind::Told(code) => code,
         })
     }
 

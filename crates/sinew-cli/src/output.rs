@@ -37,6 +37,11 @@ impl Output {
         self.json
     }
 
+    /// Says whether somebody may be looking at what is said along the way.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
     /// Prints a result: `value` as JSON, or what `text` makes of it for people.
     pub(crate) fn show<T: Serialize + ?Sized>(&self, value: &T, text: impl FnOnce(&T) -> String) {
         if self.json {
@@ -85,6 +90,9 @@ impl Output {
 
     /// Prints why the command failed.
     pub(crate) fn error(&self, error: &Error) {
+        if error.is_told() {
+            return;
+        }
         let mut stderr = io::stderr().lock();
         if self.json {
             let _ = writeln!(stderr, "{}", error.to_json());

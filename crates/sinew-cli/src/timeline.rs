@@ -42,7 +42,10 @@ pub(crate) fn instance(instance: &WorkflowInstance, output: &Output) -> String {
     if let Some(value) = &instance.output {
         text.push_str(&format!("  output  {value}\n"));
     }
-    text.push_str(&format!("  trace   {}", instance.trace_id));
+    if !instance.trace_id.is_empty() {
+        text.push_str(&format!("  trace   {}", instance.trace_id));
+    }
+    text.truncate(text.trim_end().len());
     text
 }
 

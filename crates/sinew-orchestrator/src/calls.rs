@@ -1,85 +1,78 @@
-//! What leaves the orchestrator: calls, events, history. Knows the bus, not sagas.
+//! What leaves the orchestrator: calls, events, history. Each effect is a task of its own that tells the shard what came
+//! of it; what has to be stopped is found again by instance and task.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod bus;
+mod child;
+mod in_flight;
 
-use bytes::Bytes;
-use serde_json::Value;
-use sinew::{
-    Bus, Ctx, Error, Kind, Problem,
-    bus::Message,
-    wire::{CloudEvent, ContentType, Headers, Subject, decode, encode, header},
-};
-use sinew_workflow::{Effect, Fault, Operation, Outcome, State, Target, TaskId};
-use tokio::time::Instant;
+use std::{sync::Arc, time::Duration};
+
+use sinew::Error;
+use sinew_protocols::{Call, Protocols};
+use sinew_workflow::{Effect, Fault, Outcome, Protocol, State, Target, TaskId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    definitions::Definitions,
-    directory::{Directory, Endpoint},
     history::HistoryRecord,
-    owner::Parts,
+    library::Library,
     shard::{Compiled, Handle, Input, World},
     spans::{self, Exported, Origin},
 };
+pub(crate) use bus::Line;
+use bus::{Outgoing, fault, timeout};
+pub(crate) use child::{Children, Owners};
+use in_flight::{Begun, InFlight};
 
-/// Pause before a lost acknowledgement of history or an event is asked for again.
+/// Pause before something is asked for again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// What a protocol may take beyond its limit to say that it was too slow.
+const GRACE: Duration = Duration::from_secs(2);
 
-/// The world of a shard: carries effects out in tasks of their own and tells the shard what came of them.
+/// The world of a shard on the bus.
 pub(crate) struct Caller {
-    line: Arc<Line>,
-    definitions: Definitions,
-    tasks: TaskTracker,
+    hands: Hands,
+    line: Line,
+    library: Library,
 }
 
-/// What those tasks share.
-struct Line {
-    bus: Bus,
-    directory: Directory,
+/// Tasks that carry effects out, and what each is for.
+pub(crate) struct Hands {
+    means: Arc<Means>,
     handle: Handle,
     stop: CancellationToken,
+    tasks: TaskTracker,
+    in_flight: InFlight,
 }
 
-/// A call, taken out of its effect.
-struct Outgoing<'a> {
-    key: &'a str,
-    forward_key: Option<&'a str>,
-    target: &'a Operation,
-    body: &'a Value,
-    headers: &'a BTreeMap<String, String>,
-    limit: Duration,
-    attempt: u32,
+/// What it takes to carry an effect out.
+pub(crate) struct Means {
+    /// The bus; `None` in a process that runs workflows without one.
+    pub(crate) line: Option<Line>,
+    pub(crate) protocols: Protocols,
+    pub(crate) children: Children,
 }
+
+/// Where the answer to an effect belongs.
+type Answered = (TaskId, u32, Outcome);
 
 impl Caller {
-    pub(crate) fn new(parts: &Parts, handle: Handle) -> Self {
-        let (bus, directory) = (parts.bus.clone(), parts.directory.clone());
-        let line = Arc::new(Line { bus, directory, handle, stop: CancellationToken::new() });
-        Self { line, definitions: parts.definitions.clone(), tasks: TaskTracker::new() }
+    pub(crate) fn new(line: Line, protocols: Protocols, children: Children, handle: Handle) -> Self {
+        let library = children.library().clone();
+        let means = Means { line: Some(line.clone()), protocols, children };
+        Self { hands: Hands::new(means, handle), line, library }
     }
 }
 
 impl World for Caller {
-    fn begin(&self, id: String, origin: Origin, effect: Effect) {
-        let line = self.line.clone();
-        self.tasks.spawn(async move {
-            let told = async {
-                if let Some((task, attempt, outcome)) = line.carry_out(&origin, effect).await {
-                    line.handle.tell(Input::Reply { id, task, attempt, outcome }).await;
-                }
-            };
-            line.stop.run_until_cancelled(told).await;
-        });
+    fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
+        self.hands.begin(id, origin, effect);
     }
 
-    fn archive(&self, record: Arc<HistoryRecord>) {
+    fn archive(&mut self, record: Arc<HistoryRecord>) {
         let line = self.line.clone();
-        self.tasks.spawn(async move {
-            let stored = async {
-                line.store(&record).await;
-                line.handle.tell(Input::Archived { id: record.id().to_owned() }).await;
-            };
-            line.stop.run_until_cancelled(stored).await;
+        self.hands.spawn_told(async move {
+            store(&line, &record).await;
+            Input::Archived { id: record.id().to_owned() }
         });
     }
 
@@ -91,225 +84,154 @@ impl World for Caller {
     }
 
     async fn definition(&self, digest: &str) -> Result<Option<Compiled>, Error> {
-        self.definitions.compiled(digest).await
+        self.library.compiled(digest).await
+    }
+
+    fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.hands.settled()
     }
 
     async fn stop(&self) {
-        self.line.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.hands.stop().await;
     }
 }
 
-impl Line {
-    /// Carries out one effect; `None` for a timer, which the shard keeps itself.
-    async fn carry_out(&self, origin: &Origin, effect: Effect) -> Option<(TaskId, u32, Outcome)> {
+impl Hands {
+    pub(crate) fn new(means: Means, handle: Handle) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Self { means: Arc::new(means), handle, stop, tasks, in_flight: InFlight::default() }
+    }
+
+    /// Ends once everything begun has come to an end by itself.
+    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let tasks = self.tasks.clone();
+        async move {
+            tasks.close();
+            tasks.wait().await;
+        }
+    }
+
+    /// Begins a call or an event, or stops one that is not needed any more.
+    pub(crate) fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
+        if let Effect::Stop { task, attempt } = effect {
+            return self.end(&id, task, attempt);
+        }
+        let Some(begun) = Begun::of(&effect) else { return };
+        let (means, handle, stop, instance) =
+            (self.means.clone(), self.handle.clone(), self.stop.clone(), id.clone());
+        let work = self.tasks.spawn(async move {
+            let told = async {
+                if let Some((task, attempt, outcome)) = means.carry_out(&origin, effect).await {
+                    handle.tell(Input::Reply { id, task, attempt, outcome }).await;
+                }
+            };
+            stop.run_until_cancelled(told).await;
+        });
+        self.in_flight.note(instance, begun, work.abort_handle());
+    }
+
+    /// Runs `work` and tells the shard what it yields, unless everything stops before.
+    pub(crate) fn spawn_told(&self, work: impl Future<Output = Input> + Send + 'static) {
+        let handle = self.handle.clone();
+        self.spawn(async move { handle.tell(work.await).await });
+    }
+
+    /// Runs `work`, unless everything stops before.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(work).await;
+        });
+    }
+
+    /// Lets go of everything begun and returns when nothing runs any more.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Drops a call, which tells the other side where the protocol can; a child is cancelled.
+    fn end(&mut self, id: &str, task: TaskId, attempt: u32) {
+        let Some(child) = self.in_flight.stop(id, task, attempt) else { return };
+        let means = self.means.clone();
+        self.spawn(async move { means.children.cancel(&child).await });
+    }
+}
+
+impl Means {
+    /// Carries out one effect; `None` for those that are somebody else's.
+    async fn carry_out(&self, origin: &Origin, effect: Effect) -> Option<Answered> {
         match effect {
             Effect::Call { command: true, task, attempt, .. } => {
                 Some((task, attempt, Outcome::Refused(no_commands())))
             }
-            Effect::Call { task, attempt, key, forward_key, target, body, headers, timeout_ms, .. } => {
-                let Target::Operation(target) = target else {
-                    return Some((task, attempt, Outcome::Refused(not_here(&target))));
+            Effect::Call { task, attempt, ref target, .. } => {
+                let outcome = match target {
+                    Target::Operation(_) => self.ask(origin, &effect).await,
+                    Target::Protocol(protocol) => self.reach(origin, *protocol, &effect).await,
+                    Target::Workflow(child) => self.children.run(origin, child, &effect).await,
                 };
-                let limit = Duration::from_millis(timeout_ms);
-                let (key, forward_key) = (key.as_str(), forward_key.as_deref());
-                let (target, headers, body) = (&target, &headers, &*body);
-                let outgoing = Outgoing { key, forward_key, target, body, headers, limit, attempt };
-                Some((task, attempt, self.call(origin, outgoing).await))
+                Some((task, attempt, outcome))
             }
             Effect::Emit { task, attempt, id, event } => {
-                Some((task, attempt, self.emit(origin, &id, &event).await))
+                let outcome = match &self.line {
+                    Some(line) => line.emit(origin, &id, &event).await,
+                    None => Outcome::Completed(serde_json::Value::Null),
+                };
+                Some((task, attempt, outcome))
             }
-            // Definitions that listen are not accepted; what is stopped ends by itself.
             Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } => None,
         }
     }
 
-    /// Stores the history of an ended instance, however long it takes.
-    async fn store(&self, record: &HistoryRecord) {
-        while let Err(error) = record.store(&self.bus).await {
-            tracing::debug!(%error, instance = record.id(), "the history is not stored yet");
-            tokio::time::sleep(AGAIN).await;
-        }
-    }
-
-    async fn call(&self, origin: &Origin, call: Outgoing<'_>) -> Outcome {
-        let until = Instant::now() + call.limit;
-        let Some(endpoint) = self.directory.find(call.target).await else {
-            let detail = format!("nobody has announced operation {}: is its service running?", call.target);
-            return Outcome::NotSent(fault(503, "no such operation", "unknown-operation", &detail));
+    async fn ask(&self, origin: &Origin, effect: &Effect) -> Outcome {
+        let Effect::Call { target: Target::Operation(target), key, forward_key, body, headers, .. } = effect
+        else {
+            return Outcome::NotSent(Fault::configuration("this is no operation"));
         };
-        if endpoint.stream {
-            let detail =
-                format!("{} answers with a stream: a step needs an operation with one reply", call.target);
-            return Outcome::Refused(fault(501, "a stream is no reply", "streaming-operation", &detail));
-        }
-        let prepared = self.headers(origin, &call, &endpoint);
-        let prepared = prepared.and_then(|headers| Ok((headers, encode(endpoint.codec, call.body)?)));
-        let (headers, payload) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                let detail = error.to_string();
-                return Outcome::Refused(fault(400, "the request cannot be sent", "codec", &detail));
-            }
+        let Some(line) = &self.line else { return Outcome::NotSent(no_bus(target)) };
+        let (limit, attempt) = limits(effect);
+        let forward_key = forward_key.as_deref();
+        line.call(origin, Outgoing { key, forward_key, target, body, headers, limit, attempt }).await
+    }
+
+    async fn reach(&self, origin: &Origin, protocol: Protocol, effect: &Effect) -> Outcome {
+        let Effect::Call { key, body, .. } = effect else {
+            return Outcome::NotSent(Fault::configuration("this is no call"));
         };
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.exchange(&endpoint, &headers, payload.clone(), left).await {
-                // Nothing was sent, so nothing is known to the callee: wait for the bus as long as the step may take.
-                Err(error) if error.kind() == Kind::Disconnected && !left.is_zero() => {
-                    let _ = self.bus.connected(left).await;
-                    tokio::time::sleep(AGAIN.min(left)).await;
-                }
-                Err(error) => return unanswered(&error, call.target),
-                Ok(message) => return answered(&message),
-            }
-        }
-    }
-
-    async fn exchange(
-        &self,
-        endpoint: &Endpoint,
-        headers: &Headers,
-        payload: Bytes,
-        left: Duration,
-    ) -> Result<Message, Error> {
-        let mut headers = headers.clone();
-        headers.set(header::TIMEOUT, left.as_millis().max(1).to_string())?;
-        self.bus.request(&endpoint.subject, &headers, payload, left).await
-    }
-
-    fn headers(&self, origin: &Origin, call: &Outgoing<'_>, endpoint: &Endpoint) -> Result<Headers, Error> {
-        let mut headers = Headers::new();
-        for (name, value) in call.headers {
-            headers.set(name.clone(), value.clone())?;
-        }
-        headers.set(header::CONTENT_TYPE, endpoint.codec.as_str())?;
-        headers.set(header::IDEMPOTENCY_KEY, call.key)?;
-        if let Some(key) = call.forward_key {
-            headers.set(header::FORWARD_KEY, key)?;
-        }
-        if let Some(context) = origin.attempt(self.bus.tracer(), call.key, call.attempt) {
-            headers.set(header::TRACEPARENT, context.to_string())?;
-        }
-        Ok(headers)
-    }
-
-    /// Publishes an event; only a lasting refusal ends the attempts.
-    async fn emit(&self, origin: &Origin, id: &str, event: &Value) -> Outcome {
-        let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
-        let Some(kind) = text("type") else {
-            return Outcome::Refused(fault(
-                400,
-                "the event has no type",
-                "invalid-event",
-                "set event.with.type",
-            ));
-        };
-        let subject = match Subject::event(unversioned(&kind)) {
-            Ok(subject) => subject,
-            Err(error) => {
-                return Outcome::Refused(fault(
-                    400,
-                    "the event's type is no subject",
-                    "invalid-event",
-                    &error.to_string(),
-                ));
-            }
-        };
-        let attributes = CloudEvent {
-            id: id.to_owned(),
-            kind: kind.clone(),
-            source: text("source").unwrap_or_else(|| "/services/workflow".to_owned()),
-            time: text("time"),
-            subject: text("subject"),
-        };
-        let data = event.get("data").unwrap_or(&Value::Null);
-        let ctx = Ctx::traced(&self.bus, "workflow", origin.attempt(self.bus.tracer(), id, 1));
-        loop {
-            let mut headers = Headers::new();
-            let sent = async {
-                attributes.write(&mut headers)?;
-                headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
-                let payload = encode(ContentType::MessagePack, data)?;
-                sinew::publish_raw(&ctx, subject.as_str(), &kind, id, headers, payload).await
-            };
-            match sent.await {
-                // The state has the event already; the log need not hold it twice.
-                Ok(_) => return Outcome::Completed(Value::Null),
-                Err(error) if error.kind().is_retryable() => tokio::time::sleep(AGAIN).await,
-                Err(error) => {
-                    return Outcome::Refused(fault(
-                        500,
-                        "the event was refused",
-                        "event-refused",
-                        &error.to_string(),
-                    ));
-                }
-            }
+        let (limit, attempt) = limits(effect);
+        let tracer = self.line.as_ref().map(|line| line.bus.tracer());
+        let context = origin.context(tracer, key, attempt).map(|context| context.to_string());
+        let call = Call { protocol, arguments: body, key, limit, traceparent: context.as_deref() };
+        match tokio::time::timeout(limit + GRACE, self.protocols.call(call)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::Unknown(timeout(&format!("`{protocol}` did not answer in {limit:?}"))),
         }
     }
 }
 
-/// Reads a reply. A definite refusal did nothing; an answer that speaks of a broken or late service leaves it open.
-fn answered(message: &Message) -> Outcome {
-    if let Some(problem) = sinew::problem_of(message) {
-        let unknown = matches!(problem.status, 500 | 502 | 504);
-        let fault = problem_fault(problem);
-        return if unknown { Outcome::Unknown(fault) } else { Outcome::Refused(fault) };
-    }
-    let read = message.content_type().and_then(|codec| decode::<Value>(codec, message.payload()));
-    match read {
-        Ok(value) => Outcome::Completed(value),
-        Err(error) => {
-            Outcome::Unknown(fault(502, "the reply cannot be read", "malformed-reply", &error.to_string()))
-        }
+/// Stores the history of an ended instance, however long it takes.
+async fn store(line: &Line, record: &HistoryRecord) {
+    while let Err(error) = record.store(&line.bus).await {
+        tracing::debug!(%error, instance = record.id(), "the history is not stored yet");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
-fn unanswered(error: &Error, target: &Operation) -> Outcome {
-    let detail = format!("{target}: {error}");
-    match error.kind() {
-        Kind::NoResponders => {
-            Outcome::NotSent(fault(503, "nobody serves this operation right now", "no-responders", &detail))
-        }
-        Kind::Disconnected => {
-            Outcome::NotSent(fault(503, "the message bus is not reachable", "bus-down", &detail))
-        }
-        Kind::TooLarge => Outcome::Refused(fault(413, "the request is too large", "too-large", &detail)),
-        Kind::TimedOut => Outcome::Unknown(timeout(&detail)),
-        _ => Outcome::Unknown(fault(500, "the call failed", "internal", &detail)),
+fn limits(effect: &Effect) -> (Duration, u32) {
+    match effect {
+        Effect::Call { timeout_ms, attempt, .. } => (Duration::from_millis(*timeout_ms), *attempt),
+        _ => (Duration::ZERO, 0),
     }
 }
 
-fn problem_fault(problem: Problem) -> Fault {
-    if problem.status == 504 {
-        return timeout(problem.detail.as_deref().unwrap_or(&problem.title));
-    }
-    let mut fault = Fault::communication("").with_status(problem.status);
-    fault.title = Some(problem.title);
-    fault.detail = problem.detail;
-    fault.code = Some(problem.code).filter(|code| !code.is_empty());
-    fault
-}
-
-fn timeout(detail: &str) -> Fault {
-    let mut fault = Fault::timeout(detail).with_code("deadline-exceeded");
-    fault.title = Some("no answer came in time: its outcome is unknown".to_owned());
-    fault
-}
-
-fn fault(status: u16, title: &str, code: &str, detail: &str) -> Fault {
-    let mut fault = Fault::communication(detail).with_status(status).with_code(code);
-    fault.title = Some(title.to_owned());
-    fault
-}
-
-/// Definitions with such calls are not accepted, so only a log from elsewhere leads here.
-fn not_here(target: &Target) -> Fault {
-    let detail = format!("{target} cannot be called by this orchestrator: run a newer sinew");
-    fault(501, "not implemented", "not-implemented", &detail)
+fn no_bus(target: &sinew_workflow::Operation) -> Fault {
+    let detail = format!(
+        "{target} is an operation on the bus, and there is none here: name one with --nats-url, such as that \
+         of `sinew dev`"
+    );
+    fault(503, "there is no bus", "bus-down", &detail)
 }
 
 fn no_commands() -> Fault {
@@ -319,24 +241,4 @@ fn no_commands() -> Fault {
         "not-implemented",
         "delivery: command is not available yet: use delivery: request",
     )
-}
-
-/// `orders.placed.v1` is published where SDK services publish version 1 of `orders.placed`.
-fn unversioned(kind: &str) -> &str {
-    match kind.rsplit_once(".v") {
-        Some((name, version)) if !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => kind,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unversioned;
-
-    #[test]
-    fn a_version_suffix_is_no_part_of_the_subject() {
-        assert_eq!(unversioned("orders.placed.v1"), "orders.placed");
-        assert_eq!(unversioned("orders.placed.v"), "orders.placed.v");
-        assert_eq!(unversioned("orders.placed.vip"), "orders.placed.vip");
-    }
 }

@@ -1,8 +1,12 @@
 //! The settings of the role.
 
+mod calls;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Kind};
+
+pub use calls::{Allow, Calls};
 
 /// Settings of the orchestrator.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
@@ -23,6 +27,8 @@ pub struct Config {
     pub max_record_bytes: usize,
     /// Records an instance may stand behind before the cleaner writes its state again, and records forgotten at once.
     pub clean_every: u64,
+    /// What workflows call outside the bus.
+    pub calls: Calls,
 }
 
 impl Default for Config {
@@ -35,6 +41,7 @@ impl Default for Config {
             max_live: 1_000_000,
             max_record_bytes: 512 * 1024,
             clean_every: 4_096,
+            calls: Calls::default(),
         }
     }
 }

@@ -17,11 +17,11 @@ use sinew::{
     wire::{ContentType, decode, encode},
     workflow::{AppliedWorkflow, WorkflowError},
 };
-use sinew_workflow::{Definition, Reference};
+use sinew_workflow::{Definition, Reference, Resources};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Error, view};
+use crate::{Allow, Error, view};
 
 const BUCKET: &str = "WORKFLOW_DEFINITIONS";
 /// Longest wait for the index to show what was stored.
@@ -33,17 +33,19 @@ pub(crate) struct Definitions {
     kv: Kv,
     index: watch::Receiver<Arc<Index>>,
     compiled: Arc<Cache>,
+    /// What is allowed decides which definitions are accepted.
+    allow: Allow,
 }
 
 /// Name, then version in order of precedence, to what stands there.
-type Index = BTreeMap<String, BTreeMap<Precedence, Named>>;
+type Index = BTreeMap<String, BTreeMap<(Precedence, String), Named>>;
 
 /// Immutable values under their digest; the lock is held for one map operation and never across an await.
 type Cache = Mutex<HashMap<String, Arc<Definition>>>;
 
 /// A version as numbers, so that 1.10.0 comes after 1.9.0; the text breaks ties.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Precedence(Vec<u64>, String);
+pub(crate) struct Precedence(Vec<u64>, String);
 
 /// A named version, as it stands in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,7 @@ struct Source {
 impl Definitions {
     pub(crate) async fn open(
         bus: &Bus,
+        allow: Allow,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
@@ -70,7 +73,7 @@ impl Definitions {
         // Whole from the first moment: half an index would take an old version for the newest.
         let (sender, index) = watch::channel(Arc::new(stored(&kv, "*").await?));
         tasks.spawn(follow(kv.clone(), sender, stop.clone()));
-        Ok(Self { kv, index, compiled: Arc::default() })
+        Ok(Self { kv, index, compiled: Arc::default(), allow })
     }
 
     /// Checks and stores a document.
@@ -80,7 +83,7 @@ impl Definitions {
             diagnostics: diagnostics.as_slice().iter().map(ToString::to_string).collect(),
         };
         let definition = Definition::parse(&source, file).map_err(invalid)?;
-        definition.runnable_by(|_| false).map_err(invalid)?;
+        definition.runnable_by(|need| self.allow.has(need)).map_err(invalid)?;
         let warnings = definition.warnings().iter().map(ToString::to_string).collect();
         let Reference { namespace, name, version } = definition.reference().clone();
         let digest = format!("{:016x}", view::digest_of_text(&source));
@@ -95,8 +98,8 @@ impl Definitions {
     /// Waits until the index shows what was just stored: whoever applies a version and then starts "the newest" must
     /// get it. Other replicas follow on their own.
     async fn followed(&self, named: &Named) {
-        let version = Precedence::of(&named.version);
-        let shown = |index: &Arc<Index>| index.get(&named.name).and_then(|v| v.get(&version)) == Some(named);
+        let place = named.place();
+        let shown = |index: &Arc<Index>| index.get(&named.name).and_then(|v| v.get(&place)) == Some(named);
         let mut index = self.index.clone();
         if tokio::time::timeout(FOLLOW, index.wait_for(shown)).await.is_err() {
             tracing::warn!(workflow = named.name, "a definition is stored, but the index is slow to show it");
@@ -111,13 +114,23 @@ impl Definitions {
 
     /// Returns the digest of a workflow's version, the newest one where nothing is said.
     pub(crate) async fn resolve(&self, name: &str, version: Option<&str>) -> Result<String, WorkflowError> {
+        self.resolve_in(None, name, version).await
+    }
+
+    /// As [`resolve`](Self::resolve), within a namespace where one is said.
+    pub(crate) async fn resolve_in(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<String, WorkflowError> {
         let index = self.index.borrow().clone();
-        if let Some(named) = pick(&index, name, version) {
+        if let Some(named) = pick(&index, namespace, name, version) {
             return Ok(named.digest.clone());
         }
         // The index follows the bucket with a short delay; before saying no, the bucket itself is asked.
         let stored = stored(&self.kv, &token(name)).await.map_err(bus_error)?;
-        if let Some(named) = pick(&stored, name, version) {
+        if let Some(named) = pick(&stored, namespace, name, version) {
             return Ok(named.digest.clone());
         }
         let known: Vec<&str> = index.keys().map(String::as_str).collect();
@@ -137,7 +150,7 @@ impl Definitions {
         let Some(bytes) = stored else { return Ok(None) };
         let source: Source = decode(ContentType::Json, &bytes)?;
         // What was accepted once stays runnable: a stricter check in a newer release must not strand instances.
-        match Definition::parse(&source.source, &source.file) {
+        match Definition::parse_accepted(&source.source, &source.file, &Resources::default()) {
             Ok(definition) => {
                 let definition = Arc::new(definition);
                 self.cache().insert(digest.to_owned(), definition.clone());
@@ -169,6 +182,11 @@ impl Definitions {
 }
 
 impl Named {
+    /// Where it stands among the versions of its name.
+    fn place(&self) -> (Precedence, String) {
+        (Precedence::of(&self.version), self.namespace.clone())
+    }
+
     fn key(&self) -> String {
         format!("version.{}.{}.{}", token(&self.namespace), token(&self.name), token(&self.version))
     }
@@ -182,19 +200,23 @@ impl From<Named> for AppliedWorkflow {
 }
 
 impl Precedence {
-    fn of(version: &str) -> Self {
+    pub(crate) fn of(version: &str) -> Self {
         let numbers = version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect();
         Self(numbers, version.to_owned())
     }
 }
 
 /// Picks a version of a workflow, the newest one where nothing is said.
-fn pick<'a>(index: &'a Index, name: &str, version: Option<&str>) -> Option<&'a Named> {
-    let versions = index.get(name)?;
-    match version {
-        Some(version) => versions.get(&Precedence::of(version)),
-        None => versions.last_key_value().map(|(_, named)| named),
-    }
+fn pick<'a>(
+    index: &'a Index,
+    namespace: Option<&str>,
+    name: &str,
+    version: Option<&str>,
+) -> Option<&'a Named> {
+    index.get(name)?.values().rev().find(|named| {
+        namespace.is_none_or(|namespace| named.namespace == namespace)
+            && version.is_none_or(|version| named.version == version)
+    })
 }
 
 /// Reads what the bucket itself names; `*` as the name reads all.
@@ -212,10 +234,10 @@ async fn stored(kv: &Kv, name: &str) -> Result<Index, sinew::Error> {
 }
 
 fn note(index: &mut Index, named: Named) {
-    index.entry(named.name.clone()).or_default().insert(Precedence::of(&named.version), named);
+    index.entry(named.name.clone()).or_default().insert(named.place(), named);
 }
 
-/// Follows the bucket. Several versions of a name in different namespaces are told apart by version alone.
+/// Follows the bucket.
 async fn follow(kv: Kv, index: watch::Sender<Arc<Index>>, stop: CancellationToken) {
     let mut watch = kv.watch();
     loop {

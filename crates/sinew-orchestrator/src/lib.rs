@@ -5,6 +5,8 @@
 //! with the next one. Nothing an entry causes leaves the process before the server has acknowledged it. A new owner
 //! folds the log, asks the states what is due, and goes on.
 //!
+//! [`local`] runs the same shard on a log in memory, for a process without a broker.
+//!
 //! *Invariant*: two owners never both append. Every append names the sequence it expects to be the last one; a lease
 //! only decides who tries.
 //!
@@ -26,15 +28,18 @@ mod error;
 mod history;
 mod journal;
 mod lease;
+mod library;
+pub mod local;
 mod owner;
 mod record;
 mod router;
 mod service;
 mod shard;
 mod spans;
+mod spread;
 mod view;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sinew::{Bus, Running as Served};
 use tokio_util::{
@@ -42,11 +47,18 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use config::Config;
+pub use config::{Allow, Calls, Config};
 pub use error::{Error, Kind};
 pub use journal::{Appended, Journal, JournalError, MemoryJournal};
 
-use crate::{definitions::Definitions, directory::Directory, router::Router};
+use crate::{
+    calls::{Children, Line, Owners},
+    definitions::Definitions,
+    directory::Directory,
+    lease::Leases,
+    library::Library,
+    router::Router,
+};
 
 /// A started orchestrator. Call [`Running::drain`] before the process ends.
 #[must_use = "an orchestrator that is not drained leaves its leases to expire"]
@@ -64,19 +76,22 @@ pub struct Running {
 /// [`Kind::Config`] for an unusable setting, [`Kind::Bus`] when the server refuses streams or buckets.
 pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     config.validate(bus.max_payload())?;
+    let protocols = config.calls.open()?;
     history::ensure_stream(&bus, &config).await?;
     journal::ensure_stream(&bus, &config).await?;
     sinew::ensure_streams(&bus).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // What is started here does not outlive a failure below.
     let guard = stop.clone().drop_guard();
-    let definitions = Definitions::open(&bus, &tasks, &stop).await?;
+    let definitions = Definitions::open(&bus, config.calls.allow.clone(), &tasks, &stop).await?;
     let directory = Directory::open(&bus, &tasks, &stop).await?;
     let router = Arc::new(Router::new(bus.clone(), &config));
-    let parts = owner::Parts { bus: bus.clone(), config, definitions: definitions.clone(), directory };
-    for shard in router.shards() {
-        tasks.spawn(owner::run(parts.clone(), shard, router.clone(), stop.clone()));
-    }
+    let leases = Leases::open(&bus, Duration::from_secs(config.lease_seconds)).await?;
+    let library = Library::Stored(definitions.clone());
+    let children = Children::new(library, Owners::Bus(bus.clone(), router.clone()));
+    let line = Line { bus: bus.clone(), directory };
+    let parts = owner::Parts { config, line, protocols, children };
+    tasks.spawn(owner::run(parts, leases, router.clone(), stop.clone()));
     let service = service::serve(&bus, router.clone(), definitions).await?;
     Ok(Running { service, router, stop: guard, tasks })
 }

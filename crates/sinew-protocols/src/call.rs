@@ -1,18 +1,25 @@
 //! The front door: which protocol carries out a call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 use sinew_workflow::{Fault, Outcome, Protocol};
+use tokio::time::Instant;
 
-use crate::{Error, Settings};
+use crate::authentication::Tokens;
+use crate::client::Client;
+use crate::document::Documents;
+use crate::failure::Failure;
+use crate::process::Background;
+use crate::secrets::{Revealer, scrub};
+use crate::{Error, Settings, document, http, openapi, process};
 
 /// Carries out calls; cheap to clone, one per process, so that connections and tokens are shared.
 #[derive(Clone, Debug)]
 pub struct Protocols {
-    #[allow(dead_code, reason = "the protocols read it")]
-    settings: std::sync::Arc<Settings>,
+    core: Arc<Core>,
 }
 
 /// One call, as the engine asks for it.
@@ -30,22 +37,58 @@ pub struct Call<'a> {
     pub traceparent: Option<&'a str>,
 }
 
+/// What all calls share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) client: Client,
+    pub(crate) tokens: Tokens,
+    pub(crate) documents: Documents,
+    pub(crate) background: Background,
+}
+
+/// What belongs to one call, whatever its protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) deadline: Instant,
+    /// Empty where a document is fetched on nobody's behalf.
+    pub(crate) key: &'a str,
+    pub(crate) traceparent: Option<&'a str>,
+}
+
 impl Protocols {
     /// Sets calls up.
     ///
     /// # Errors
     /// [`Error::Setting`] for certificates that cannot be read.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        Ok(Self { settings: std::sync::Arc::new(settings) })
+        let client = Client::new(&settings)?;
+        let core = Core {
+            client,
+            settings,
+            tokens: Tokens::default(),
+            documents: Documents::default(),
+            background: Background::default(),
+        };
+        Ok(Self { core: Arc::new(core) })
     }
 
-    /// Carries out a call. Whatever goes wrong is an outcome.
+    /// Carries out a call. Whatever goes wrong is an outcome; [the crate](crate) says which.
     ///
     /// # Cancel safety
     /// A dropped future leaves the outcome unknown: the other side may have done it.
     pub async fn call(&self, call: Call<'_>) -> Outcome {
-        let detail = format!("`{}` cannot be called yet", call.protocol);
-        Outcome::NotSent(Fault::configuration(detail))
+        let scope = self.scope(call.limit, call.key, call.traceparent);
+        let done = match call.protocol {
+            Protocol::Http => http::call(scope, call.arguments).await,
+            Protocol::OpenApi => openapi::call(scope, call.arguments).await,
+            Protocol::Shell | Protocol::Script | Protocol::Container => {
+                process::run(scope, call.protocol, call.arguments).await
+            }
+            other => Err(Failure::configuration(format!("`{other}` cannot be called here"))),
+        };
+        done.map_or_else(|failure| self.scrubbed(failure).into(), Outcome::Completed)
     }
 
     /// Fetches an external resource, such as a schema or a function: an `endpoint` as the specification writes it.
@@ -53,7 +96,33 @@ impl Protocols {
     /// # Errors
     /// The fault a task that needs it raises.
     pub async fn fetch(&self, endpoint: &Value, limit: Duration) -> Result<Bytes, Box<Fault>> {
-        let detail = format!("{endpoint} cannot be fetched yet within {limit:?}");
-        Err(Box::new(Fault::configuration(detail)))
+        let scope = self.scope(limit, "", None);
+        let fetched = document::fetch(scope, endpoint).await;
+        fetched.map_err(|failure| self.scrubbed(failure).fault)
+    }
+
+    /// Ends what goes on after its call was answered, such as processes nobody waits for, and waits for it.
+    pub async fn close(&self) {
+        self.core.background.close().await;
+    }
+
+    fn scope<'a>(&'a self, limit: Duration, key: &'a str, traceparent: Option<&'a str>) -> Scope<'a> {
+        Scope { core: &self.core, deadline: Instant::now() + limit, key, traceparent }
+    }
+
+    /// Takes out what the other side repeated of our secrets.
+    fn scrubbed(&self, mut failure: Failure) -> Failure {
+        let fault = &mut failure.fault;
+        for text in [&mut fault.title, &mut fault.detail, &mut fault.code].into_iter().flatten() {
+            scrub(text, &self.core.settings.secrets);
+        }
+        failure
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// Returns what reveals the placeholders of the call's arguments.
+    pub(crate) fn revealer(&self) -> Revealer<'a> {
+        Revealer::new(&self.core.settings.secrets)
     }
 }

@@ -3,6 +3,7 @@
 mod children;
 mod conformance;
 mod documents;
+mod features;
 mod flow;
 mod library;
 mod listen;

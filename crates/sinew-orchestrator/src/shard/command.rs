@@ -9,7 +9,7 @@ use sinew_workflow::{Input as Event, Operate, State, Status};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Compiled, Input, Release, Shard, World, live::Live};
-use crate::{definitions::Definitions, journal::Journal, record::Item, view};
+use crate::{journal::Journal, library::Library, record::Item, view};
 
 /// Inputs that may wait for the shard before starters are turned away.
 const INBOX: usize = 8_192;
@@ -68,13 +68,13 @@ pub(crate) struct Reply(oneshot::Sender<Answered>);
 #[derive(Clone)]
 pub(crate) struct Handle {
     inputs: mpsc::Sender<Input>,
-    definitions: Definitions,
+    library: Library,
 }
 
 /// Makes the way to a shard.
-pub(crate) fn channel(definitions: Definitions) -> (Handle, mpsc::Receiver<Input>) {
+pub(crate) fn channel(library: Library) -> (Handle, mpsc::Receiver<Input>) {
     let (inputs, inbox) = mpsc::channel(INBOX);
-    (Handle { inputs, definitions }, inbox)
+    (Handle { inputs, library }, inbox)
 }
 
 /// Shows an instance as it stands.
@@ -131,7 +131,7 @@ impl Handle {
 
     async fn start(&self, start: Start) -> Answered {
         // Loaded here and not in the shard, whose other instances must not wait for a bucket.
-        let definition = self.definitions.compiled(&start.digest).await.map_err(|error| {
+        let definition = self.library.compiled(&start.digest).await.map_err(|error| {
             tracing::warn!(digest = start.digest, %error, "a definition cannot be read");
             WorkflowError::Other(error.to_problem())
         })?;

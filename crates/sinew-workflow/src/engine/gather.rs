@@ -28,7 +28,8 @@ impl Definition {
     pub fn triggers(&self) -> Vec<Wanted> {
         let Some((events, _)) = &self.plan.trigger else { return Vec::new() };
         let nothing = Arc::new(Value::Null);
-        let driver = Driver::idle(self, Timestamp::default());
+        let mut state = State::default();
+        let driver = Driver::idle(self, &mut state, Timestamp::default());
         events.wanted(&Value::Null, &Env::starting(&driver, "", &nothing))
     }
 
@@ -51,7 +52,8 @@ impl Definition {
             return None;
         }
         let nothing = Arc::new(Value::Null);
-        let driver = Driver::idle(self, at);
+        let mut state = State::default();
+        let driver = Driver::idle(self, &mut state, at);
         let env = Env::starting(&driver, "", &nothing);
         let fixed = events.wanted(&Value::Null, &env);
         let place = Place { input: &Value::Null, variables: &env, fixed: &fixed };
@@ -89,8 +91,8 @@ impl Events {
 
 impl<'d> Driver<'d> {
     /// Makes one that only lends its place to expressions.
-    fn idle(definition: &'d Definition, at: Timestamp) -> Self {
+    fn idle(definition: &'d Definition, state: &'d mut State, at: Timestamp) -> Self {
         let (entries, todo) = (Vec::new(), Vec::new());
-        Self { definition, state: State::default(), entries, at, todo, transitions: 0 }
+        Self { definition, state, entries, at, todo, transitions: 0 }
     }
 }

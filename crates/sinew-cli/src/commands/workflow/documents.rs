@@ -88,7 +88,7 @@ fn read(args: &Files) -> Result<Vec<Checked>, Error> {
     args.files.iter().map(read).collect()
 }
 
-fn refuse_invalid(checked: &[Checked]) -> Result<(), Error> {
+pub(super) fn refuse_invalid(checked: &[Checked]) -> Result<(), Error> {
     let invalid: Vec<&Checked> = checked.iter().filter(|one| !one.is_valid()).collect();
     if invalid.is_empty() {
         return Ok(());
@@ -102,7 +102,7 @@ fn refuse_invalid(checked: &[Checked]) -> Result<(), Error> {
     Err(error.hint("each finding has a code: `sinew explain SNW-2003`"))
 }
 
-fn refuse_unrunnable(checked: &[Checked]) -> Result<(), Error> {
+pub(super) fn refuse_unrunnable(checked: &[Checked]) -> Result<(), Error> {
     let Some(one) = checked.iter().find(|one| !one.not_runnable.is_empty()) else { return Ok(()) };
     let message = format!("{} is valid, but this version cannot run all of it", one.file);
     let findings = serde_json::to_value(&one.not_runnable).unwrap_or_default();

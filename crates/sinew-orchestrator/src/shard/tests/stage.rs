@@ -76,11 +76,11 @@ pub(super) fn definition(tasks: &str) -> Compiled {
 }
 
 impl World for Puppet {
-    fn begin(&self, id: String, _: Origin, effect: Effect) {
+    fn begin(&mut self, id: String, _: Origin, effect: Effect) {
         self.asked.lock().unwrap().effects.push((id, effect));
     }
 
-    fn archive(&self, record: Arc<HistoryRecord>) {
+    fn archive(&mut self, record: Arc<HistoryRecord>) {
         self.asked.lock().unwrap().archives.push(record);
     }
 
@@ -88,6 +88,10 @@ impl World for Puppet {
 
     async fn definition(&self, _: &str) -> Result<Option<Compiled>, sinew::Error> {
         Ok(Some(self.definition.clone()))
+    }
+
+    fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::ready(())
     }
 
     async fn stop(&self) {}

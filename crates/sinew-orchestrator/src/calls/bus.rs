@@ -1,0 +1,231 @@
+//! What goes over the bus: requests to operations, and events. Knows endpoints, not sagas.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use serde_json::Value;
+use sinew::{
+    Bus, Ctx, Error, Kind, Problem,
+    bus::Message,
+    wire::{CloudEvent, ContentType, Headers, Subject, decode, encode, header},
+};
+use sinew_workflow::{Fault, Operation, Outcome};
+use tokio::time::Instant;
+
+use super::AGAIN;
+use crate::{
+    directory::{Directory, Endpoint},
+    spans::Origin,
+};
+
+/// The way to operations and event streams; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) bus: Bus,
+    pub(crate) directory: Directory,
+}
+
+/// A request to an operation, taken out of its effect.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) forward_key: Option<&'a str>,
+    pub(crate) target: &'a Operation,
+    pub(crate) body: &'a Value,
+    pub(crate) headers: &'a BTreeMap<String, String>,
+    pub(crate) limit: Duration,
+    pub(crate) attempt: u32,
+}
+
+impl Line {
+    /// Asks an operation.
+    pub(crate) async fn call(&self, origin: &Origin, call: Outgoing<'_>) -> Outcome {
+        let until = Instant::now() + call.limit;
+        let Some(endpoint) = self.directory.find(call.target).await else {
+            let detail = format!("nobody has announced operation {}: is its service running?", call.target);
+            return Outcome::NotSent(fault(503, "no such operation", "unknown-operation", &detail));
+        };
+        if endpoint.stream {
+            let detail =
+                format!("{} answers with a stream: a step needs an operation with one reply", call.target);
+            return Outcome::Refused(fault(501, "a stream is no reply", "streaming-operation", &detail));
+        }
+        let prepared = self.headers(origin, &call, &endpoint);
+        let prepared = prepared.and_then(|headers| Ok((headers, encode(endpoint.codec, call.body)?)));
+        let (headers, payload) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let detail = error.to_string();
+                return Outcome::Refused(fault(400, "the request cannot be sent", "codec", &detail));
+            }
+        };
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.exchange(&endpoint, &headers, payload.clone(), left).await {
+                // Nothing was sent, so nothing is known to the callee: wait for the bus as long as the step may take.
+                Err(error) if error.kind() == Kind::Disconnected && !left.is_zero() => {
+                    let _ = self.bus.connected(left).await;
+                    tokio::time::sleep(AGAIN.min(left)).await;
+                }
+                Err(error) => return unanswered(&error, call.target),
+                Ok(message) => return answered(&message),
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        headers: &Headers,
+        payload: Bytes,
+        left: Duration,
+    ) -> Result<Message, Error> {
+        let mut headers = headers.clone();
+        headers.set(header::TIMEOUT, left.as_millis().max(1).to_string())?;
+        self.bus.request(&endpoint.subject, &headers, payload, left).await
+    }
+
+    fn headers(&self, origin: &Origin, call: &Outgoing<'_>, endpoint: &Endpoint) -> Result<Headers, Error> {
+        let mut headers = Headers::new();
+        for (name, value) in call.headers {
+            headers.set(name.clone(), value.clone())?;
+        }
+        headers.set(header::CONTENT_TYPE, endpoint.codec.as_str())?;
+        headers.set(header::IDEMPOTENCY_KEY, call.key)?;
+        if let Some(key) = call.forward_key {
+            headers.set(header::FORWARD_KEY, key)?;
+        }
+        if let Some(context) = origin.attempt(self.bus.tracer(), call.key, call.attempt) {
+            headers.set(header::TRACEPARENT, context.to_string())?;
+        }
+        Ok(headers)
+    }
+
+    /// Publishes an event; only a lasting refusal ends the attempts.
+    pub(crate) async fn emit(&self, origin: &Origin, id: &str, event: &Value) -> Outcome {
+        let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
+        let Some(kind) = text("type") else {
+            return Outcome::Refused(fault(
+                400,
+                "the event has no type",
+                "invalid-event",
+                "set event.with.type",
+            ));
+        };
+        let subject = match Subject::event(unversioned(&kind)) {
+            Ok(subject) => subject,
+            Err(error) => {
+                return Outcome::Refused(fault(
+                    400,
+                    "the event's type is no subject",
+                    "invalid-event",
+                    &error.to_string(),
+                ));
+            }
+        };
+        let attributes = CloudEvent {
+            id: id.to_owned(),
+            kind: kind.clone(),
+            source: text("source").unwrap_or_else(|| "/services/workflow".to_owned()),
+            time: text("time"),
+            subject: text("subject"),
+        };
+        let data = event.get("data").unwrap_or(&Value::Null);
+        let ctx = Ctx::traced(&self.bus, "workflow", origin.attempt(self.bus.tracer(), id, 1));
+        loop {
+            let mut headers = Headers::new();
+            let sent = async {
+                attributes.write(&mut headers)?;
+                headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
+                let payload = encode(ContentType::MessagePack, data)?;
+                sinew::publish_raw(&ctx, subject.as_str(), &kind, id, headers, payload).await
+            };
+            match sent.await {
+                // The state has the event already; the log need not hold it twice.
+                Ok(_) => return Outcome::Completed(Value::Null),
+                Err(error) if error.kind().is_retryable() => tokio::time::sleep(AGAIN).await,
+                Err(error) => {
+                    return Outcome::Refused(fault(
+                        500,
+                        "the event was refused",
+                        "event-refused",
+                        &error.to_string(),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Reads a reply. A definite refusal did nothing; an answer that speaks of a broken or late service leaves it open.
+fn answered(message: &Message) -> Outcome {
+    if let Some(problem) = sinew::problem_of(message) {
+        let unknown = matches!(problem.status, 500 | 502 | 504);
+        let fault = problem_fault(problem);
+        return if unknown { Outcome::Unknown(fault) } else { Outcome::Refused(fault) };
+    }
+    let read = message.content_type().and_then(|codec| decode::<Value>(codec, message.payload()));
+    match read {
+        Ok(value) => Outcome::Completed(value),
+        Err(error) => {
+            Outcome::Unknown(fault(502, "the reply cannot be read", "malformed-reply", &error.to_string()))
+        }
+    }
+}
+
+fn unanswered(error: &Error, target: &Operation) -> Outcome {
+    let detail = format!("{target}: {error}");
+    match error.kind() {
+        Kind::NoResponders => {
+            Outcome::NotSent(fault(503, "nobody serves this operation right now", "no-responders", &detail))
+        }
+        Kind::Disconnected => {
+            Outcome::NotSent(fault(503, "the message bus is not reachable", "bus-down", &detail))
+        }
+        Kind::TooLarge => Outcome::Refused(fault(413, "the request is too large", "too-large", &detail)),
+        Kind::TimedOut => Outcome::Unknown(timeout(&detail)),
+        _ => Outcome::Unknown(fault(500, "the call failed", "internal", &detail)),
+    }
+}
+
+fn problem_fault(problem: Problem) -> Fault {
+    if problem.status == 504 {
+        return timeout(problem.detail.as_deref().unwrap_or(&problem.title));
+    }
+    let mut fault = Fault::communication("").with_status(problem.status);
+    fault.title = Some(problem.title);
+    fault.detail = problem.detail;
+    fault.code = Some(problem.code).filter(|code| !code.is_empty());
+    fault
+}
+
+pub(super) fn timeout(detail: &str) -> Fault {
+    let mut fault = Fault::timeout(detail).with_code("deadline-exceeded");
+    fault.title = Some("no answer came in time: its outcome is unknown".to_owned());
+    fault
+}
+
+pub(super) fn fault(status: u16, title: &str, code: &str, detail: &str) -> Fault {
+    let mut fault = Fault::communication(detail).with_status(status).with_code(code);
+    fault.title = Some(title.to_owned());
+    fault
+}
+
+/// `orders.placed.v1` is published where SDK services publish version 1 of `orders.placed`.
+fn unversioned(kind: &str) -> &str {
+    match kind.rsplit_once(".v") {
+        Some((name, version)) if !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unversioned;
+
+    #[test]
+    fn a_version_suffix_is_no_part_of_the_subject() {
+        assert_eq!(unversioned("orders.placed.v1"), "orders.placed");
+        assert_eq!(unversioned("orders.placed.v"), "orders.placed.v");
+        assert_eq!(unversioned("orders.placed.vip"), "orders.placed.vip");
+    }
+}

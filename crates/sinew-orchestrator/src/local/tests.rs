@@ -1,0 +1,66 @@
+//! Workflows in one process: what they do must be what they do on the bus.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sinew::workflow::WorkflowInstance;
+use sinew_workflow::Definition;
+
+use super::{Local, Setup};
+
+fn define(name: &str, tasks: &str) -> Arc<Definition> {
+    let head = format!("document: {{ dsl: '1.0.3', namespace: test, name: {name}, version: '1.0.0' }}\n");
+    Arc::new(Definition::parse(&format!("{head}{tasks}"), "test.yaml").unwrap())
+}
+
+async fn run(tasks: &str, input: Value) -> WorkflowInstance {
+    let definition = define("flow", tasks);
+    let local = Local::open(Setup { definitions: vec![definition.clone()], ..Setup::default() });
+    let local = local.await.unwrap();
+    let ended = local.run(definition.reference(), "i", input).await.unwrap();
+    local.close().await;
+    ended
+}
+
+#[tokio::test]
+async fn a_workflow_without_calls_runs_to_its_end() {
+    let ended = run("do: [ { a: { set: { b: '${ .a + 1 }' } } } ]", json!({ "a": 1 })).await;
+    assert_eq!((ended.status.as_str(), ended.output), ("completed", Some(json!({ "b": 2 }))));
+    assert_eq!(ended.steps[0].pointer, "/do/0/a");
+}
+
+#[tokio::test]
+async fn time_passes_while_it_waits() {
+    let ended = run("do: [ { a: { wait: { milliseconds: 30 } } } ]", json!({})).await;
+    assert_eq!(ended.status, "completed");
+    assert!(ended.ended_ms.unwrap() - ended.started_ms >= 30, "{ended:?}");
+}
+
+#[tokio::test]
+async fn an_operation_without_a_bus_says_what_is_missing() {
+    let ended = run("do: [ { a: { call: orders.place } } ]", json!({})).await;
+    let error = ended.error.unwrap();
+    assert_eq!((ended.status.as_str(), error.code.as_deref()), ("faulted", Some("bus-down")));
+    assert!(error.detail.unwrap().contains("--nats-url"));
+}
+
+#[tokio::test]
+async fn an_event_is_published_without_a_bus() {
+    let emit = "do: [ { a: { emit: { event: { with: { source: 'https://a', type: a.b } } } } } ]";
+    let ended = run(emit, json!({})).await;
+    assert_eq!((ended.status.as_str(), &ended.output.unwrap()["type"]), ("completed", &json!("a.b")));
+}
+
+#[tokio::test]
+async fn a_cancelled_instance_ends_cancelled() {
+    let definition = define("flow", "do: [ { a: { wait: { days: 1 } } } ]");
+    let local = Local::open(Setup { definitions: vec![definition.clone()], ..Setup::default() });
+    let local = local.await.unwrap();
+    let (ended, cancelled) = tokio::join!(local.run(definition.reference(), "i", json!({})), async {
+        // The start was polled first, so it is ahead of the cancel in the shard's inbox.
+        local.cancel("i", Some("enough".to_owned())).await
+    });
+    assert_eq!(ended.unwrap().status, "cancelled");
+    assert_eq!(cancelled.unwrap().id, "i");
+    local.close().await;
+}
