@@ -95,6 +95,7 @@ mod engine;
 mod entry;
 mod error;
 mod input;
+mod lifecycle;
 mod state;
 mod step;
 
@@ -107,6 +108,7 @@ pub use entry::Entry;
 pub use error::Error;
 pub use fault::Fault;
 pub use input::{Input, Operate, Outcome, Parent};
+pub use lifecycle::lifecycle;
 pub use need::Need;
 pub use reference::Reference;
 pub use resource::{Resource, Resources, resources};

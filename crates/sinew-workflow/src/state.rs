@@ -40,6 +40,8 @@ pub struct State {
     pub(crate) fault: Option<Fault>,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
+    /// How many entries it is the fold of.
+    pub(crate) folded: u64,
     pub(crate) next_task: u32,
     pub(crate) next_timer: u32,
     pub(crate) steps: Vec<Step>,

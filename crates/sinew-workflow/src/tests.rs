@@ -6,6 +6,7 @@ mod documents;
 mod features;
 mod flow;
 mod library;
+mod lifecycle;
 mod listen;
 mod outside;
 mod points;
