@@ -155,7 +155,7 @@ impl<R: UploadRequest> UploadCall<R> {
 
     /// Adds a header to the request. One that cannot be sent fails the call before anything is sent.
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        if let Err(error) = self.call.headers.set(name, value) {
+        if let Err(error) = self.call.headers.set(name, value.into()) {
             self.call.invalid = Some(error.into());
         }
         self
@@ -234,7 +234,7 @@ impl Prepared {
         let (service, operation) = names.or_else(split).unwrap_or((&subject, "request"));
         let tracer = self.ctx.bus().tracer();
         let span = tracer.span(|| format!("{service}/{operation}"), SpanKind::Client, self.ctx.trace());
-        let span = span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into());
+        let span = span.with("rpc.system", || "sinew").with("messaging.system", || "nats");
         let own = self.ctx.deadline();
         let limit = self.within.map(|limit| own.within(limit)).or_else(|| own.remaining());
         if let Some(error) =
