@@ -30,7 +30,7 @@ pub struct Calls {
     pub secrets: Option<PathBuf>,
 }
 
-/// The processes that workflows may start on the orchestrator's machine.
+/// What workflows may do on the orchestrator's machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Allow {
@@ -40,6 +40,8 @@ pub struct Allow {
     pub script: BTreeSet<String>,
     /// Images of `run: container`, by their name without a tag; `*` for all.
     pub container: BTreeSet<String>,
+    /// Directories whose files may be read as documents, by `file:` URIs.
+    pub file: BTreeSet<PathBuf>,
 }
 
 impl Calls {
@@ -76,8 +78,8 @@ impl Allow {
 }
 
 impl From<Allow> for sinew_protocols::Allow {
-    fn from(Allow { shell, script, container }: Allow) -> Self {
-        Self { shell, script, container }
+    fn from(Allow { shell, script, container, file }: Allow) -> Self {
+        Self { shell, script, container, file }
     }
 }
 
