@@ -7,6 +7,7 @@ mod features;
 mod hosts;
 mod lab;
 mod log;
+mod ownership;
 mod requests;
 mod sagas;
 

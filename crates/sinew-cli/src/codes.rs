@@ -1,5 +1,6 @@
 //! What `sinew explain` knows: one page for every code that can reach somebody. Texts only.
 
+mod checks;
 mod command_line;
 mod numbered;
 mod problems;
@@ -22,7 +23,7 @@ pub(crate) struct Page {
 
 /// Returns every page, in order.
 pub(crate) fn pages() -> impl Iterator<Item = &'static Page> {
-    numbered::PAGES.iter().chain(command_line::PAGES).chain(problems::PAGES)
+    numbered::PAGES.iter().chain(checks::PAGES).chain(command_line::PAGES).chain(problems::PAGES)
 }
 
 /// Returns the page of one code; case is ignored.

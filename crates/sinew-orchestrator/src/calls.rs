@@ -93,6 +93,14 @@ impl World for Caller {
         self.library.compiled(digest).await
     }
 
+    fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let tasks = self.tasks.clone();
+        async move {
+            tasks.close();
+            tasks.wait().await;
+        }
+    }
+
     async fn stop(&self) {
         self.hands.stop().await;
     }

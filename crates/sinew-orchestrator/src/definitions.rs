@@ -160,7 +160,7 @@ impl Definitions {
         let Some(bytes) = stored else { return Ok(None) };
         let source: Source = decode(ContentType::Json, &bytes)?;
         // What was accepted once stays runnable: a stricter check in a newer release must not strand instances.
-        match Definition::parse_with(&source.source, &source.file, &source.resources) {
+        match Definition::parse_accepted(&source.source, &source.file, &source.resources) {
             Ok(definition) => {
                 let definition = Arc::new(definition);
                 self.cache().insert(digest.to_owned(), definition.clone());

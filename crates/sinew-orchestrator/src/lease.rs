@@ -1,4 +1,5 @@
-//! Who tries to own a shard: a key with a time to live. For liveness only; the log's fence is what keeps it safe.
+//! Who lives, and who tries to own a shard: keys with a time to live. For liveness only; the log's fence is what keeps
+//! shards safe.
 
 use std::time::Duration;
 
@@ -6,7 +7,20 @@ use bytes::Bytes;
 use sinew::{Bus, Kind, bus::Kv};
 use tokio::{sync::watch, time::Instant};
 
+use crate::router::ShardId;
+
 const BUCKET: &str = "WORKFLOW_LEASES";
+const MEMBER: &str = "member.";
+const SHARD: &str = "shard.";
+
+/// The bucket of leases, as one replica uses it.
+#[derive(Clone)]
+pub(crate) struct Leases {
+    kv: Kv,
+    /// This replica, unlike any other and unlike itself in another life.
+    me: String,
+    ttl: Duration,
+}
 
 /// A lease this process holds.
 pub(crate) struct Lease {
@@ -19,26 +33,67 @@ pub(crate) struct Lease {
     valid: watch::Sender<Instant>,
 }
 
-impl Lease {
+/// Who lives and who owns what, as the bucket says.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) members: Vec<String>,
+    /// Shards and the replicas that own them.
+    pub(crate) owners: Vec<(ShardId, String)>,
+}
+
+impl Leases {
+    pub(crate) async fn open(bus: &Bus, ttl: Duration) -> Result<Self, sinew::Error> {
+        Ok(Self { kv: bus.kv(BUCKET).await?, me: sinew::new_id(), ttl })
+    }
+
+    pub(crate) fn me(&self) -> &str {
+        &self.me
+    }
+
+    /// Says to all replicas that this one lives, as long as the lease is kept.
+    pub(crate) async fn join(&self) -> Result<Option<Lease>, sinew::Error> {
+        self.acquire(format!("{MEMBER}{}", self.me)).await
+    }
+
     /// Takes the lease of `shard` if nobody holds it.
-    pub(crate) async fn acquire(bus: &Bus, shard: u16, ttl: Duration) -> Result<Option<Self>, sinew::Error> {
-        let kv = bus.kv(BUCKET).await?;
-        let key = format!("shard.{shard}");
+    pub(crate) async fn own(&self, shard: ShardId) -> Result<Option<Lease>, sinew::Error> {
+        self.acquire(format!("{SHARD}{shard}")).await
+    }
+
+    /// Reads who lives and who owns what.
+    pub(crate) async fn standing(&self) -> Result<Standing, sinew::Error> {
+        let mut standing = Standing::default();
+        for (key, value) in self.kv.entries(">").await? {
+            if let Some(member) = key.strip_prefix(MEMBER) {
+                standing.members.push(member.to_owned());
+            } else if let Some(shard) = key.strip_prefix(SHARD).and_then(|number| number.parse().ok()) {
+                let holder = String::from_utf8_lossy(&value);
+                let owner = holder.split(' ').next().unwrap_or_default().to_owned();
+                standing.owners.push((ShardId::of(shard), owner));
+            }
+        }
+        Ok(standing)
+    }
+
+    async fn acquire(&self, key: String) -> Result<Option<Lease>, sinew::Error> {
+        let (kv, ttl) = (self.kv.clone(), self.ttl);
         let revision = match kv.get(&key).await? {
             Some(entry) if entry.value.is_some() => return Ok(None),
             Some(tombstone) => tombstone.revision,
             None => 0,
         };
-        // Unique for each acquisition: replicas share a name, and a woken sleeper must not take another's lease for its own.
-        let holder = Bytes::from(format!("{} {}", bus.name(), sinew::new_id()));
+        // Unique for each acquisition: a woken sleeper must not take another's lease for its own, nor its own later one.
+        let holder = Bytes::from(format!("{} {}", self.me, sinew::new_id()));
         let valid = watch::Sender::new(Instant::now() + ttl);
         match kv.swap(&key, holder.clone(), revision, Some(ttl)).await {
-            Ok(revision) => Ok(Some(Self { kv, key, holder, revision, ttl, valid })),
+            Ok(revision) => Ok(Some(Lease { kv, key, holder, revision, ttl, valid })),
             Err(error) if error.kind() == Kind::Conflict => Ok(None),
             Err(error) => Err(error),
         }
     }
+}
 
+impl Lease {
     /// The revision of the first acquisition rises with every owner: the epoch.
     pub(crate) fn epoch(&self) -> u64 {
         self.revision

@@ -37,9 +37,10 @@ mod router;
 mod service;
 mod shard;
 mod spans;
+mod spread;
 mod view;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sinew::{Bus, Running as Served};
 use tokio_util::{
@@ -56,6 +57,7 @@ use crate::{
     calls::{Children, Line, Owners},
     definitions::Definitions,
     directory::Directory,
+    lease::Leases,
     library::Library,
     router::Router,
 };
@@ -87,13 +89,12 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
         Definitions::open(&bus, (config.calls.allow.clone(), protocols.clone()), &tasks, &stop).await?;
     let directory = Directory::open(&bus, &tasks, &stop).await?;
     let router = Arc::new(Router::new(bus.clone(), &config));
+    let leases = Leases::open(&bus, Duration::from_secs(config.lease_seconds)).await?;
     let library = Library::Stored(definitions.clone());
     let children = Children::new(library, Owners::Bus(bus.clone(), router.clone()));
     let line = Line { bus: bus.clone(), directory };
     let parts = owner::Parts { config, line, protocols, children };
-    for shard in router.shards() {
-        tasks.spawn(owner::run(parts.clone(), shard, router.clone(), stop.clone()));
-    }
+    tasks.spawn(owner::run(parts, leases, router.clone(), stop.clone()));
     let service = service::serve(&bus, router.clone(), definitions).await?;
     Ok(Running { service, router, stop: guard, tasks })
 }

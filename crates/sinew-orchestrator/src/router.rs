@@ -53,6 +53,11 @@ pub(crate) struct Served<'a> {
 }
 
 impl ShardId {
+    /// Names the shard with this number.
+    pub(crate) const fn of(number: u16) -> Self {
+        Self(number)
+    }
+
     pub(crate) fn get(self) -> u16 {
         self.0
     }

@@ -20,6 +20,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::Value;
+use sinew::workflow::WorkflowError;
 use sinew_workflow::{Effect, Input as Event, Outcome, Saga, State, TaskId, Timestamp};
 use tokio::{
     sync::{mpsc, watch},
@@ -52,6 +53,8 @@ const RETRY: Duration = Duration::from_millis(50);
 const LONG_RETRY: Duration = Duration::from_secs(2);
 /// How long an owner that stops may take for its last appends.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How long an owner that hands over waits for the replies of calls in flight, which the next owner would repeat.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Everything that can happen to a shard.
 pub(crate) enum Input {
@@ -87,6 +90,9 @@ pub(crate) trait World: Send + Sync + 'static {
     /// When it is unknown whether it is stored.
     fn definition(&self, digest: &str)
     -> impl Future<Output = Result<Option<Compiled>, sinew::Error>> + Send;
+
+    /// Ends once everything begun has come to an end by itself. Nothing may be begun afterwards.
+    fn settled(&self) -> impl Future<Output = ()> + Send + 'static;
 
     /// Lets go of everything begun: whoever owns the shard next begins it again.
     fn stop(&self) -> impl Future<Output = ()> + Send;
@@ -375,9 +381,13 @@ impl<J: Journal, W: World> Shard<J, W> {
         self.stop().await;
     }
 
-    /// Ends in order: the append in flight, what gathered behind it, then the waiters.
-    async fn finish(mut self, appending: Option<Appending>) {
+    /// Ends in order: calls in flight, the append in flight, what gathered behind it, then the waiters.
+    async fn finish(mut self, mut appending: Option<Appending>) {
         self.ending = true;
+        if !self.is_in_doubt() {
+            // What does not come in time is asked for again by the next owner, under the same key.
+            let _ = tokio::time::timeout(SETTLE, self.settle(&mut appending)).await;
+        }
         let flushed = tokio::time::timeout(FLUSH, self.flush(appending)).await;
         match flushed {
             Ok(Ok(())) if !self.is_in_doubt() => self.tell_waiters(),
@@ -391,6 +401,49 @@ impl<J: Journal, W: World> Shard<J, W> {
             }
         }
         self.stop().await;
+    }
+
+    /// Takes the replies of what was begun until all are there; an append the log refuses is left to [`Self::flush`].
+    async fn settle(&mut self, appending: &mut Option<Appending>) {
+        let settled = self.world.settled();
+        tokio::pin!(settled);
+        let mut inputs = Vec::with_capacity(TAKE);
+        loop {
+            if appending.is_none() && !self.batch.is_empty() {
+                *appending = Some(self.append());
+            }
+            tokio::select! {
+                biased;
+                taken = self.inbox.recv_many(&mut inputs, TAKE) => {
+                    inputs.drain(..).for_each(|input| self.take_last(input));
+                    if taken == 0 {
+                        return;
+                    }
+                }
+                outcome = until(appending) => match outcome {
+                    Ok(sequence) => self.acknowledged(sequence),
+                    Err(error) => {
+                        *appending = Some(Box::pin(std::future::ready(Err(error))));
+                        return;
+                    }
+                },
+                () = &mut settled => break,
+            }
+        }
+        // The last of them may have come between the two looks.
+        while let Ok(input) = self.inbox.try_recv() {
+            self.take_last(input);
+        }
+    }
+
+    /// As [`Shard::take`], for an owner that begins nothing any more.
+    fn take_last(&mut self, input: Input) {
+        match input {
+            Input::Start { reply, .. } | Input::Ask { reply, .. } => {
+                reply.send(Err(WorkflowError::ShardUnavailable));
+            }
+            input @ (Input::Reply { .. } | Input::Archived { .. }) => self.take(input),
+        }
     }
 
     async fn flush(&mut self, mut appending: Option<Appending>) -> Result<(), JournalError> {

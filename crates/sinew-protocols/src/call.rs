@@ -12,8 +12,9 @@ use crate::authentication::Tokens;
 use crate::client::Client;
 use crate::document::Documents;
 use crate::failure::Failure;
+use crate::process::Background;
 use crate::secrets::{Revealer, scrub};
-use crate::{Error, Settings, document, http};
+use crate::{Error, Settings, document, http, openapi, process};
 
 /// Carries out calls; cheap to clone, one per process, so that connections and tokens are shared.
 #[derive(Clone, Debug)]
@@ -43,6 +44,7 @@ pub(crate) struct Core {
     pub(crate) client: Client,
     pub(crate) tokens: Tokens,
     pub(crate) documents: Documents,
+    pub(crate) background: Background,
 }
 
 /// What belongs to one call, whatever its protocol.
@@ -62,7 +64,13 @@ impl Protocols {
     /// [`Error::Setting`] for certificates that cannot be read.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let client = Client::new(&settings)?;
-        let core = Core { client, settings, tokens: Tokens::default(), documents: Documents::default() };
+        let core = Core {
+            client,
+            settings,
+            tokens: Tokens::default(),
+            documents: Documents::default(),
+            background: Background::default(),
+        };
         Ok(Self { core: Arc::new(core) })
     }
 
@@ -74,6 +82,10 @@ impl Protocols {
         let scope = self.scope(call.limit, call.key, call.traceparent);
         let done = match call.protocol {
             Protocol::Http => http::call(scope, call.arguments).await,
+            Protocol::OpenApi => openapi::call(scope, call.arguments).await,
+            Protocol::Shell | Protocol::Script | Protocol::Container => {
+                process::run(scope, call.protocol, call.arguments).await
+            }
             other => Err(Failure::configuration(format!("`{other}` cannot be called here"))),
         };
         done.map_or_else(|failure| self.scrubbed(failure).into(), Outcome::Completed)
@@ -87,6 +99,11 @@ impl Protocols {
         let scope = self.scope(limit, "", None);
         let fetched = document::fetch(scope, endpoint).await;
         fetched.map_err(|failure| self.scrubbed(failure).fault)
+    }
+
+    /// Ends what goes on after its call was answered, such as processes nobody waits for, and waits for it.
+    pub async fn close(&self) {
+        self.core.background.close().await;
     }
 
     fn scope<'a>(&'a self, limit: Duration, key: &'a str, traceparent: Option<&'a str>) -> Scope<'a> {

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use sinew_workflow::Fault;
 use url::Url;
 
-use self::output::Output;
 use crate::authentication::{self, Authorization};
 use crate::call::Scope;
 use crate::client::{Reply, is_safe};
@@ -21,8 +20,8 @@ mod body;
 mod output;
 mod status;
 
-pub(crate) use self::body::form;
-pub(crate) use self::output::content;
+pub(crate) use self::body::{form, is_json, media_type};
+pub(crate) use self::output::{Output, content};
 pub(crate) use self::status::{refusal, title};
 
 const AGENT: &str = concat!("sinew/", env!("CARGO_PKG_VERSION"));

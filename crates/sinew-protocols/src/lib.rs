@@ -7,10 +7,13 @@ mod authentication;
 mod call;
 mod client;
 mod document;
+mod duration;
 mod endpoint;
 mod error;
 mod failure;
 mod http;
+mod openapi;
+mod process;
 mod secrets;
 mod settings;
 

@@ -18,7 +18,9 @@ pub struct Settings {
     pub secrets: Secrets,
     /// What a workflow may do on this machine; nothing by default.
     pub allow: Allow,
-    /// The most bytes of a reply or document that are read.
+    /// The program that runs containers; `docker`, or else `podman`, when it is not set.
+    pub container_engine: Option<PathBuf>,
+    /// The most bytes of a reply, a document or a process's output that are read.
     pub max_body: usize,
 }
 
@@ -55,6 +57,7 @@ impl Default for Settings {
             resolve: BTreeMap::new(),
             secrets: Secrets::new(),
             allow: Allow::default(),
+            container_engine: None,
             max_body: 8 << 20,
         }
     }

@@ -9,6 +9,8 @@ use crate::{Call, Protocols, Settings};
 
 mod authentication;
 mod http;
+mod openapi;
+mod process;
 mod server;
 
 /// Longer than any call here takes, when nothing is wrong.

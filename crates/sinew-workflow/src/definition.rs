@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use jaq_json::Val;
 use serde_json::Value;
 
+use crate::language::check::Uses;
 use crate::language::library::Library;
 use crate::language::lower::Lowered;
 use crate::language::plan::Plan;
 use crate::language::report::Report;
 use crate::language::yaml::Node;
-use crate::language::{grammar, jq, lower};
-use crate::{Diagnostic, Diagnostics, Need, Reference, Resource, Resources};
+use crate::language::{grammar, lower};
+use crate::{Contracts, Diagnostic, Diagnostics, Need, Reference, Resource, Resources, code};
 
 /// A document: parsed, checked and planned, with every expression compiled once. Share it in an `Arc`.
 ///
@@ -39,8 +39,9 @@ pub struct Definition {
     needs: Vec<(Need, Diagnostic)>,
     input_schema: Option<Value>,
     operations: BTreeSet<(String, String)>,
+    uses: Uses,
     /// The document as `$workflow.definition` shows it.
-    pub(crate) document: Val,
+    pub(crate) document: Value,
     pub(crate) plan: Plan,
     pub(crate) is_saga: bool,
 }
@@ -64,7 +65,29 @@ impl Definition {
     /// Everything wrong with the document and those it refers to, as [`parse`](Self::parse); findings in another document
     /// name its URI as their file.
     pub fn parse_with(source: &str, file: &str, resources: &Resources) -> Result<Self, Diagnostics> {
-        let Reading { lowered, root, findings, .. } = Reading::new(source, file, resources);
+        Self::read(source, file, resources, |_| false)
+    }
+
+    /// Parses a document that an earlier release accepted.
+    ///
+    /// Checks that came later only warn here: instances that run by the document must not be stranded by them.
+    ///
+    /// # Errors
+    /// As [`parse_with`](Self::parse_with), for what was always an error.
+    pub fn parse_accepted(source: &str, file: &str, resources: &Resources) -> Result<Self, Diagnostics> {
+        Self::read(source, file, resources, |finding| [code::ENDLESS, code::GONE].contains(&finding.code))
+    }
+
+    fn read(
+        source: &str,
+        file: &str,
+        resources: &Resources,
+        forgives: impl Fn(&Diagnostic) -> bool,
+    ) -> Result<Self, Diagnostics> {
+        let Reading { lowered, root, mut findings, .. } = Reading::new(source, file, resources);
+        for finding in findings.iter_mut().filter(|finding| forgives(finding)) {
+            finding.severity = crate::Severity::Warning;
+        }
         let (Some(lowered), false) = (lowered, findings.iter().any(Diagnostic::is_error)) else {
             return Err(Diagnostics::new(findings));
         };
@@ -83,7 +106,8 @@ impl Definition {
             needs: lowered.needs,
             input_schema: lowered.input_schema,
             operations: lowered.operations,
-            document: jq::to_jq(&root.value()),
+            uses: lowered.uses,
+            document: root.value(),
             is_saga: lowered.plan.is_saga(),
             plan: lowered.plan,
         })
@@ -111,6 +135,44 @@ impl Definition {
     #[must_use]
     pub fn needs(&self) -> BTreeSet<Need> {
         self.needs.iter().map(|(need, _)| *need).collect()
+    }
+
+    /// Checks the calls of operations against what is known of their contracts, and returns what is doubtful.
+    ///
+    /// Contracts change without the document, so this is for hosts to call whenever they can: it refuses nothing.
+    ///
+    /// ```
+    /// use sinew_workflow::{Contracts, Definition, Known, code};
+    ///
+    /// struct Catalogue;
+    ///
+    /// impl Contracts for Catalogue {
+    ///     fn find(&self, service: &str, operation: &str) -> Known {
+    ///         match (service, operation) {
+    ///             ("pay", "charge") => Known::Operation { idempotent: false },
+    ///             ("pay", _) => Known::Missing { others: vec!["charge".to_owned()] },
+    ///             _ => Known::Nothing,
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let definition = Definition::parse(
+    ///     "
+    /// document: { dsl: '1.0.3', namespace: shop, name: pay, version: '1.0.0' }
+    /// do:
+    ///   - attempt:
+    ///       try: [ { charge: { call: pay.charge } } ]
+    ///       catch: { retry: { delay: PT1S, limit: { attempt: { count: 3 } } } }
+    /// ",
+    ///     "pay.yaml",
+    /// )?;
+    /// let found = definition.check_against(&Catalogue);
+    /// assert_eq!((found[0].code, found[0].line), (code::NOT_IDEMPOTENT, 5));
+    /// # Ok::<_, sinew_workflow::Diagnostics>(())
+    /// ```
+    #[must_use]
+    pub fn check_against(&self, contracts: &dyn Contracts) -> Vec<Diagnostic> {
+        self.uses.iter().filter_map(|operation| operation.against(contracts)).collect()
     }
 
     /// Returns the name and version.

@@ -77,6 +77,24 @@ pub mod code {
     pub const SECRET: &str = "SNW-2021";
     /// A document that the workflow refers to is missing, or its address is not known before the workflow runs.
     pub const RESOURCE: &str = "SNW-2022";
+    /// A task no other task leads to.
+    pub const UNREACHABLE: &str = "SNW-2031";
+    /// Tasks that lead to each other for ever and never wait.
+    pub const ENDLESS: &str = "SNW-2032";
+    /// Work in a saga that nothing undoes.
+    pub const NOT_UNDONE: &str = "SNW-2033";
+    /// An event published while everything may still be undone.
+    pub const EARLY_EVENT: &str = "SNW-2034";
+    /// A compensation of a task behind the pivot.
+    pub const NEVER_UNDONE: &str = "SNW-2035";
+    /// A compensation that reads an output nobody may know.
+    pub const NULL_OUTPUT: &str = "SNW-2036";
+    /// A compensation that reads what is gone by then.
+    pub const GONE: &str = "SNW-2037";
+    /// A call that is repeated although its contract does not say that this is harmless.
+    pub const NOT_IDEMPOTENT: &str = "SNW-2038";
+    /// A call of an operation its service does not have.
+    pub const NO_OPERATION: &str = "SNW-2039";
 }
 
 impl Diagnostic {

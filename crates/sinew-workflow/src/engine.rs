@@ -1,7 +1,7 @@
 //! `decide` and `run`: from an input to the entries it causes.
 //!
-//! A [`Driver`] works on a copy of the state. Whatever it finds out becomes an entry, and the entry is applied before the
-//! next question is asked: so the engine never knows anything the log does not, and recovery is the same code as running.
+//! A [`Driver`] works on the state itself. Whatever it finds out becomes an entry, and the entry is applied before the next
+//! question is asked: so the engine never knows anything the log does not, and recovery is the same code as running.
 
 mod catch;
 mod child;
@@ -35,31 +35,32 @@ const MAX_STEPS: u32 = 20_000;
 
 /// Decides what follows from an input, without changing the state.
 ///
-/// Stale and repeated inputs decide nothing. Deciding twice decides the same.
+/// Stale and repeated inputs decide nothing. Deciding twice decides the same. It works on a copy of the state, so
+/// [`run`] is cheaper where the entries are to be applied anyway.
 ///
 /// # Errors
 /// [`Error::NotStarted`], [`Error::AlreadyStarted`], [`Error::WrongDefinition`] and [`Error::NotRunnable`] when the input
 /// does not fit; [`Error::NotStuck`] when an operator has nothing to decide about.
 pub fn decide(definition: &Definition, state: &State, input: &Input) -> Result<Vec<Entry>, Error> {
-    Driver::drive(definition, state, input).map(|driver| driver.entries)
+    Driver::drive(definition, &mut state.clone(), input.clone())
 }
 
 /// Decides what follows from an input and applies it.
 ///
-/// The entries belong together: store them as one, then do [`State::effects`]. On an error the state is as it was.
+/// The entries belong together: store them as one, then do [`State::effects`]. No part of the state is copied.
 ///
 /// # Errors
-/// As [`decide`].
+/// As [`decide`], and the state is as it was. [`Error::Illegal`] and [`Error::UnknownTask`] are different: they say that
+/// the log is damaged, or that the definition is not the one the instance started with, and may come when half of what
+/// follows is applied. Such a state is of no use any more; what is stored still is.
 pub fn run(definition: &Definition, state: &mut State, input: Input) -> Result<Vec<Entry>, Error> {
-    let driver = Driver::drive(definition, state, &input)?;
-    *state = driver.state;
-    Ok(driver.entries)
+    Driver::drive(definition, state, input)
 }
 
 /// One input on its way through an instance.
 struct Driver<'d> {
     definition: &'d Definition,
-    state: State,
+    state: &'d mut State,
     entries: Vec<Entry>,
     at: Timestamp,
     /// What follows next, the last first.
@@ -86,29 +87,22 @@ enum Stop {
 }
 
 impl<'d> Driver<'d> {
-    fn drive(definition: &'d Definition, state: &State, input: &Input) -> Result<Self, Error> {
-        let at = input.at();
-        let mut driver = Self {
-            definition,
-            state: state.clone(),
-            entries: Vec::new(),
-            at,
-            todo: Vec::new(),
-            transitions: 0,
-        };
+    fn drive(definition: &'d Definition, state: &'d mut State, input: Input) -> Result<Vec<Entry>, Error> {
+        let (at, entries, todo) = (input.at(), Vec::new(), Vec::new());
+        let mut driver = Self { definition, state, entries, at, todo, transitions: 0 };
         driver.take(input)?;
         driver.settle()?;
-        Ok(driver)
+        Ok(driver.entries)
     }
 
-    fn take(&mut self, input: &Input) -> Result<(), Error> {
-        match input {
-            Input::Start { id, input, trace, .. } => return self.start(id, input, trace.clone(), None),
+    fn take(&mut self, input: Input) -> Result<(), Error> {
+        let input = match input {
+            Input::Start { id, input, trace, .. } => return self.start(id, input, trace, None),
             Input::StartChild { id, input, parent, trace, .. } => {
-                return self.start(id, input, trace.clone(), Some(parent.clone()));
+                return self.start(id, input, trace, Some(parent));
             }
-            _ => {}
-        }
+            input => input,
+        };
         if !self.state.is_started() {
             return Err(Error::NotStarted);
         }
@@ -116,16 +110,16 @@ impl<'d> Driver<'d> {
         if self.state.is_closed() {
             return if matches!(input, Input::Operator { .. }) { Err(Error::NotStuck) } else { Ok(()) };
         }
-        if self.keep(input)? {
+        if self.keep(&input)? {
             return Ok(());
         }
         match input {
             Input::Start { .. } | Input::StartChild { .. } => Ok(()),
             Input::Event { task, attempt, event, origin, .. } => {
-                self.hear(*task, *attempt, event, origin.as_deref())
+                self.hear(task, attempt, &event, origin.as_deref())
             }
-            Input::Reply { task, attempt, outcome, .. } => self.reply(*task, *attempt, outcome),
-            Input::Timer { task, timer, .. } => self.timer(*task, *timer),
+            Input::Reply { task, attempt, outcome, .. } => self.reply(task, attempt, outcome),
+            Input::Timer { task, timer, .. } => self.timer(task, timer),
             Input::Cancel { reason, .. } => self.cancel(reason.as_deref()),
             Input::Undo { reason, .. } => self.undo_child(reason.as_deref()),
             Input::Release { .. } => self.release(),
@@ -157,8 +151,8 @@ impl<'d> Driver<'d> {
 
     fn start(
         &mut self,
-        id: &str,
-        input: &Value,
+        id: String,
+        input: Value,
         trace: Option<String>,
         parent: Option<Parent>,
     ) -> Result<(), Error> {
@@ -167,9 +161,9 @@ impl<'d> Driver<'d> {
             return if running == id { Ok(()) } else { Err(Error::AlreadyStarted { id: running }) };
         }
         self.definition.runnable().map_err(Error::NotRunnable)?;
-        let input = Arc::new(input.clone());
+        let input = Arc::new(input);
         let plan = &self.definition.plan;
-        let env = Env::starting(self, id, &input);
+        let env = Env::starting(self, &id, &input);
         let prepared = Self::filtered(&plan.input, "workflow input", &input, &env);
         let timeout = plan.timeout.as_ref().map(|length| env.length(length, &input)).transpose();
         let deadline =
@@ -178,7 +172,7 @@ impl<'d> Driver<'d> {
             .clone()
             .map_or(crate::entry::Data::Same, |data| crate::entry::Data::unless(data, &input));
         self.record(Fact::Started(Box::new(Started {
-            id: id.to_owned(),
+            id,
             workflow: self.definition.reference().clone(),
             input,
             data,
@@ -193,12 +187,13 @@ impl<'d> Driver<'d> {
         }
     }
 
-    fn reply(&mut self, task: TaskId, attempt: u32, outcome: &Outcome) -> Result<(), Error> {
+    fn reply(&mut self, task: TaskId, attempt: u32, outcome: Outcome) -> Result<(), Error> {
         let frame = self.state.frames.get(&task);
         if !frame.is_some_and(|frame| frame.work != Work::None && frame.attempts == attempt) {
             return Ok(());
         }
-        self.answer(task, attempt, self.checked(task, outcome)?)
+        let outcome = self.checked(task, outcome)?;
+        self.answer(task, attempt, outcome)
     }
 
     /// Goes on with what came of an attempt.
@@ -212,13 +207,14 @@ impl<'d> Driver<'d> {
             (Work::Listen(_), Answer::Completed(_)) => return self.hush(task),
             _ => {}
         }
-        self.record(Fact::Answered { task, attempt, outcome: outcome.clone() })?;
-        self.todo.push(match outcome {
+        let next = match &outcome {
             Answer::Completed(_) => Todo::finish(task, own),
             Answer::Refused(fault) | Answer::NotSent(fault) | Answer::Unknown(fault) => {
-                Todo::Fail { task, fault: Box::new(fault) }
+                Todo::Fail { task, fault: Box::new(fault.clone()) }
             }
-        });
+        };
+        self.record(Fact::Answered { task, attempt, outcome })?;
+        self.todo.push(next);
         Ok(())
     }
 
@@ -257,15 +253,15 @@ impl<'d> Driver<'d> {
         }
     }
 
-    fn operate(&mut self, action: &Operate, who: &str, why: &str) -> Result<(), Error> {
+    fn operate(&mut self, action: Operate, who: String, why: String) -> Result<(), Error> {
         let of = self.stuck().ok_or(Error::NotStuck)?;
         let (decided, value) = match action {
             Operate::Retry => (Decided::Retry, None),
             Operate::Skip => (Decided::Skip, None),
-            Operate::Resolve(value) => (Decided::Resolve, Some(value.clone())),
+            Operate::Resolve(value) => (Decided::Resolve, Some(value)),
             Operate::Abandon => (Decided::Abandon, None),
         };
-        let decision = Decision { who: who.to_owned(), why: why.to_owned(), at: self.at, value };
+        let decision = Decision { who, why, at: self.at, value };
         self.record(Fact::Decided { of, action: decided, decision: Box::new(decision) })?;
         match decided {
             // The losers of a race are given up: the work goes on.
@@ -294,7 +290,7 @@ impl<'d> Driver<'d> {
     fn record(&mut self, fact: Fact) -> Result<(), Error> {
         self.give_up_inside(&fact)?;
         let entry = Entry { at: self.at, fact };
-        apply(&mut self.state, &entry)?;
+        apply(self.state, &entry)?;
         self.entries.push(entry);
         Ok(())
     }

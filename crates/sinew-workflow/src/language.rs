@@ -1,8 +1,9 @@
 //! The YAML language: from text to a [`Plan`](plan::Plan), with every mistake reported at its place.
 //!
 //! Text becomes a positioned tree ([`yaml`]), whose shape is checked ([`grammar`]) and whose meaning is resolved
-//! ([`lower`]). Expressions are [`jq`], values that hold expressions are [`template`]s.
+//! ([`lower`]); what came of it is judged ([`check`]). Expressions are [`jq`], values that hold expressions are [`template`]s.
 
+pub(crate) mod check;
 pub(crate) mod duration;
 pub(crate) mod grammar;
 pub(crate) mod jq;

@@ -78,6 +78,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+mod contracts;
 mod definition;
 mod diagnostic;
 mod fault;
@@ -96,6 +97,7 @@ mod input;
 mod state;
 mod step;
 
+pub use contracts::{Contracts, Known};
 pub use definition::Definition;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, code};
 pub use effect::{Child, Effect, Operation, Protocol, Source, Target, Verb, Wanted};

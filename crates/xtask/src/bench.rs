@@ -2,6 +2,7 @@
 //! is a reading, not a verdict.
 
 mod edge;
+mod engine;
 mod load;
 mod peer;
 mod saga;
@@ -16,7 +17,7 @@ use crate::Outcome;
 /// What a benchmark may fail with; read by a person.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-const WHICH: [&str; 3] = ["sdk", "edge", "saga"];
+const WHICH: [&str; 4] = ["workflow-engine", "sdk", "edge", "saga"];
 
 /// Runs the named benchmarks, all of them where none is named. A debug build runs itself again as a release build.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
@@ -30,6 +31,9 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     }
     let seconds = Duration::from_secs(seconds.first().and_then(|text| text.parse().ok()).unwrap_or(3));
     let wanted = |name: &str| names.is_empty() || names.contains(&name);
+    if wanted("workflow-engine") {
+        engine::run(seconds).map_err(|error| error.to_string())?;
+    }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let all = async {
         if wanted("sdk") {

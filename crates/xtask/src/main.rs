@@ -16,7 +16,8 @@ Usage: cargo xtask <task>
 
 Tasks:
   check    Runs what a change must pass before review: fmt, clippy and tidy
-  bench    Prints ratios against baselines: [sdk] [edge] [saga] [SECONDS], all of them by default
+  bench    Prints ratios against baselines: [workflow-engine] [sdk] [edge] [saga] [SECONDS],
+           all of them by default
   schemas  Writes schemas/ from the code; with --check only compares
   tidy     Checks the rules of this repository that no other tool checks
   help     Prints this text

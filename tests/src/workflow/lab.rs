@@ -21,7 +21,7 @@ use crate::harness::{Harness, SOON, eventually};
 pub(crate) struct Act {
     /// Which step.
     pub(crate) step: String,
-    /// How to behave: ok, refuse, broken, slow, panic, large; ok where nothing is said.
+    /// How to behave: ok, refuse, broken, slow, patient, panic, large; ok where nothing is said.
     #[serde(default)]
     pub(crate) behave: Option<String>,
 }
@@ -249,6 +249,11 @@ async fn act(request: Act, State(ledger): State<Ledger>, ctx: Ctx) -> Result<Val
             ledger.note("act", &request.step, &ctx);
             // why: slowness itself is what is tested; the caller's deadline ends it.
             tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        Some("patient") => {
+            ledger.note("act", &request.step, &ctx);
+            // why: the work takes a while, and somebody else is drained meanwhile.
+            tokio::time::sleep(Duration::from_millis(600)).await;
         }
         Some("large") => {
             ledger.note("act", &request.step, &ctx);

@@ -11,8 +11,8 @@ impl Driver<'_> {
     ///
     /// A decision that does not fit its schema is an error for whoever decided, so that it can be given again; the task
     /// goes on waiting. The fault of a child becomes the one of the task that runs it.
-    pub(super) fn checked(&self, task: TaskId, outcome: &Outcome) -> Result<Answer, Error> {
-        let mut answer = Answer::from(outcome.clone());
+    pub(super) fn checked(&self, task: TaskId, outcome: Outcome) -> Result<Answer, Error> {
+        let mut answer = Answer::from(outcome);
         let Some(frame) = self.state.frames.get(&task) else { return Ok(answer) };
         if let Answer::Completed(decision) = &answer
             && let (_, plan) = self.planned(frame)?

@@ -79,7 +79,11 @@ impl Driver<'_> {
         let (task, kept) = match input {
             Input::Reply { task, attempt, outcome, .. } => (
                 *task,
-                Kept::Answer { task: *task, attempt: *attempt, answer: self.checked(*task, outcome)? },
+                Kept::Answer {
+                    task: *task,
+                    attempt: *attempt,
+                    answer: self.checked(*task, outcome.clone())?,
+                },
             ),
             Input::Event { task, attempt, event, origin, .. } => {
                 let (event, origin) = (event.clone(), origin.clone());

@@ -1,17 +1,23 @@
 //! What expressions see: the variables of the language at one place of one instance.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jaq_json::Val;
 use serde_json::{Value, json};
 
 use super::Driver;
 use crate::language::duration;
-use crate::language::jq::{Variables, secrets, to_jq};
+use crate::language::jq::{Variables, secrets};
 use crate::language::plan::{Kind, Length, Task};
 use crate::state::{Frame, State};
 use crate::{Definition, Fault, Step, TaskId, Timestamp};
+
+/// What `$task` and `$workflow` have.
+const TASK: [&str; 7] = ["name", "reference", "definition", "input", "output", "startedAt", "idempotencyKey"];
+const WORKFLOW: [&str; 4] = ["id", "definition", "input", "startedAt"];
+
+const NULL: Cow<'static, Value> = Cow::Owned(Value::Null);
 
 /// The place an expression stands at.
 pub(super) struct Env<'e> {
@@ -60,7 +66,7 @@ impl<'e> Env<'e> {
 
     /// At the workflow itself.
     pub(super) fn workflow(driver: &'e Driver<'_>) -> Self {
-        let state = &driver.state;
+        let state = &*driver.state;
         let started_at = state.started_at.unwrap_or(driver.at);
         Self { started_at, ..Self::starting(driver, &state.id, &state.input) }
     }
@@ -139,18 +145,22 @@ impl<'e> Env<'e> {
         self.state.frames.get(&self.state.frames.get(&self.scope?)?.undo?)
     }
 
-    fn task(&self) -> Value {
-        let Some(descriptor) = &self.task else { return Value::Null };
-        // Within a compensation, the key is the one of what it undoes: that is what a participant knows.
-        let undone = self.undo().and_then(|undo| undo.undoes).and_then(|task| self.state.step(task));
-        json!({
-            "name": &*descriptor.task.name,
-            "reference": &*descriptor.task.pointer,
-            "definition": &*descriptor.task.definition,
-            "input": &**descriptor.raw_input,
-            "output": descriptor.raw_output.map(|output| &**output),
-            "startedAt": moment(descriptor.started_at),
-            "idempotencyKey": undone.map(|step| &*step.key).or(descriptor.key),
+    /// Returns a field of `$task`.
+    fn task(&self, key: &str) -> Option<Cow<'_, Value>> {
+        let descriptor = self.task.as_ref()?;
+        Some(match key {
+            "name" => text(&descriptor.task.name),
+            "reference" => text(&descriptor.task.pointer),
+            "definition" => Cow::Borrowed(&*descriptor.task.definition),
+            "input" => Cow::Borrowed(&**descriptor.raw_input),
+            "output" => descriptor.raw_output.map_or(NULL, |output| Cow::Borrowed(&**output)),
+            "startedAt" => Cow::Owned(moment(descriptor.started_at)),
+            // Within a compensation, the key is the one of what it undoes: that is what a participant knows.
+            "idempotencyKey" => {
+                let undone = self.undo().and_then(|undo| undo.undoes).and_then(|task| self.state.step(task));
+                undone.map(|step| &*step.key).or(descriptor.key).map_or(NULL, text)
+            }
+            _ => return None,
         })
     }
 
@@ -163,14 +173,15 @@ impl<'e> Env<'e> {
         call.authorization.map_or(Value::Null, parameter)
     }
 
-    fn workflow_descriptor(&self) -> Val {
-        let fields = [
-            ("id", Val::from(self.id.to_owned())),
-            ("definition", self.definition.document.clone()),
-            ("input", to_jq(self.workflow_input)),
-            ("startedAt", to_jq(&moment(self.started_at))),
-        ];
-        Val::obj(fields.into_iter().map(|(key, value)| (Val::from(key.to_owned()), value)).collect())
+    /// Returns a field of `$workflow`.
+    fn workflow_descriptor(&self, key: &str) -> Option<Cow<'_, Value>> {
+        Some(match key {
+            "id" => text(self.id),
+            "definition" => Cow::Borrowed(&self.definition.document),
+            "input" => Cow::Borrowed(&**self.workflow_input),
+            "startedAt" => Cow::Owned(moment(self.started_at)),
+            _ => return None,
+        })
     }
 
     fn saga(&self) -> Value {
@@ -190,33 +201,57 @@ impl<'e> Env<'e> {
 }
 
 impl Variables for Env<'_> {
-    fn variable(&self, name: &str) -> Val {
+    fn variable(&self, name: &str) -> Cow<'_, Value> {
         if let Some(value) = self.bound.get(name).or_else(|| self.in_scope(name)) {
-            return to_jq(value);
+            return Cow::Borrowed(value);
         }
         let undo = self.undo();
         match name {
-            "context" => to_jq(undo.map_or(&self.state.context, |undo| &undo.context)),
+            "context" => Cow::Borrowed(&**undo.map_or(&self.state.context, |undo| &undo.context)),
             // A compensation sees the input of what it undoes, and its output as `.`.
-            "input" => undo.map(|undo| &undo.input).or(self.input).map_or(Val::Null, |value| to_jq(value)),
-            "output" => self.output.map_or(Val::Null, |value| to_jq(value)),
-            "authorization" => to_jq(&self.authorization()),
-            "task" => to_jq(&self.task()),
-            "workflow" => self.workflow_descriptor(),
+            "input" => {
+                undo.map(|undo| &undo.input).or(self.input).map_or(NULL, |value| Cow::Borrowed(&**value))
+            }
+            "output" => self.output.map_or(NULL, |value| Cow::Borrowed(&**value)),
+            "authorization" => Cow::Owned(self.authorization()),
+            "task" if self.task.is_none() => NULL,
+            "task" => whole(&TASK, |key| self.task(key)),
+            "workflow" => whole(&WORKFLOW, |key| self.workflow_descriptor(key)),
             "runtime" => {
-                to_jq(&json!({ "name": "sinew", "version": env!("CARGO_PKG_VERSION"), "metadata": {} }))
+                Cow::Owned(json!({ "name": "sinew", "version": env!("CARGO_PKG_VERSION"), "metadata": {} }))
             }
             "error" => {
-                self.state.recovery.as_ref().map_or(Val::Null, |recovery| to_jq(&json!(recovery.fault)))
+                self.state.recovery.as_ref().map_or(NULL, |recovery| Cow::Owned(json!(recovery.fault)))
             }
-            "saga" => to_jq(&self.saga()),
-            _ => Val::Null,
+            "saga" => Cow::Owned(self.saga()),
+            _ => NULL,
+        }
+    }
+
+    fn field(&self, name: &str, key: &str) -> Option<Cow<'_, Value>> {
+        if self.bound.contains_key(name) {
+            return None;
+        }
+        match name {
+            "task" if self.in_scope(name).is_none() => self.task(key),
+            "workflow" if self.in_scope(name).is_none() => self.workflow_descriptor(key),
+            _ => None,
         }
     }
 
     fn now(&self) -> Timestamp {
         self.at
     }
+}
+
+/// Makes a whole descriptor of its fields.
+fn whole<'e>(keys: &[&str], field: impl Fn(&str) -> Option<Cow<'e, Value>>) -> Cow<'e, Value> {
+    let fields = keys.iter().filter_map(|key| Some(((*key).to_owned(), field(key)?.into_owned())));
+    Cow::Owned(Value::Object(fields.collect()))
+}
+
+fn text<'e>(text: &str) -> Cow<'e, Value> {
+    Cow::Owned(Value::String(text.to_owned()))
 }
 
 fn moment(at: Timestamp) -> Value {

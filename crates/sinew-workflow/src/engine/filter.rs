@@ -182,7 +182,9 @@ fn matches(wanted: &Template, found: &Value, variables: &dyn Variables) -> bool 
             Ok(value) => !value.is_null() && value == found,
             Err(_) => false,
         },
-        Template::Text(_) | Template::Uri(_) | Template::Guarded(..) => wanted.evaluate(found, variables).is_ok_and(|text| *text == *found),
+        Template::Text(_) | Template::Uri(_) | Template::Guarded(..) => {
+            wanted.evaluate(found, variables).is_ok_and(|text| *text == *found)
+        }
         Template::List(items) => found.as_array().is_some_and(|found| {
             found.len() == items.len()
                 && items.iter().zip(found).all(|(item, found)| matches(item, found, variables))

@@ -1,29 +1,33 @@
 //! Runtime expressions: jq, compiled once, pure and bounded.
 //!
+//! What is simple is evaluated [directly](direct) on the data, which jq's own values are only made for where it takes jq.
+//!
 //! The library is jaq's without what reaches outside (`halt`, `env`, `input`, `stderr`, `debug`, local time), and `now`
 //! is the logged time. Loops are bounded by a budget of steps and results by a size. Not bounded: the time one built-in
 //! takes on one large value, such as multiplying huge strings, products of several `.[]`, and how deep a value nests that
 //! is built and dropped within one evaluation: an author can still make an expression slow, or exhaust the stack.
 
+mod direct;
 mod library;
 mod recursion;
 pub(crate) mod secrets;
 mod size;
 mod value;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use jaq_core::load::{Arena, File, Loader, lex, parse};
+use jaq_core::load::{self, Arena, File, Loader, lex, parse};
 use jaq_core::{Compiler, Ctx, Filter, Vars};
 use jaq_json::Val;
 use serde_json::Value;
 
 use crate::{Fault, Timestamp};
+use direct::Direct;
 use library::{Bounds, Engine};
-
-pub(crate) use value::to_jq;
+use value::to_jq;
 
 /// The steps all loops of one evaluation may take together.
 const MAX_STEPS: u32 = 100_000;
@@ -34,15 +38,20 @@ pub(crate) struct Expression(Arc<Program>);
 
 struct Program {
     source: String,
-    filter: Filter<Engine>,
-    /// The variables it mentions, in the order the program takes them.
+    /// How it is evaluated without jq, if it can be.
+    direct: Option<Direct>,
+    /// The program of jq. Written once, when it is first needed: for most expressions that is never.
+    filter: OnceLock<Result<Filter<Engine>, String>>,
+    /// The variables it mentions, without their `$`, in the order the program takes them.
     variables: Vec<String>,
 }
 
-/// Where an evaluation finds its variables and the time.
+/// Where an evaluation finds its variables and the time. Variables are named without their `$`.
 pub(crate) trait Variables {
-    /// Returns the value of a variable, named without its `$`.
-    fn variable(&self, name: &str) -> Val;
+    /// Returns the value of a variable.
+    fn variable(&self, name: &str) -> Cow<'_, Value>;
+    /// Returns one field of a variable, where that is less work than all of it.
+    fn field(&self, name: &str, key: &str) -> Option<Cow<'_, Value>>;
     /// Returns what `now` says.
     fn now(&self) -> Timestamp;
 }
@@ -51,8 +60,12 @@ pub(crate) trait Variables {
 pub(crate) struct Nothing;
 
 impl Variables for Nothing {
-    fn variable(&self, _: &str) -> Val {
-        Val::Null
+    fn variable(&self, _: &str) -> Cow<'_, Value> {
+        Cow::Owned(Value::Null)
+    }
+
+    fn field(&self, _: &str, _: &str) -> Option<Cow<'_, Value>> {
+        None
     }
 
     fn now(&self) -> Timestamp {
@@ -67,36 +80,56 @@ impl Expression {
         scope: impl IntoIterator<Item = &'s str>,
     ) -> Result<Self, String> {
         size::check(source)?;
-        let variables: Vec<String> =
-            scope.into_iter().filter(|name| mentions(source, name)).map(|name| format!("${name}")).collect();
-        let arena = Arena::default();
-        let modules = Loader::new(library::definitions())
-            .load(&arena, File { code: source, path: () })
-            .map_err(|errors| errors.first().map_or_else(String::new, |(_, error)| syntax(error)))?;
-        recursion::refuse(source)?;
-        let filter = Compiler::default()
-            .with_funs(library::functions())
-            .with_global_vars(variables.iter().map(String::as_str))
-            .compile(modules)
-            .map_err(|errors| undefined(&errors))?;
-        Ok(Self(Arc::new(Program { source: source.to_owned(), filter, variables })))
+        let scope: Vec<&str> = scope.into_iter().filter(|name| mentions(source, name)).collect();
+        let variables = scope.iter().map(|name| (*name).to_owned()).collect();
+        let term = parse_term(source);
+        let direct = term.as_ref().and_then(|term| Direct::compile(term, &scope));
+        let program = Program { source: source.to_owned(), direct, filter: OnceLock::new(), variables };
+        if program.direct.is_none() {
+            program.filter()?;
+        }
+        Ok(Self(Arc::new(program)))
     }
 
     /// Evaluates to the first output.
     pub(crate) fn evaluate(&self, input: &Value, variables: &dyn Variables) -> Result<Value, Box<Fault>> {
-        let program = &*self.0;
-        let steps = Cell::new(MAX_STEPS);
-        let bounds = Bounds { lut: &program.filter.lut, now: variables.now(), steps: &steps };
-        let values = program.variables.iter().map(|name| variables.variable(name.trim_start_matches('$')));
-        let context = Ctx::<Engine>::new(bounds, Vars::new(values));
-        let fail = |what: String| Box::new(Fault::expression(format!("`{}` failed: {what}", self.excerpt())));
-        match program.filter.id.run((context, to_jq(input))).next() {
-            None => Err(fail("it has no output".to_owned())),
-            Some(Ok(output)) => value::from_jq(&output).map_err(|problem| {
+        if let Some(Ok(output)) = self.0.direct.as_ref().map(|direct| direct.evaluate(input, variables)) {
+            return Ok(output);
+        }
+        self.run(input, variables, |output| {
+            value::from_jq(&output).map_err(|problem| {
                 // Dropping a value recurses as deep as it nests: one that is too deep to read is better leaked.
                 std::mem::forget(output);
-                fail(problem)
-            }),
+                problem
+            })
+        })
+    }
+
+    /// Evaluates as a condition, where only `null` and `false` are false.
+    pub(crate) fn holds(&self, input: &Value, variables: &dyn Variables) -> Result<bool, Box<Fault>> {
+        if let Some(Ok(holds)) = self.0.direct.as_ref().map(|direct| direct.holds(input, variables)) {
+            return Ok(holds);
+        }
+        self.run(input, variables, |output| Ok(!matches!(output, Val::Null | Val::Bool(false))))
+    }
+
+    /// Runs jq and reads its first output.
+    fn run<T>(
+        &self,
+        input: &Value,
+        variables: &dyn Variables,
+        read: impl FnOnce(Val) -> Result<T, String>,
+    ) -> Result<T, Box<Fault>> {
+        let program = &*self.0;
+        let fail = |what: String| Box::new(Fault::expression(format!("`{}` failed: {what}", self.excerpt())));
+        let filter = program.filter().map_err(fail)?;
+        let steps = Cell::new(MAX_STEPS);
+        let bounds = Bounds { lut: &filter.lut, now: variables.now(), steps: &steps };
+        let values = program.variables.iter().map(|name| to_jq(&variables.variable(name)));
+        let context = Ctx::<Engine>::new(bounds, Vars::new(values));
+        match filter.id.run((context, to_jq(input))).next() {
+            None => Err(fail("it has no output".to_owned())),
+            Some(Ok(output)) => read(output).map_err(fail),
             Some(Err(exception)) => Err(fail(match exception.get_err() {
                 Ok(error) => error.to_string().chars().take(500).collect(),
                 Err(_) => "it breaks out of nothing".to_owned(),
@@ -104,14 +137,9 @@ impl Expression {
         }
     }
 
-    /// Evaluates as a condition, where only `null` and `false` are false.
-    pub(crate) fn holds(&self, input: &Value, variables: &dyn Variables) -> Result<bool, Box<Fault>> {
-        self.evaluate(input, variables).map(|value| !matches!(value, Value::Null | Value::Bool(false)))
-    }
-
     /// Returns the placeholders it names itself.
     pub(crate) fn placeholders(&self) -> impl Iterator<Item = String> {
-        let authorization = self.0.variables.iter().any(|name| name == "$authorization");
+        let authorization = self.0.variables.iter().any(|name| name == "authorization");
         let named = secrets::placeholders(&self.0.source).map(str::to_owned);
         named.chain(authorization.then(secrets::authorization))
     }
@@ -121,14 +149,40 @@ impl Expression {
     }
 }
 
+impl Program {
+    fn filter(&self) -> Result<&Filter<Engine>, String> {
+        self.filter.get_or_init(|| compile(&self.source, &self.variables)).as_ref().map_err(String::clone)
+    }
+}
+
 impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Expression").field(&self.0.source).finish()
     }
 }
 
+/// Reads an expression, unless it is more than one term or none.
+fn parse_term(source: &str) -> Option<parse::Term<&str>> {
+    parse(source, |parser| parser.term())
+}
+
+/// Compiles a program of jq.
+fn compile(source: &str, variables: &[String]) -> Result<Filter<Engine>, String> {
+    let variables: Vec<String> = variables.iter().map(|name| format!("${name}")).collect();
+    let arena = Arena::default();
+    let modules = Loader::new(library::definitions())
+        .load(&arena, File { code: source, path: () })
+        .map_err(|errors| errors.first().map_or_else(String::new, |(_, error)| syntax(error)))?;
+    recursion::refuse(source)?;
+    Compiler::default()
+        .with_funs(library::functions())
+        .with_global_vars(variables.iter().map(String::as_str))
+        .compile(modules)
+        .map_err(|errors| undefined(&errors))
+}
+
 /// Says whether a variable occurs in an expression, so that only those are bound.
-fn mentions(source: &str, name: &str) -> bool {
+pub(crate) fn mentions(source: &str, name: &str) -> bool {
     source.match_indices('$').any(|(at, _)| {
         let rest = &source[at + 1..];
         rest.strip_prefix(name)
@@ -136,13 +190,13 @@ fn mentions(source: &str, name: &str) -> bool {
     })
 }
 
-fn syntax(error: &jaq_core::load::Error<&str>) -> String {
+fn syntax(error: &load::Error<&str>) -> String {
     match error {
-        jaq_core::load::Error::Io(_) => "modules cannot be imported here".to_owned(),
-        jaq_core::load::Error::Lex(errors) => {
+        load::Error::Io(_) => "modules cannot be imported here".to_owned(),
+        load::Error::Lex(errors) => {
             errors.first().map_or_else(String::new, |(expected, found)| lexical(expected, found))
         }
-        jaq_core::load::Error::Parse(errors) => {
+        load::Error::Parse(errors) => {
             errors.first().map_or_else(String::new, |(expected, found)| expectation(expected, found))
         }
     }

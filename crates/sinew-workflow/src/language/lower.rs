@@ -15,11 +15,14 @@ mod place;
 mod policy;
 mod task;
 
+pub(crate) use task::saga_key;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::check;
 use super::duration;
 use super::jq::Expression;
 use super::library::Library;
@@ -39,6 +42,8 @@ const MAX_TASKS: usize = 10_000;
 /// What lowering a document gives, besides its report.
 pub(crate) struct Lowered {
     pub(crate) plan: Plan,
+    /// Which operations it uses how.
+    pub(crate) uses: check::Uses,
     /// What cannot run yet, and where.
     pub(crate) foreign: Vec<Diagnostic>,
     /// What it needs of its host, and where.
@@ -59,6 +64,7 @@ pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Rep
         foreign: Report::new(file),
         needs: Vec::new(),
         plan: Plan::default(),
+        nodes: Vec::new(),
         operations: BTreeSet::new(),
         compiled: HashMap::new(),
         place: Place::default(),
@@ -72,10 +78,15 @@ pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Rep
     };
     lower.reusable();
     lower.workflow();
+    let uses = match lower.report.has_errors() {
+        true => Vec::new(),
+        false => check::check(&lower.plan, &lower.nodes, lower.report),
+    };
     let schema = root.get("input").and_then(|input| input.get("schema"));
     let input_schema = schema.and_then(|schema| lower.schema_node(schema));
     Lowered {
         plan: lower.plan,
+        uses,
         foreign: lower.foreign.finish(),
         needs: lower.needs,
         operations: lower.operations,
@@ -92,6 +103,8 @@ struct Lower<'a> {
     foreign: Report,
     needs: Vec<(Need, Diagnostic)>,
     plan: Plan,
+    /// Where the tasks of the plan stand, in its order.
+    nodes: Vec<&'a Node>,
     operations: BTreeSet<(String, String)>,
     /// Compiled expressions by source and scope: functions and repeated conditions compile once.
     compiled: HashMap<(String, Vec<String>), Result<Expression, String>>,
@@ -156,6 +169,7 @@ impl<'a> Lower<'a> {
             self.leaving(|lower| lower.scheme(policy));
         }
         self.plan = Plan::default();
+        self.nodes.clear();
         self.operations.clear();
         self.needs.clear();
         self.missing.clear();
@@ -180,10 +194,11 @@ impl<'a> Lower<'a> {
             .collect()
     }
 
-    fn add(&mut self, task: Task) -> Id {
+    fn add(&mut self, task: Task, node: &'a Node) -> Id {
         let id = Id(u32::try_from(self.plan.tasks.len()).unwrap_or(u32::MAX));
         self.plan.by_pointer.insert(Arc::clone(&task.pointer), id);
         self.plan.tasks.push(task);
+        self.nodes.push(node);
         id
     }
 

@@ -99,6 +99,10 @@ impl Report {
         Diagnostic { code, severity: Severity::Error, file, line, column, pointer, message, fix: None }
     }
 
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.iter().any(Diagnostic::is_error)
+    }
+
     pub(crate) fn keep_only(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
         self.found.retain(keep);
     }

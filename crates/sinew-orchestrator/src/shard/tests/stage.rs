@@ -92,6 +92,10 @@ impl World for Puppet {
         Ok(Some(self.definition.clone()))
     }
 
+    fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::ready(())
+    }
+
     async fn stop(&self) {}
 }
 

@@ -1,16 +1,21 @@
 //! Expressions see their data, the logged time, and nothing else; and they end.
 
-use jaq_json::Val;
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
-use super::{Expression, Variables, to_jq};
+use super::{Expression, Variables};
 use crate::Timestamp;
 
 struct Fixed;
 
 impl Variables for Fixed {
-    fn variable(&self, name: &str) -> Val {
-        to_jq(&json!(format!("the {name}")))
+    fn variable(&self, name: &str) -> Cow<'_, Value> {
+        Cow::Owned(json!(format!("the {name}")))
+    }
+
+    fn field(&self, _: &str, _: &str) -> Option<Cow<'_, Value>> {
+        None
     }
 
     fn now(&self) -> Timestamp {

@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 120;
 /// The largest float up to which every whole number is exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-pub(crate) fn to_jq(value: &Value) -> Val {
+pub(super) fn to_jq(value: &Value) -> Val {
     match value {
         Value::Null => Val::Null,
         Value::Bool(value) => Val::Bool(*value),
@@ -26,6 +26,33 @@ pub(crate) fn to_jq(value: &Value) -> Val {
 pub(super) fn from_jq(value: &Val) -> Result<Value, String> {
     let mut left = MAX_OUTPUT;
     convert(value, &mut left, MAX_DEPTH)
+}
+
+/// Gives a value the form it would have after jq: numbers as jq prints them. `None` where jq would refuse it as too large.
+pub(super) fn settle(mut value: Value) -> Option<Value> {
+    let mut left = MAX_OUTPUT;
+    normalize(&mut value, &mut left, MAX_DEPTH).ok()?;
+    Some(value)
+}
+
+fn normalize(value: &mut Value, left: &mut usize, depth: usize) -> Result<(), String> {
+    spend(left, 1)?;
+    let deeper = depth.checked_sub(1).ok_or_else(String::new)?;
+    match value {
+        Value::Null | Value::Bool(_) => Ok(()),
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
+                *value = from_float(float);
+            }
+            Ok(())
+        }
+        Value::String(text) => spend(left, text.len()),
+        Value::Array(items) => items.iter_mut().try_for_each(|item| normalize(item, left, deeper)),
+        Value::Object(entries) => entries.iter_mut().try_for_each(|(key, value)| {
+            spend(left, key.len())?;
+            normalize(value, left, deeper)
+        }),
+    }
 }
 
 fn convert(value: &Val, left: &mut usize, depth: usize) -> Result<Value, String> {
@@ -68,7 +95,7 @@ fn spend(left: &mut usize, amount: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn number_to_jq(number: &Number) -> Num {
+pub(super) fn number_to_jq(number: &Number) -> Num {
     if let Some(integer) = number.as_i64() {
         Num::from_integral(integer)
     } else if let Some(integer) = number.as_u64() {

@@ -138,14 +138,6 @@ impl<'a> Lower<'a> {
         None
     }
 
-    fn foreign_call(&mut self, node: &'a Node, name: &Node, what: &str) -> Kind {
-        let what = if FOREIGN.contains(&what) { format!("`call: {what}`") } else { what.to_owned() };
-        self.not_yet(name, &what, "call an operation of a service, as `service.operation`");
-        let Some(with) = node.get("with") else { return Kind::Foreign };
-        with.entries().iter().for_each(|(_, value)| drop(self.template(value)));
-        Kind::Foreign
-    }
-
     fn unknown(&mut self, name: &Node, function: &str) -> Kind {
         let functions = self.root.get("use").and_then(|reusable| reusable.get("functions"));
         let declared =

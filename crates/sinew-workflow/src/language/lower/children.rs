@@ -25,7 +25,13 @@ impl<'a> Lower<'a> {
     }
 
     /// Plans how a task that runs a child is undone, when it does not say so itself: the child undoes what it did.
-    pub(super) fn undo_of_child(&mut self, kind: &Kind, name: &str, pointer: &str) -> Option<Id> {
+    pub(super) fn undo_of_child(
+        &mut self,
+        kind: &Kind,
+        name: &str,
+        node: &'a Node,
+        pointer: &str,
+    ) -> Option<Id> {
         let Kind::Call(run) = kind else { return None };
         let Target::Workflow(child) = &run.target else { return None };
         if !child.wait || self.undoing.is_some() {
@@ -33,7 +39,7 @@ impl<'a> Lower<'a> {
         }
         let undo = Child { verb: Verb::Undo, ..child.clone() };
         let null = Template::Constant(Arc::new(Value::Null));
-        Some(self.add(Task {
+        let task = Task {
             name: name.into(),
             pointer: format!("{pointer}/compensate").into(),
             keyword: "run",
@@ -48,7 +54,8 @@ impl<'a> Lower<'a> {
             pivot: false,
             key: None,
             kind: Kind::Call(Box::new(call(Target::Workflow(undo), Some(null)))),
-        }))
+        };
+        Some(self.add(task, node))
     }
 
     fn constant(&mut self, node: Option<&Node>) -> Option<String> {

@@ -119,7 +119,12 @@ impl<'a> Lower<'a> {
     }
 
     /// Reads arguments, with what is more than a value at its place.
-    pub(super) fn arguments(&mut self, protocol: Protocol, node: &'a Node, path: &mut Vec<&'a str>) -> Template {
+    pub(super) fn arguments(
+        &mut self,
+        protocol: Protocol,
+        node: &'a Node,
+        path: &mut Vec<&'a str>,
+    ) -> Template {
         let role = ROLES.iter().find(|(of, known, _)| *of == protocol && known == path);
         match (role.map(|(.., role)| role), &node.tree) {
             (Some(Role::Endpoint), _) => self.endpoint(node),

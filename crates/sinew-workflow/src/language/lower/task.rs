@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::place::Place;
 use super::{Lower, MAX_TASKS};
 use crate::code;
-use crate::language::grammar;
 use crate::language::plan::{Id, Kind, Task, Then};
 use crate::language::report::nearest;
 use crate::language::template::Template;
 use crate::language::yaml::{Node, Tree};
+use crate::language::{check, grammar};
 
 impl<'a> Lower<'a> {
     /// Plans a task at a pointer; `siblings` are the names its `then` may lead to.
@@ -29,7 +29,7 @@ impl<'a> Lower<'a> {
         self.granted = before;
         let compensate = match saga_key(node, "compensate") {
             Some(_) => self.compensation(name, node, &pointer),
-            None => self.undo_of_child(&kind, name, &pointer),
+            None => self.undo_of_child(&kind, name, node, &pointer),
         };
         let task = Task {
             name: name.into(),
@@ -47,7 +47,7 @@ impl<'a> Lower<'a> {
             kind,
             pointer: pointer.into(),
         };
-        self.add(task)
+        self.add(task, node)
     }
 
     pub(super) fn then(&mut self, node: Option<&Node>, siblings: &[&str]) -> Then {
@@ -108,6 +108,9 @@ impl<'a> Lower<'a> {
             }
             return None;
         }
+        let around: Vec<&str> =
+            self.scope.iter().map(String::as_str).filter(|name| *name != "error").collect();
+        check::gone(value, &around, self.report);
         let scope = std::mem::take(&mut self.scope);
         self.undoing = Some(self.calling.len());
         let id = self.with_variables(&["error", "saga"], |lower| {
@@ -129,7 +132,7 @@ impl<'a> Lower<'a> {
 }
 
 /// Finds a saga key in either spelling: on the task, or below `metadata`, where the official schema has room for it.
-pub(super) fn saga_key<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
+pub(crate) fn saga_key<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
     node.get(key).or_else(|| node.get("metadata")?.get(key))
 }
 
