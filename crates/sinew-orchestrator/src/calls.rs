@@ -94,11 +94,7 @@ impl World for Caller {
     }
 
     fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
-        let tasks = self.tasks.clone();
-        async move {
-            tasks.close();
-            tasks.wait().await;
-        }
+        self.hands.settled()
     }
 
     async fn stop(&self) {
@@ -110,6 +106,15 @@ impl Hands {
     pub(crate) fn new(means: Means, handle: Handle) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         Self { means: Arc::new(means), handle, stop, tasks, in_flight: InFlight::default() }
+    }
+
+    /// Ends once everything begun has come to an end by itself.
+    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let tasks = self.tasks.clone();
+        async move {
+            tasks.close();
+            tasks.wait().await;
+        }
     }
 
     /// Begins a call or an event, or stops one that is not needed any more.

@@ -98,6 +98,10 @@ impl World for InProcess {
         self.library.compiled(digest).await
     }
 
+    fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.hands.settled()
+    }
+
     async fn stop(&self) {
         self.hands.stop().await;
     }
