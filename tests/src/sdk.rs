@@ -31,6 +31,7 @@ mod schedules;
 mod store;
 mod streams;
 mod traces;
+mod uploads;
 
 use std::time::Duration;
 

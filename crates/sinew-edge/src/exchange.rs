@@ -145,7 +145,7 @@ async fn call(
     let body = body::read(&head.headers, body, edge.config.max_body_bytes, deadline).await?;
     let payload = request::payload(operation, &values, head.uri.query().unwrap_or_default(), &body)?;
     let span = edge.bus.tracer().span(|| operation.name.clone(), SpanKind::Client, Some(trace));
-    let span = span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into());
+    let span = span.with("rpc.system", || "sinew").with("messaging.system", || "nats");
     let budget = deadline.within(edge.config.request_timeout());
     let headers = request::headers(&head.headers, span.context(), budget)?;
     let sent = send(edge, operation, &headers, payload, budget).await;

@@ -35,7 +35,7 @@ impl Trace {
 
     /// Ends the span with the answer's status.
     pub(crate) fn end(mut self, status: u16) {
-        self.span.set("http.response.status_code", || status.to_string());
+        self.span.set("http.response.status_code", || u32::from(status));
         if status >= 500 {
             self.span.fail(status.to_string());
         }

@@ -28,13 +28,24 @@ struct Contract {
 struct Operation {
     attributes: Vec<Attribute>,
     method: Ident,
-    /// Whether the word `stream` stands before the type.
-    stream: bool,
+    word: Word,
     request: Type,
+}
+
+/// The word before the type of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// None: one request, one reply.
+    None,
+    /// `stream`: it is answered with a stream.
+    Stream,
+    /// `upload`: it comes with a stream.
+    Upload,
 }
 
 mod word {
     syn::custom_keyword!(stream);
+    syn::custom_keyword!(upload);
 }
 
 /// Methods the builder has anyway.
@@ -120,18 +131,31 @@ impl Parse for Operation {
             return Err(syn::Error::new(method.span(), message));
         }
         input.parse::<Token![:]>()?;
-        // `stream::Rows` is a type in a module of that name.
-        let stream = input.peek(word::stream) && !input.peek2(Token![::]);
-        if stream {
-            let word = input.parse::<word::stream>()?;
-            if input.is_empty() || input.peek(Token![,]) {
-                let message = format!("the request type is missing: write `{method}: stream TheRequest`");
-                return Err(syn::Error::new(word.span, message));
-            }
-        } else if input.peek(Ident) && input.peek2(Ident) {
-            return Err(input.error("only the word `stream` may stand before a request type"));
+        let word = Word::parse(input, &method)?;
+        if word == Word::None && input.peek(Ident) && input.peek2(Ident) {
+            return Err(input.error("only the words `stream` and `upload` may stand before a request type"));
         }
-        Ok(Self { attributes, method, stream, request: input.parse()? })
+        Ok(Self { attributes, method, word, request: input.parse()? })
+    }
+}
+
+impl Word {
+    fn parse(input: ParseStream<'_>, method: &Ident) -> syn::Result<Self> {
+        // `stream::Rows` is a type in a module of that name.
+        let is_path = input.peek2(Token![::]);
+        let (word, span) = if input.peek(word::stream) && !is_path {
+            (Self::Stream, input.parse::<word::stream>()?.span)
+        } else if input.peek(word::upload) && !is_path {
+            (Self::Upload, input.parse::<word::upload>()?.span)
+        } else {
+            return Ok(Self::None);
+        };
+        if input.is_empty() || input.peek(Token![,]) {
+            let word = if word == Self::Stream { "stream" } else { "upload" };
+            let message = format!("the request type is missing: write `{method}: {word} TheRequest`");
+            return Err(syn::Error::new(span, message));
+        }
+        Ok(word)
     }
 }
 
@@ -155,15 +179,17 @@ mod tests {
     }
 
     #[test]
-    fn the_word_stream_is_no_part_of_the_type() {
-        for (text, stream, shown) in [
-            ("rows: stream Rows", true, "Rows"),
-            ("rows: stream reports::Rows", true, "reports :: Rows"),
-            ("rows: stream::Rows", false, "stream :: Rows"),
-            ("stream: stream stream", true, "stream"),
+    fn the_word_before_it_is_no_part_of_the_type() {
+        for (text, word, shown) in [
+            ("rows: stream Rows", Word::Stream, "Rows"),
+            ("rows: stream reports::Rows", Word::Stream, "reports :: Rows"),
+            ("rows: stream::Rows", Word::None, "stream :: Rows"),
+            ("stream: stream stream", Word::Stream, "stream"),
+            ("import: upload Import", Word::Upload, "Import"),
+            ("upload: upload::Import", Word::None, "upload :: Import"),
         ] {
             let operation = syn::parse_str::<Operation>(text).unwrap();
-            assert_eq!(operation.stream, stream, "{text}");
+            assert_eq!(operation.word, word, "{text}");
             assert_eq!(operation.request.to_token_stream().to_string(), shown, "{text}");
         }
     }
@@ -191,9 +217,11 @@ mod tests {
         assert!(
             check(r#"Orders = "orders" @ "1.0.0" { place }"#).unwrap_err()[0].contains("`place: TheRequest`")
         );
-        for (text, expected) in
-            [("rows: stream", "`rows: stream TheRequest`"), ("rows: many Rows", "only the word")]
-        {
+        for (text, expected) in [
+            ("rows: stream", "`rows: stream TheRequest`"),
+            ("rows: many Rows", "only the words"),
+            ("import: upload", "`import: upload TheRequest`"),
+        ] {
             let mistakes = check(&format!(r#"Orders = "orders" @ "1.0.0" {{ {text} }}"#)).unwrap_err();
             assert!(mistakes[0].contains(expected), "{mistakes:?}");
         }

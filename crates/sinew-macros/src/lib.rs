@@ -27,6 +27,7 @@ use proc_macro::TokenStream;
 /// | `subject = "orders.place"` | service and operation, required; requests go to `svc.orders.place` |
 /// | `reply = Order` | what a successful call answers, required; `()` if there is nothing to say |
 /// | `stream = Row` | in the place of `reply`: a successful call answers a stream of these, and the type implements `StreamRequest` |
+/// | `upload = Row` | beside `reply`: a stream of these follows the request, and the type implements `UploadRequest` |
 /// | `error = OrderError` | what a refused call answers; any problem where nothing is declared |
 /// | `idempotent` | repeating the request has no further effect, so it may be retried |
 /// | `http = "POST /orders/{id}"` | how the edge publishes it; `{id}` is a field, in its serialized spelling |
@@ -127,10 +128,11 @@ pub fn problem(input: TokenStream) -> TokenStream {
 /// a builder with one method per operation, which takes the operation's handler. A service that leaves an operation
 /// out does not compile, unless it says `.unimplemented()`; nor does one that serves an operation twice.
 ///
-/// A request that is declared with `stream = ..` is listed with that word: `rows: stream Rows`.
+/// A request that is declared with `stream = ..` or `upload = ..` is listed with that word: `rows: stream Rows`,
+/// `import: upload ImportRows`.
 ///
 /// Callers need the contract and no handlers: `Orders::client(&ctx)` is a client with one method per operation, which
-/// returns the same as `ctx.call(..)` or `ctx.stream(..)` would.
+/// returns the same as `ctx.call(..)`, `ctx.stream(..)` or `ctx.upload(..)` would.
 ///
 /// Every request has to belong to the service, and the version has to be a semantic version.
 ///

@@ -1,4 +1,4 @@
-//! `#[derive(Request)]`, for one reply or a stream: the declaration is read, checked as a whole, then written out as an implementation.
+//! `#[derive(Request)]`, for one reply, a stream or an upload: the declaration is read, checked as a whole, then written out as an implementation.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -17,6 +17,7 @@ struct Keys {
     subject: Option<LitStr>,
     reply: Option<Type>,
     stream: Option<Type>,
+    upload: Option<Type>,
     error: Option<Type>,
     idempotent: bool,
     http: Option<LitStr>,
@@ -40,6 +41,11 @@ enum Answer {
     Reply(Type),
     /// A stream of these.
     Stream(Type),
+    /// One reply, to a request with a stream of items behind it.
+    Upload {
+        item: Type,
+        reply: Type,
+    },
 }
 
 /// How HTTP reaches the operation.
@@ -49,9 +55,10 @@ struct Http {
     status: Option<u16>,
 }
 
-const KEYS: [&str; 8] = ["subject", "reply", "stream", "error", "idempotent", "http", "body", "status"];
+const KEYS: [&str; 9] =
+    ["subject", "reply", "stream", "upload", "error", "idempotent", "http", "body", "status"];
 
-/// Implements `Request`, or `StreamRequest`, for the type in `input`.
+/// Implements `Request`, `StreamRequest` or `UploadRequest` for the type in `input`.
 pub(crate) fn expand(input: DeriveInput) -> syn::Result<TokenStream> {
     Request::read(input).map(|request| request.to_token_stream())
 }
@@ -63,6 +70,7 @@ impl Keys {
             "subject" => attributes::set(&mut keys.subject, meta),
             "reply" => attributes::set(&mut keys.reply, meta),
             "stream" => attributes::set(&mut keys.stream, meta),
+            "upload" => attributes::set(&mut keys.upload, meta),
             "error" => attributes::set(&mut keys.error, meta),
             "idempotent" => attributes::raise(&mut keys.idempotent, meta),
             "http" => attributes::set(&mut keys.http, meta),
@@ -74,18 +82,37 @@ impl Keys {
     }
 
     fn answer(&self, place: Span) -> syn::Result<Answer> {
-        match (&self.reply, &self.stream) {
-            (Some(reply), None) => Ok(Answer::Reply(reply.clone())),
-            (None, Some(item)) => Ok(Answer::Stream(item.clone())),
-            (None, None) => Err(syn::Error::new(
+        match (&self.upload, &self.reply, &self.stream) {
+            (None, Some(reply), None) => Ok(Answer::Reply(reply.clone())),
+            (None, None, Some(item)) => Ok(Answer::Stream(item.clone())),
+            (Some(item), Some(reply), None) => {
+                Ok(Answer::Upload { item: item.clone(), reply: reply.clone() })
+            }
+            (_, None, None) => Err(syn::Error::new(
                 place,
                 "`reply` is missing: add `reply = TheReply`, `reply = ()` if there is none, \
                  or `stream = TheItem` for a stream",
             )),
-            (Some(_), Some(item)) => Err(syn::Error::new(
+            (_, Some(_), Some(item)) => Err(syn::Error::new(
                 item.span(),
                 "an operation has one reply or a stream of items: remove either `reply` or `stream`",
             )),
+            (Some(_), None, Some(item)) => Err(syn::Error::new(
+                item.span(),
+                "an operation takes a stream or answers with one: write `reply = TheReply` in the place of `stream`, \
+                 or make two operations of it",
+            )),
+        }
+    }
+
+    /// An upload has no form in HTTP yet.
+    fn check_upload(&self) -> syn::Result<()> {
+        match (&self.upload, &self.http) {
+            (Some(_), Some(http)) => Err(syn::Error::new(
+                http.span(),
+                "an upload is not published over HTTP: remove `http`, or take the items as a list in the request",
+            )),
+            _ => Ok(()),
         }
     }
 }
@@ -107,6 +134,7 @@ impl Request {
             mistakes.at(place, "`subject` is missing: add #[sinew(subject = \"service.operation\", ..)]");
         }
         let answer = mistakes.check(keys.answer(place));
+        mistakes.check(keys.check_upload());
         let subject = keys
             .subject
             .as_ref()
@@ -157,7 +185,14 @@ impl ToTokens for Request {
         let (kind, answered, ty, stream) = match answer {
             Answer::Reply(ty) => (quote!(Request), quote!(Reply), ty, false),
             Answer::Stream(ty) => (quote!(StreamRequest), quote!(Item), ty, true),
+            Answer::Upload { reply, .. } => (quote!(UploadRequest), quote!(Reply), reply, false),
         };
+        let uploaded = match answer {
+            Answer::Upload { item, .. } => Some(item),
+            Answer::Reply(_) | Answer::Stream(_) => None,
+        };
+        let uploads = uploaded.map(|item| quote!(type Item = #item;));
+        let upload_schema = optional(uploaded.map(attributes::schema_of));
         let (request_schema, answer_schema) = (attributes::schema_of(ident), attributes::schema_of(ty));
         tokens.extend(quote! {
             // Other requests are no help to somebody who lacks one: errors should not list them.
@@ -165,6 +200,7 @@ impl ToTokens for Request {
             #[automatically_derived]
             impl ::sinew::__private::#kind for #ident {
                 type #answered = #ty;
+                #uploads
                 type Error = #error;
                 const SERVICE: &'static str = #service;
                 const OPERATION: &'static str = #operation;
@@ -184,6 +220,7 @@ impl ToTokens for Request {
                         stream: #stream,
                         http: #http,
                         request: #request_schema,
+                        upload: #upload_schema,
                         reply: #answer_schema,
                         errors: declared::<Self>(),
                     }
@@ -331,6 +368,41 @@ mod tests {
             struct Rows {}
         ));
         assert!(mistakes.err().unwrap()[0].contains("remove either"));
+    }
+
+    #[test]
+    fn an_upload_has_one_reply_and_no_form_in_http() {
+        let upload = read(parse_quote!(
+            #[sinew(subject = "orders.import", upload = Row, reply = Imported)]
+            struct Import {}
+        ));
+        assert!(matches!(upload.map(|request| request.answer), Ok(Answer::Upload { .. })));
+        for (input, expected) in [
+            (
+                parse_quote!(
+                    #[sinew(subject = "a.b", upload = Row, stream = Row)]
+                    struct A {}
+                ),
+                "takes a stream or answers with one",
+            ),
+            (
+                parse_quote!(
+                    #[sinew(subject = "a.b", upload = Row)]
+                    struct A {}
+                ),
+                "`reply` is missing",
+            ),
+            (
+                parse_quote!(
+                    #[sinew(subject = "a.b", upload = Row, reply = (), http = "POST /a")]
+                    struct A {}
+                ),
+                "not published over HTTP",
+            ),
+        ] {
+            let mistakes = read(input).err().unwrap();
+            assert!(mistakes.len() == 1 && mistakes[0].contains(expected), "{mistakes:?}");
+        }
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Draw<'_> {
         let span = self.span(name, key, attempt.number, SpanKind::Client, attempt.started_at, ended);
         let error = attempt.fault.as_ref().map(|fault| view::fault(fault).title);
         let mut attributes = span.attributes;
-        attributes.push(("sinew.workflow.attempt", attempt.number.to_string()));
+        attributes.push(("sinew.workflow.attempt", attempt.number.into()));
         SpanRecord { attributes, error, ..span }
     }
 
@@ -129,8 +129,8 @@ impl Draw<'_> {
         let span = self.span(name, "", 0, SpanKind::Internal, started, ended);
         let instance = view::outline(self.state);
         let mut attributes = span.attributes;
-        attributes.push(("sinew.workflow.status", instance.status));
-        attributes.push(("sinew.workflow.saga", instance.saga));
+        attributes.push(("sinew.workflow.status", instance.status.into()));
+        attributes.push(("sinew.workflow.saga", instance.saga.into()));
         let error = self.state.fault().map(|fault| view::fault(fault).title);
         SpanRecord { parent: Some(self.starter.span), attributes, error, ..span }
     }
@@ -152,8 +152,8 @@ impl Draw<'_> {
             start: time(start),
             end: time(end),
             attributes: vec![
-                ("sinew.workflow.name", self.state.workflow().name.clone()),
-                ("sinew.workflow.instance", self.state.id().to_owned()),
+                ("sinew.workflow.name", self.state.workflow().name.clone().into()),
+                ("sinew.workflow.instance", self.state.id().to_owned().into()),
             ],
             links: Vec::new(),
             error: None,

@@ -149,11 +149,15 @@ fn packer(buffer: &mut Vec<u8>) -> Packer<'_> {
 }
 
 fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let mut rest = bytes;
-    let mut reader = rmp_serde::Deserializer::new(&mut rest).with_human_readable();
+    // Texts are taken from the slice as they stand; as any other reader it would copy each into a buffer first.
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
     reader.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut reader).map_err(|e| e.to_string())?;
-    if rest.is_empty() { Ok(value) } else { Err("unexpected bytes after the value".into()) }
+    // It does not tell where it stands, but only at the end is there no marker for one more value.
+    match <bool as serde::Deserialize>::deserialize(&mut reader) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        _ => Err("unexpected bytes after the value".into()),
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use crate::Problem;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a request",
     note = "derive it: #[derive(Request, Serialize, Deserialize, JsonSchema)] with #[sinew(subject = \"service.operation\", reply = ..)]",
-    note = "if it is declared with `stream = ..`: write `operation: stream {Self}` in the contract, and ask with `ctx.stream(..)`"
+    note = "if it is declared with `stream = ..`: write `operation: stream {Self}` in the contract, and ask with `ctx.stream(..)`",
+    note = "if it is declared with `upload = ..`: write `operation: upload {Self}` in the contract, and ask with `ctx.upload(.., items)`"
 )]
 pub trait Request: Serialize + DeserializeOwned + Send + 'static {
     /// What a successful call answers.
@@ -53,6 +54,34 @@ pub trait StreamRequest: Serialize + DeserializeOwned + Send + 'static {
     const IDEMPOTENT: bool;
 
     /// Describes the operation, schemas included; `reply` is the schema of an item.
+    fn descriptor() -> OperationDescriptor;
+}
+
+/// A message that asks one operation for a reply, with a stream of items behind it. Derived, never written by hand.
+///
+/// The derive is the one of [`Request`]: `upload = Item` beside `reply = Reply` makes the difference.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a request with an upload",
+    note = "declare what is sent behind it: #[sinew(subject = \"service.operation\", upload = .., reply = ..)]",
+    note = "if it has no upload: leave the word `upload` out of the contract, and ask with `ctx.call(..)`"
+)]
+pub trait UploadRequest: Serialize + DeserializeOwned + Send + 'static {
+    /// What is sent behind the request, in any number.
+    type Item: Serialize + DeserializeOwned + Send + 'static;
+    /// What a successful call answers.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+    /// What a refused call answers; [`Problem`] where nothing was declared.
+    type Error: ServiceError;
+    /// The service that answers.
+    const SERVICE: &'static str;
+    /// The operation within the service.
+    const OPERATION: &'static str;
+    /// `svc.<service>.<operation>`.
+    const SUBJECT: &'static str;
+    /// Whether repeating the request has no further effect. The SDK repeats no upload all the same: what was sent is gone.
+    const IDEMPOTENT: bool;
+
+    /// Describes the operation, schemas included; `upload` is the schema of an item.
     fn descriptor() -> OperationDescriptor;
 }
 
@@ -166,6 +195,9 @@ pub struct RequirementDescriptor {
     /// Whether it is answered with a stream.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
+    /// Whether a stream of items is sent behind the request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub upload: bool,
 }
 
 /// How much one instance of a service takes on.
@@ -200,6 +232,9 @@ pub struct OperationDescriptor {
     pub http: Option<HttpBinding>,
     /// JSON Schema (2020-12) of the request.
     pub request: Value,
+    /// JSON Schema (2020-12) of one item that is sent behind the request, where it takes a stream of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<Value>,
     /// JSON Schema (2020-12) of the reply, or of one item where `stream` is set.
     pub reply: Value,
     /// Declared errors.

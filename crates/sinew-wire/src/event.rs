@@ -27,7 +27,7 @@ impl CloudEvent {
     /// # Errors
     /// [`InvalidHeader`] cannot happen for encoded values and is handed on all the same.
     pub fn write(&self, headers: &mut Headers) -> Result<(), InvalidHeader> {
-        headers.set_static("ce-specversion", "1.0")?;
+        headers.set("ce-specversion", "1.0")?;
         headers.set("ce-id", percent_encode(&self.id))?;
         headers.set("ce-type", percent_encode(&self.kind))?;
         headers.set("ce-source", percent_encode(&self.source))?;

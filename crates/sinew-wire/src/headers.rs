@@ -1,6 +1,9 @@
 //! Headers: few, because each costs; checked, because one stray byte can cut a client's connection.
 
-use std::borrow::Cow;
+use std::{
+    fmt::{self, Write as _},
+    ops::Range,
+};
 
 /// The names of the headers Sinew reads and writes.
 pub mod header {
@@ -26,6 +29,8 @@ pub mod header {
     pub const CALLER: &str = "Sinew-Caller";
     /// On a request for a stream: how many items may be sent before more are asked for. Absent: all of them.
     pub const CREDIT: &str = "Sinew-Credit";
+    /// On a request: a stream of items follows it, to where the service says.
+    pub const UPLOAD: &str = "Sinew-Upload";
     /// On a request for a stream: the longest silence the caller takes for life, in milliseconds.
     pub const IDLE: &str = "Sinew-Idle";
     /// On a message of a stream: the number of the last item sent, from 1; 0 says that the stream is open.
@@ -57,11 +62,15 @@ pub mod header {
 /// An ordered list of header fields whose names and values are known to be safe on the wire.
 ///
 /// Lookup ignores case, as HTTP does; NATS itself does not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Cow<'static, str>, Cow<'static, str>)>);
+// One text, the very lines that go on the wire: a message has few fields, so looking for one costs less than keeping
+// each name and value in memory of its own, and writing them all is one copy.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers(String);
 
 /// The line a block of headers begins with.
 const VERSION: &[u8] = b"NATS/1.0\r\n";
+/// Room for the fields of most messages.
+const ROOM: usize = 224;
 
 /// Says which header field cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,66 +93,82 @@ impl Headers {
     ///
     /// # Errors
     /// [`InvalidHeader`] when either would break the wire format; nothing is changed then.
-    pub fn set(
-        &mut self,
-        name: impl Into<Cow<'static, str>>,
-        value: impl Into<String>,
-    ) -> Result<(), InvalidHeader> {
-        self.put(name.into(), Cow::Owned(value.into()))
+    pub fn set(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Result<(), InvalidHeader> {
+        self.put(name.as_ref(), |lines| lines.push_str(value.as_ref()))
     }
 
-    /// As [`Headers::set`], for a value that need not be copied.
+    /// As [`Headers::set`], for constants.
     ///
     /// # Errors
     /// As [`Headers::set`].
     pub fn set_static(&mut self, name: &'static str, value: &'static str) -> Result<(), InvalidHeader> {
-        self.put(Cow::Borrowed(name), Cow::Borrowed(value))
+        self.set(name, value)
     }
 
-    fn put(&mut self, name: Cow<'static, str>, value: Cow<'static, str>) -> Result<(), InvalidHeader> {
+    /// As [`Headers::set`], for a value that is only written here, such as a number.
+    ///
+    /// # Errors
+    /// As [`Headers::set`].
+    pub fn set_display(
+        &mut self,
+        name: impl AsRef<str>,
+        value: impl fmt::Display,
+    ) -> Result<(), InvalidHeader> {
+        // Writing to a text cannot fail.
+        self.put(name.as_ref(), |lines| _ = write!(lines, "{value}"))
+    }
+
+    fn put(&mut self, name: &str, write: impl FnOnce(&mut String)) -> Result<(), InvalidHeader> {
         let visible = |b: u8| b.is_ascii_graphic() && b != b':';
         if name.is_empty() || !name.bytes().all(visible) {
             return Err(InvalidHeader::Name(name.chars().take(80).collect()));
         }
-        // Bytes first: nearly every value is plain ASCII.
-        if !value.bytes().all(|byte| (b' '..0x7f).contains(&byte)) && value.chars().any(char::is_control) {
-            return Err(InvalidHeader::Value(name.into_owned()));
+        if self.0.is_empty() {
+            self.0.reserve(ROOM);
         }
-        self.remove(&name);
-        self.0.push((name, value));
+        let before = self.0.len();
+        self.0.push_str(name);
+        self.0.push_str(": ");
+        let begin = self.0.len();
+        write(&mut self.0);
+        if !is_sendable(&self.0[begin..]) {
+            self.0.truncate(before);
+            return Err(InvalidHeader::Value(name.to_owned()));
+        }
+        self.0.push_str("\r\n");
+        if let Some(older) = self.find(name).filter(|line| line.start < before) {
+            self.0.replace_range(older, "");
+        }
         Ok(())
     }
 
     /// Removes `name`.
     pub fn remove(&mut self, name: &str) {
-        self.0.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
+        if let Some(line) = self.find(name) {
+            self.0.replace_range(line, "");
+        }
     }
 
     /// Returns the value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_ref())
+        let line = self.find(name)?;
+        self.0.get(line.start + name.len() + 2..line.end - 2)
     }
 
     /// Goes through the fields in the order they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+        self.0.lines().filter_map(|line| line.split_once(": "))
     }
 
     /// Returns how many bytes [`Headers::write`] writes.
     pub fn wire_len(&self) -> usize {
-        let fields = self.0.iter().map(|(name, value)| name.len() + value.len() + 4);
-        VERSION.len() + fields.sum::<usize>() + 2
+        VERSION.len() + self.0.len() + 2
     }
 
     /// Writes the block that stands before a payload (NATS ADR-4): the version, a line for each field, an empty one.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(VERSION);
-        for (name, value) in &self.0 {
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
+        out.extend_from_slice(self.0.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
 
@@ -151,10 +176,36 @@ impl Headers {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Returns where the first line of `name` stands.
+    fn find(&self, name: &str) -> Option<Range<usize>> {
+        let mut at = 0;
+        for line in self.0.split_inclusive('\n') {
+            let (own, rest) = line.as_bytes().split_at(name.len().min(line.len()));
+            if rest.first() == Some(&b':') && own.eq_ignore_ascii_case(name.as_bytes()) {
+                return Some(at..at + line.len());
+            }
+            at += line.len();
+        }
+        None
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// Says whether a value breaks no line. Bytes first: nearly every value is plain ASCII.
+fn is_sendable(value: &str) -> bool {
+    value.bytes().all(|byte| (b' '..0x7f).contains(&byte)) || !value.chars().any(char::is_control)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -176,5 +227,43 @@ mod tests {
             assert!(headers.set(name.to_owned(), "v").is_err(), "{name:?}");
         }
         assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_refused_value_leaves_the_one_before() {
+        let mut headers = Headers::new();
+        headers.set("x", "kept").unwrap();
+        headers.set("X", "a\nb").unwrap_err();
+        assert_eq!(headers.iter().collect::<Vec<_>>(), [("x", "kept")]);
+        headers.set_display("X", 7).unwrap();
+        headers.remove("x");
+        assert!(headers.is_empty() && headers.get("x").is_none());
+    }
+
+    proptest! {
+        /// Whatever is set and removed, it reads like a list of pairs in which a later value replaces an earlier one.
+        #[test]
+        fn it_behaves_like_a_list_of_pairs(
+            steps in prop::collection::vec(("[abAB]{1,2}", prop::option::of("[ -~é:]{0,5}")), 0..20),
+        ) {
+            let (mut headers, mut list) = (Headers::new(), Vec::<(String, String)>::new());
+            for (name, value) in steps {
+                list.retain(|(own, _)| !own.eq_ignore_ascii_case(&name));
+                match value {
+                    Some(value) => {
+                        headers.set(&name, &value).unwrap();
+                        list.push((name, value));
+                    }
+                    None => headers.remove(&name),
+                }
+            }
+            prop_assert!(headers.iter().eq(list.iter().map(|(name, value)| (name.as_str(), value.as_str()))));
+            for (name, value) in &list {
+                prop_assert_eq!(headers.get(&name.to_uppercase()), Some(value.as_str()));
+            }
+            let mut written = Vec::new();
+            headers.write(&mut written);
+            prop_assert_eq!(written.len(), headers.wire_len());
+        }
     }
 }

@@ -26,7 +26,7 @@ pub use codec::{CodecError, ContentType, decode, encode, transcode};
 pub use contract::{
     BatchDescriptor, BreakerDescriptor, DependencyDescriptor, Described, Event, EventDescriptor,
     GroupDescriptor, HttpBinding, LimitsDescriptor, OperationDescriptor, ProblemDescriptor, Request,
-    RequirementDescriptor, ServiceDescriptor, ServiceError, StreamRequest,
+    RequirementDescriptor, ServiceDescriptor, ServiceError, StreamRequest, UploadRequest,
 };
 pub use event::CloudEvent;
 pub use headers::{Headers, InvalidHeader, header};

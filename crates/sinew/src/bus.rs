@@ -9,6 +9,7 @@
 pub mod admin;
 mod api;
 mod batch;
+mod clock;
 mod hangup;
 mod inlets;
 mod inspect;
@@ -21,20 +22,21 @@ mod pin;
 mod pull;
 mod subscription;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use sinew_wire::Headers;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Calls, Config, Error, Kind, Tracer, policy::Dependencies};
 
 pub use batch::Reader;
+pub(crate) use clock::Clock;
 pub use inspect::{ConsumerInfo, StreamInfo};
 pub use jetstream::{PubAck, Retention, Storage, Stored, StreamConfig, StreamState};
 pub use kv::{Kv, KvChange, KvEntry, KvWatch};
@@ -70,6 +72,8 @@ struct Shared {
     tracer: Tracer,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Who watches buckets on behalf of this process.
+    watchers: kv::Watchers,
 }
 
 impl Bus {
@@ -83,7 +87,8 @@ impl Bus {
         let inlets = Arc::new(Inlets::new(inbox(&config)));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let client = nats::Client::connect(&config, inlets.clone(), &tasks, stop.clone()).await?;
-        let shared = Shared { config, link: Link::Nats(client), inlets, tracer, tasks, stop };
+        let watchers = kv::Watchers::default();
+        let shared = Shared { config, link: Link::Nats(client), inlets, tracer, tasks, stop, watchers };
         let dependencies = Dependencies::new(Calls::new(), TaskTracker::new());
         let bus = Self { shared: Arc::new(shared), dependencies };
         bus.barrier().await?;
@@ -115,7 +120,8 @@ impl Bus {
         let link = Link::in_process(join(inlets.clone()), &inlets.wildcard());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let dependencies = Dependencies::new(Calls::new(), TaskTracker::new());
-        let shared = Arc::new(Shared { config, link, inlets, tracer, tasks, stop });
+        let watchers = kv::Watchers::default();
+        let shared = Arc::new(Shared { config, link, inlets, tracer, tasks, stop, watchers });
         let bus = Self { shared, dependencies };
         bus.barrier().await?;
         Ok(bus)
@@ -188,21 +194,34 @@ impl Bus {
         payload: Bytes,
         limit: Duration,
     ) -> Result<Message, Error> {
+        self.request_within(subject, headers, &payload, Instant::now(), limit).await
+    }
+
+    /// As [`Bus::request`], for somebody who has just looked at the clock.
+    pub(crate) async fn request_within(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: &Bytes,
+        began: Instant,
+        limit: Duration,
+    ) -> Result<Message, Error> {
         if !self.is_connected() {
             return Err(self.unusable());
         }
-        let began = Instant::now();
         let (waiting, reply) = self.shared.inlets.enlist(subject);
         let exchange = async {
-            self.send(subject, Some(&reply), headers, &payload).await?;
+            self.send(subject, Some(&reply), headers, payload).await?;
             // From here on somebody may be at work on it; dropped before the reply, it says that nobody waits.
             let hangup = hangup::Hangup { bus: self, subject, reply: &reply, headers, began, limit };
             let reply = waiting.reply().await;
             hangup.disarm();
             reply.ok_or_else(Error::closed)
         };
-        let answer =
-            tokio::time::timeout(limit, exchange).await.map_err(|_| Error::timed_out(subject, limit))??;
+        let answer = match began.checked_add(limit) {
+            Some(at) => timeout_at(at, exchange).await.map_err(|_| Error::timed_out(subject, limit))??,
+            None => exchange.await?,
+        };
         let message = answer.map_err(|denied| denied.into_error(subject))?;
         if began.elapsed() > limit {
             // The reply was there when this task was woken, but the caller's time was over before that.

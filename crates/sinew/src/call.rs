@@ -150,7 +150,7 @@ impl<R: Request> Call<R> {
             let text = error.to_string();
             let instead = fallback(error).await;
             if instead.is_ok() {
-                span.set("sinew.fallback", || "true".to_owned());
+                span.set("sinew.fallback", || "true");
                 tracing::debug!(operation = R::SUBJECT, error = text, "a fallback took the place of a reply");
             }
             span.fail(text);
@@ -228,6 +228,11 @@ pub(crate) fn refusal<E: ServiceError>(problem: Problem) -> CallError<E> {
 ///
 /// A message of a stream is a problem here as well: its first item must not be taken for the whole answer.
 pub fn problem_of(message: &Message) -> Option<Problem> {
+    // Nearly every reply is none, and every reply passes here.
+    let names = [header::SERVICE_ERROR, header::SERVICE_ERROR_CODE, header::SEQ, header::END];
+    if message.header_values(names) == [None; 4] {
+        return None;
+    }
     declared_problem(message).or_else(|| {
         let streams = message.header(header::SEQ).is_some() || message.header(header::END).is_some();
         streams.then(|| {
@@ -257,9 +262,9 @@ pub(crate) fn declared_problem(message: &Message) -> Option<Problem> {
 /// Writes the headers every request carries.
 pub(crate) fn prepare(headers: &mut Headers, limit: Option<Duration>) {
     // Both values are plain ASCII.
-    let _ = headers.set_static(header::CONTENT_TYPE, ContentType::MessagePack.as_str());
+    let _ = headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str());
     if let Some(limit) = limit {
-        let _ = headers.set(header::TIMEOUT, limit.as_millis().max(1).to_string());
+        let _ = headers.set_display(header::TIMEOUT, limit.as_millis().max(1));
     }
 }
 

@@ -3,12 +3,15 @@
 use std::{
     borrow::Cow,
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use sinew_wire::{CloudEvent, Event, Headers, Request, StreamRequest, TraceContext, header};
+use futures::Stream;
+use sinew_wire::{
+    CloudEvent, Event, Headers, Problem, Request, StreamRequest, TraceContext, UploadRequest, header,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +20,7 @@ use crate::{
     bus::Message,
     publish::Publish,
     schedule::{self, ScheduleId},
+    stream::{Incoming, Items, UploadCall, UploadRaw},
 };
 
 /// The handler's end of the conversation: calls and events made through it carry the caller's deadline and trace.
@@ -42,6 +46,8 @@ struct Inner {
     gone: OnceLock<CancellationToken>,
     reply: OnceLock<u16>,
     location: OnceLock<String>,
+    /// Put in once and taken out once, at the beginning of a handler; of every other request it is never touched.
+    incoming: Mutex<Option<Incoming>>,
 }
 
 impl Ctx {
@@ -69,6 +75,7 @@ impl Ctx {
             gone,
             reply,
             location,
+            incoming: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -101,6 +108,7 @@ impl Ctx {
             gone: OnceLock::new(),
             reply: OnceLock::new(),
             location: OnceLock::new(),
+            incoming: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -119,6 +127,24 @@ impl Ctx {
     /// Prepares a request for a stream; awaiting it sends the request and waits until the stream is open.
     pub fn stream<R: StreamRequest>(&self, request: R) -> StreamCall<R> {
         StreamCall::new(self.clone(), request)
+    }
+
+    /// Prepares a call with an upload; awaiting it sends the request, `items` as fast as they are taken, and waits for
+    /// the reply.
+    ///
+    /// `items` is a stream of `R::Item`, or of results: an error ends the upload, and the handler gets to see it.
+    pub fn upload<R: UploadRequest>(&self, request: R, items: impl Items<R::Item>) -> UploadCall<R> {
+        UploadCall::new(self.clone(), request, items)
+    }
+
+    /// As [`Ctx::upload`] for programs that know no types: payload and items are encoded already.
+    pub fn upload_raw(
+        &self,
+        subject: impl Into<Cow<'static, str>>,
+        payload: Bytes,
+        items: impl Stream<Item = Result<Bytes, Problem>> + Send + 'static,
+    ) -> UploadRaw {
+        UploadRaw::new(self.clone(), subject.into(), payload, items)
     }
 
     /// Prepares an event; awaiting it publishes and waits until it is stored.
@@ -188,6 +214,16 @@ impl Ctx {
     /// Returns what is cancelled when the caller goes away.
     pub(crate) fn gone(&self) -> &CancellationToken {
         self.inner.gone.get_or_init(CancellationToken::new)
+    }
+
+    /// Puts in the upload that follows the request, for the handler.
+    pub(crate) fn bring(&self, incoming: Incoming) {
+        *self.inner.incoming.lock().unwrap_or_else(PoisonError::into_inner) = Some(incoming);
+    }
+
+    /// Takes the upload that follows the request, if there is one.
+    pub(crate) fn incoming(&self) -> Option<Incoming> {
+        self.inner.incoming.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Returns when the caller stops waiting.
@@ -268,16 +304,13 @@ impl Ctx {
 
     /// Writes what travels with every message sent on behalf of this work.
     pub(crate) fn inherit(&self, headers: &mut Headers, trace: Option<TraceContext>) {
-        let mut set = |name: &'static str, value: String| {
-            // Values come from checked headers or from numbers, so this cannot fail; a lost header is not worth a call.
-            let _ = headers.set(name, value);
-        };
+        // Values come from checked headers or from numbers, so this cannot fail; a lost header is not worth a call.
         if let Some(trace) = trace {
-            set(header::TRACEPARENT, trace.to_string());
+            let _ = headers.set_display(header::TRACEPARENT, trace);
         }
         for name in [header::TRACESTATE, header::BAGGAGE] {
             if let Some(value) = self.header(name) {
-                set(name, value.to_owned());
+                let _ = headers.set(name, value);
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Handlers: plain async functions, payload first, extractors after.
 
 use futures::Stream;
-use sinew_wire::{Event, Request, ServiceError, StreamRequest};
+use sinew_wire::{Event, Request, ServiceError, StreamRequest, UploadRequest};
 
-use crate::{Ctx, FromMessage};
+use crate::{Ctx, FromMessage, Upload};
 
 /// A function that answers one kind of request.
 ///
@@ -79,6 +79,25 @@ pub trait StreamHandler<R: StreamRequest, S, M>: Clone + Send + Sync + 'static {
         ctx: Ctx,
         state: S,
     ) -> impl Future<Output = Result<Self::Items, Refusal<R::Error>>> + Send;
+}
+
+/// A function that takes an upload: a request, the [`Upload`] behind it, and extractors after.
+#[diagnostic::on_unimplemented(
+    message = "this function cannot take the upload of `{R}`",
+    label = "not an upload handler of `{R}`",
+    note = "write it as: async fn(request: {R}, items: Upload<Item>, ..extractors) -> Result<Reply, Error>, with Item, Reply and Error as declared on `{R}`",
+    note = "extractors are State<T> with T: FromRef of the service's state, Ctx, Deadline, Attempt, Caller, Header<T>, IdempotencyKey, Option or Result<_, Problem> of one, and your own FromMessage types",
+    note = "if all that fits: what the function holds over an .await has to be Send, which Rc, RefCell borrows and lock guards are not"
+)]
+pub trait UploadHandler<R: UploadRequest, S, M>: Clone + Send + Sync + 'static {
+    /// Takes `items` and answers `request`.
+    fn take(
+        self,
+        request: R,
+        items: Upload<R::Item>,
+        ctx: Ctx,
+        state: S,
+    ) -> impl Future<Output = Result<R::Reply, Refusal<R::Error>>> + Send;
 }
 
 /// Marks handlers that are plain functions and return the stream itself.
@@ -161,6 +180,27 @@ macro_rules! handlers {
             async fn open(self, request: R, ctx: Ctx, state: S) -> Result<St, Refusal<R::Error>> {
                 $(let $arg = $arg::from_message(&ctx, &state).await.map_err(Refusal::Extractor)?;)*
                 Ok(self(request, $($arg),*))
+            }
+        }
+
+        #[allow(non_snake_case, unused_variables, reason = "type parameters name the arguments of each arity")]
+        impl<F, Fut, R, S, $($arg,)*> UploadHandler<R, S, (R, $($arg,)*)> for F
+        where
+            F: Fn(R, Upload<R::Item>, $($arg),*) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Result<R::Reply, R::Error>> + Send,
+            R: UploadRequest,
+            S: Send + Sync,
+            $($arg: FromMessage<S>,)*
+        {
+            async fn take(
+                self,
+                request: R,
+                items: Upload<R::Item>,
+                ctx: Ctx,
+                state: S,
+            ) -> Result<R::Reply, Refusal<R::Error>> {
+                $(let $arg = $arg::from_message(&ctx, &state).await.map_err(Refusal::Extractor)?;)*
+                self(request, items, $($arg),*).await.map_err(Refusal::Handler)
             }
         }
 

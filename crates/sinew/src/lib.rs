@@ -119,7 +119,7 @@ pub use context::{Ctx, Deadline};
 pub use error::{CallError, Error, Kind};
 pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, IdempotencyKey, State};
 pub use group::{BatchGroup, Group, GroupOf, Ordered, Redelivery, Retry};
-pub use handler::{EventHandler, Handler, StreamHandler};
+pub use handler::{EventHandler, Handler, StreamHandler, UploadHandler};
 pub use jiff::Timestamp;
 pub use policy::{Breaker, CallRetry, Calls, Policy};
 pub use publish::{Publish, PublishLater, PublishRepeatedly, publish_raw};
@@ -127,8 +127,8 @@ pub use routes::{Complete, Contract, IsServed, Routes, Served};
 pub use service::{Answer, BoxError, Invocation, OperationService, Running, Service};
 pub use sinew_macros::{Event, Problem, Request, contract};
 pub use sinew_wire as wire;
-pub use sinew_wire::{Event, Problem, Request, ServiceError, StreamRequest};
-pub use stream::{StreamCall, Streaming};
+pub use sinew_wire::{Event, Problem, Request, ServiceError, StreamRequest, UploadRequest};
+pub use stream::{StreamCall, Streaming, Upload, UploadCall};
 pub use streams::{DEAD_LETTERS, EVENTS, LANES, REDELIVERIES, ensure_streams};
 pub use telemetry::Tracer;
 
@@ -150,6 +150,7 @@ pub mod __private {
 
     pub use crate::{
         Call, Complete, Contract, Ctx, Handler, IsServed, Routes, Served, StreamCall, StreamHandler,
+        UploadCall, UploadHandler, stream::Items,
     };
 
     /// Returns the JSON Schema (2020-12) of `T`.

@@ -68,8 +68,8 @@ impl<E: Event> Publish<E> {
             subject: self.about,
         };
         attributes.write(&mut headers)?;
-        headers.set_static(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
-        headers.set_static(header::DATA_TYPE, ContentType::MessagePack.as_str())?;
+        headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
+        headers.set(header::DATA_TYPE, ContentType::MessagePack.as_str())?;
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.event)?;
         Ok(Prepared { ctx: self.ctx, id, headers, payload })
     }
@@ -125,8 +125,7 @@ pub(crate) async fn offer(
         return Err(Error::too_late());
     }
     let span = ctx.bus().tracer().span(|| format!("send {name}"), SpanKind::Producer, ctx.trace());
-    let span =
-        span.with("messaging.system", || "nats".into()).with("messaging.operation.type", || "send".into());
+    let span = span.with("messaging.system", || "nats").with("messaging.operation.type", || "send");
     ctx.inherit(&mut headers, span.context());
     let outcome = store(ctx.bus(), subject, &headers, &payload, limit).await;
     match &outcome {

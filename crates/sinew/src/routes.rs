@@ -6,11 +6,11 @@ use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
 use sinew_wire::{
     ContentType, Headers, OperationDescriptor, Problem, Request, ServiceDescriptor, ServiceError,
-    StreamRequest, header,
+    StreamRequest, UploadRequest, header,
 };
 
 use crate::{
-    Ctx, Handler, StreamHandler,
+    Ctx, Handler, StreamHandler, Upload, UploadHandler,
     bus::Message,
     handler::Refusal,
     service::{Answer, Items},
@@ -81,6 +81,12 @@ struct TypedStream<H, R, M> {
     types: PhantomData<fn(R, M)>,
 }
 
+/// The same for a handler that takes an upload.
+struct TypedUpload<H, R, M> {
+    handler: H,
+    types: PhantomData<fn(R, M)>,
+}
+
 struct Unimplemented;
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
@@ -106,6 +112,19 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         M: 'static,
     {
         let endpoint = Arc::new(TypedStream { handler, types: PhantomData::<fn(R, M)> });
+        self.routes.push(Route { descriptor: R::descriptor(), endpoint });
+        self
+    }
+
+    /// Adds the handler of one operation that takes an upload.
+    #[must_use]
+    pub fn serve_upload<R, H, M>(mut self, handler: H) -> Self
+    where
+        R: UploadRequest,
+        H: UploadHandler<R, S, M>,
+        M: 'static,
+    {
+        let endpoint = Arc::new(TypedUpload { handler, types: PhantomData::<fn(R, M)> });
         self.routes.push(Route { descriptor: R::descriptor(), endpoint });
         self
     }
@@ -177,6 +196,28 @@ where
     }
 }
 
+impl<S, H, R, M> Endpoint<S> for TypedUpload<H, R, M>
+where
+    S: Send + 'static,
+    H: UploadHandler<R, S, M>,
+    R: UploadRequest,
+{
+    fn invoke(&self, message: Message, ctx: Ctx, state: S) -> BoxFuture<'static, Answer> {
+        let handler = self.handler.clone();
+        Box::pin(async move {
+            let (request, to) = match read::<R>(&message) {
+                Ok(read) => read,
+                Err((problem, to)) => return Answer::problem(problem, to),
+            };
+            let Some(incoming) = ctx.incoming() else { return Answer::problem(no_upload(), to) };
+            match handler.take(request, Upload::new(incoming), ctx.clone(), state).await {
+                Ok(reply) => success(&reply, to, &ctx),
+                Err(refusal) => refused(refusal, to),
+            }
+        })
+    }
+}
+
 impl<S: Send + 'static> Endpoint<S> for Unimplemented {
     fn invoke(&self, message: Message, _: Ctx, _: S) -> BoxFuture<'static, Answer> {
         let problem = Problem::new(501, "not-implemented", "the operation is not implemented yet");
@@ -196,6 +237,12 @@ pub(crate) fn codecs(message: &Message) -> Result<(ContentType, ContentType), Pr
         None => from,
     };
     Ok((from, to))
+}
+
+fn no_upload() -> Problem {
+    Problem::new(400, "upload-missing", "the operation takes a stream of items behind the request").detail(
+        "ask with Ctx::upload, or with sinew call --upload FILE; in a layer, hand a request on once only",
+    )
 }
 
 fn malformed(reason: &str) -> Problem {
@@ -236,7 +283,7 @@ fn encoded<T: serde::Serialize>(value: &T, to: ContentType) -> Result<Bytes, Pro
 
 fn reply_headers(to: ContentType, ctx: &Ctx) -> Headers {
     let mut headers = Headers::new();
-    let _ = headers.set_static(header::CONTENT_TYPE, to.as_str());
+    let _ = headers.set(header::CONTENT_TYPE, to.as_str());
     ctx.reply_hints(&mut headers);
     headers
 }

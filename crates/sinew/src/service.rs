@@ -8,6 +8,7 @@ mod operation;
 mod running;
 mod shed;
 mod stream;
+mod upload;
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 

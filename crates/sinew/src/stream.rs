@@ -68,11 +68,20 @@
 //! gone comes back as status 503, because items and control words both have a reply subject.
 
 mod call;
+mod flow;
 mod order;
 mod pace;
 mod receive;
+mod send;
+mod upload;
+mod upload_call;
 mod window;
 
 pub use call::{StreamCall, Streaming};
+pub use upload::Upload;
+pub use upload_call::{Items, UploadCall, UploadItem, UploadRaw};
+
+pub(crate) use order::{Head, Order, Part};
 pub(crate) use pace::{DEFAULT_IDLE, Pace};
+pub(crate) use upload::{Incoming, Piece, Source, interrupted};
 pub(crate) use window::{Window, Word};

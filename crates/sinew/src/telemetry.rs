@@ -2,15 +2,24 @@
 //!
 //! Spans are values, not scopes: a workflow's spans are drawn from its log, with ids and times that were fixed long
 //! before the span is sent, and a crashed replica's successor sends the very same span. That is why this is a recorder
-//! over the OTLP exporter and not a bridge from thread-local scopes.
+//! and not a bridge from thread-local scopes.
+//!
+//! A span that ends is written into the bytes of the next export right there: no second representation, no queue of
+//! objects, no task woken for each. That is what lets every call of a busy service be recorded.
 
 mod export;
+mod otlp;
+mod post;
+mod settings;
 
 use std::{borrow::Cow, time::SystemTime};
 
 use sinew_wire::{SpanId, TraceContext, TraceId};
 
 pub use export::Tracer;
+
+/// Attributes most spans have at most.
+const ATTRIBUTES: usize = 4;
 
 /// Which side of an exchange a span shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +52,20 @@ pub struct SpanRecord {
     /// When it ended.
     pub end: SystemTime,
     /// What it was about.
-    pub attributes: Vec<(&'static str, String)>,
+    pub attributes: Vec<(&'static str, Value)>,
     /// Spans it belongs with although they are no parents.
     pub links: Vec<TraceContext>,
     /// Why it failed.
     pub error: Option<String>,
+}
+
+/// What an attribute says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A text.
+    Text(Cow<'static, str>),
+    /// A number.
+    Number(i64),
 }
 
 /// A piece of work in progress.
@@ -61,7 +79,12 @@ pub struct Span {
 impl Tracer {
     /// Begins a span below `parent`, or a new trace. Without an exporter the parent's context is handed on as it is.
     /// The name is made only when the span is recorded.
-    pub fn span(&self, name: impl FnOnce() -> String, kind: SpanKind, parent: Option<TraceContext>) -> Span {
+    pub fn span<N: Into<Cow<'static, str>>>(
+        &self,
+        name: impl FnOnce() -> N,
+        kind: SpanKind,
+        parent: Option<TraceContext>,
+    ) -> Span {
         if !self.is_on() {
             return Span { record: None, context: parent, tracer: self.clone() };
         }
@@ -80,7 +103,7 @@ impl Tracer {
             kind,
             start: now,
             end: now,
-            attributes: Vec::new(),
+            attributes: Vec::with_capacity(ATTRIBUTES),
             links: Vec::new(),
             error: None,
         };
@@ -96,15 +119,15 @@ impl Span {
 
     /// Adds an attribute; the value is made only when the span is recorded.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl FnOnce() -> String) -> Self {
+    pub fn with<V: Into<Value>>(mut self, name: &'static str, value: impl FnOnce() -> V) -> Self {
         self.set(name, value);
         self
     }
 
     /// Adds an attribute; the value is made only when the span is recorded.
-    pub fn set(&mut self, name: &'static str, value: impl FnOnce() -> String) {
+    pub fn set<V: Into<Value>>(&mut self, name: &'static str, value: impl FnOnce() -> V) {
         if let Some(record) = &mut self.record {
-            record.attributes.push((name, value()));
+            record.attributes.push((name, value().into()));
         }
     }
 
@@ -128,8 +151,26 @@ impl Drop for Span {
     fn drop(&mut self) {
         if let Some(mut record) = self.record.take() {
             record.end = SystemTime::now();
-            self.tracer.hand_over(record);
+            self.tracer.append(&record);
         }
+    }
+}
+
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
     }
 }
 

@@ -54,7 +54,8 @@
 //! In the place of the connection to a nats-server stands a broker inside the test, which answers the very same
 //! messages; everything above it is what runs in production, discovery, catalogue, dead letters and schedules included.
 //! [`App::publish`] and [`App::call`] return when everything has *settled*: no group has an event in hand, and none to
-//! reach for. What waits for a later time does not count, [`App::advance`] makes it come. Nothing sleeps, and there is
+//! reach for. What waits for a later time does not count, in an ordered group neither what waits behind it: [`App::advance`]
+//! makes it come. Nothing sleeps, and there is
 //! nothing to wait for.
 //!
 //! # Time
@@ -79,7 +80,6 @@
 //! - Nothing breaks: there are no reconnects, no slow consumers, no lost acknowledgements and no leader elections. Those
 //!   are tested against servers. A message may have up to one mebibyte, but that is not checked.
 //! - A consumer's priority groups are ignored: every member may take a message.
-//! - Ordered groups keep a failed event in the process and wait on tokio's clock, not on the test's.
 //! - Schedules know `@at`, `@every`, `@hourly`, `@daily` and `@weekly`; a server also reads cron expressions.
 //! - Permissions, accounts, replicas, placement, storage limits in bytes, mirrors and sources are taken and ignored.
 //! - A recurring schedule and an expiry come to the nanosecond; a server may be a second late.

@@ -73,6 +73,7 @@ behaviours! {
         a_durable_consumer_goes_on_where_it_ended
         a_work_queue_forgets_what_is_done;
     services: a_service_answers_refuses_and_is_discovered
+        an_upload_comes_whole_and_no_faster_than_it_is_taken
         an_event_reaches_every_group_once
         a_failing_event_is_tried_again_and_kept
         a_contract_stands_in_the_catalogue;

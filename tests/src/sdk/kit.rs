@@ -240,6 +240,78 @@ async fn an_ordered_group_handles_its_events_in_order() {
 }
 
 #[tokio::test]
+async fn p3_an_ordered_retry_waits_for_the_tests_time_and_holds_back_its_key_alone() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let note = async |event: Noted, Attempt(attempt): Attempt, State(seen): State<Arc<Tries>>| {
+        seen.lock().unwrap().push((event.number, attempt));
+        if event.number == 1 && attempt < 3 { Err(DeskError::Busy) } else { Ok(()) }
+    };
+    let service = Service::new("mail", seen.clone()).on("mailer", note, |group| {
+        group.ordered_by(|event: &Noted| event.number % 2).retry(Retry::exponential(ms(60_000), ms(120_000)))
+    });
+    let app = service.test().await;
+    let take = || std::mem::take(&mut *seen.lock().unwrap());
+    app.publish(Noted { number: 1 }).await;
+    app.publish(Noted { number: 3 }).await;
+    app.publish(Noted { number: 2 }).await;
+    assert_eq!(take(), [(1, 1), (2, 1)], "3 waits behind 1, and 2 behind nobody");
+    app.advance(ms(59_999)).await;
+    assert_eq!(take(), []);
+    app.advance(ms(1)).await;
+    assert_eq!(take(), [(1, 2)]);
+    app.publish(Noted { number: 5 }).await;
+    assert_eq!(take(), []);
+    app.advance(ms(120_000)).await;
+    assert_eq!(take(), [(1, 3), (3, 1), (5, 1)]);
+    assert_eq!(app.consumed::<Noted>("mailer").len(), 4);
+    app.advance(Duration::from_secs(3_600)).await;
+    assert_eq!(take(), [], "what was handled does not come again");
+}
+
+#[tokio::test]
+async fn an_ordered_event_that_keeps_failing_is_kept_at_the_time_its_policy_says() {
+    let service = Service::new("mail", ()).on(
+        "mailer",
+        async |event: Noted| if event.number == 1 { Err(DeskError::Busy) } else { Ok(()) },
+        |group| group.ordered_by(|_: &Noted| 0).retry(Retry::exponential(ms(1_000), ms(1_000)).attempts(3)),
+    );
+    let app = service.test().await;
+    for number in [1, 2] {
+        app.publish(Noted { number }).await;
+    }
+    app.advance(ms(1_999)).await;
+    assert!(app.dead_letters("mailer").is_empty() && app.consumed::<Noted>("mailer").is_empty());
+    app.advance(ms(1)).await;
+    let [letter] = &app.dead_letters("mailer")[..] else { panic!("{}", app.story()) };
+    assert_eq!((letter.code.as_str(), letter.attempts), ("busy", 3));
+    assert_eq!(app.consumed::<Noted>("mailer").last(), Some(&Noted { number: 2 }));
+}
+
+type Tries = std::sync::Mutex<Vec<(u32, u32)>>;
+
+#[tokio::test]
+async fn an_upload_comes_whole_without_a_server() {
+    #[derive(Request, Serialize, Deserialize, JsonSchema)]
+    #[sinew(subject = "adder.add", upload = u64, reply = u64)]
+    struct Add {}
+    contract! { Adder = "adder" @ "1.0.0" { add: upload Add } }
+    async fn add(_: Add, mut numbers: sinew::Upload<u64>, ctx: Ctx) -> Result<u64, Problem> {
+        let mut sum = 0;
+        while let Some(number) = numbers.next().await {
+            sum += number?;
+        }
+        ctx.publish(Noted { number: 7 }).await.map_err(|error| error.to_problem())?;
+        Ok(sum)
+    }
+    let app = Service::new("adder", ()).serve(Adder, |adder| adder.add(add)).test().await;
+    assert_eq!(app.upload(Add {}, futures::stream::iter(1..=1_000)).await.unwrap(), 500_500);
+    assert_eq!(app.published::<Noted>(), [Noted { number: 7 }]);
+    let broken = futures::stream::iter([Ok(1), Err(Problem::new(422, "unreadable", "cannot be read"))]);
+    let error = app.upload(Add {}, broken).await.unwrap_err();
+    assert!(matches!(&error, CallError::Refused(told) if told.code == "unreadable"), "{error:?}");
+}
+
+#[tokio::test]
 async fn the_story_is_told_in_order() {
     let app = clerk().test().stub::<Send>(|send| Ok(send.number)).await;
     app.publish(Noted { number: 3 }).await;

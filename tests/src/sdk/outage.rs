@@ -72,7 +72,11 @@ async fn what_went_while_the_watch_was_blind_is_told() {
     let kv = stage.caller.bus().kv("TEST").await.unwrap();
     let revision = kv.put("a", "1".into()).await.unwrap();
     let mut watch = kv.watch();
+    let mut others: Vec<_> = (0..20).map(|_| kv.watch()).collect();
     assert_eq!(watch.next().await, Some(sinew::bus::KvChange::Put("a".into(), "1".into())));
+    for other in &mut others {
+        assert!(other.next().await.is_some());
+    }
     stage.harness.kill().await;
     eventually(SOON, || std::future::ready(!stage.caller.bus().is_connected())).await;
     stage.harness.revive().await;
@@ -80,15 +84,16 @@ async fn what_went_while_the_watch_was_blind_is_told() {
     let other = connect(&stage.harness, "other").await;
     eventually(SOON, || async { other.purge_stream("KV_TEST", "$KV.TEST.a", revision + 1).await.is_ok() })
         .await;
-    let told = tokio::time::timeout(Duration::from_secs(5), async {
-        loop {
-            match watch.next().await.unwrap() {
-                sinew::bus::KvChange::Gone(key) => return key,
-                sinew::bus::KvChange::Put(..) => {}
-            }
-        }
-    });
-    assert_eq!(told.await.unwrap(), "a");
+    for watch in others.iter_mut().chain([&mut watch]) {
+        let told = tokio::time::timeout(Duration::from_secs(5), watch.next());
+        assert_eq!(told.await.unwrap(), Some(sinew::bus::KvChange::Gone("a".into())));
+    }
+    kv.put("b", "2".into()).await.unwrap();
+    for watch in others.iter_mut().chain([&mut watch]) {
+        assert_eq!(watch.next().await, Some(sinew::bus::KvChange::Put("b".into(), "2".into())));
+    }
+    let consumers = eventually(SOON, || async { other.consumers("KV_TEST").await }).await;
+    assert_eq!(consumers.len(), 1, "one consumer for all of them, after the outage as well");
 }
 
 #[tokio::test]

@@ -57,6 +57,61 @@ async fn a_watch_tells_what_stands_and_what_changes() {
 }
 
 #[tokio::test]
+async fn fifty_watches_of_a_process_are_one_consumer_and_each_sees_everything() {
+    let stage = Stage::start().await;
+    let kv = stage.bus.kv("TEST").await.unwrap();
+    kv.put("a", "1".into()).await.unwrap();
+    let mut watches: Vec<_> = (0..50).map(|_| kv.watch()).collect();
+    // The last ones come late: they begin with what stands.
+    let mut late = watches.split_off(25);
+    for watch in &mut watches {
+        assert_eq!(watch.next().await, Some(KvChange::Put("a".into(), "1".into())));
+    }
+    let revision = kv.put("b", "2".into()).await.unwrap();
+    kv.put("a", "3".into()).await.unwrap();
+    // Another handle of the same process, too.
+    late.push(stage.bus.kv("TEST").await.unwrap().watch());
+    assert_eq!(watches[0].next().await, Some(KvChange::Put("b".into(), "2".into())));
+    assert_eq!(watches[0].next().await, Some(KvChange::Put("a".into(), "3".into())));
+    for watch in &mut late {
+        assert_eq!(watch.next().await, Some(KvChange::Put("b".into(), "2".into())));
+        assert_eq!(watch.next().await, Some(KvChange::Put("a".into(), "3".into())));
+    }
+    assert_eq!(stage.bus.consumers("KV_TEST").await.unwrap().len(), 1);
+    kv.delete("b", revision).await.unwrap();
+    for watch in watches[1..].iter_mut().chain(&mut late) {
+        let told = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let KvChange::Gone(key) = watch.next().await.unwrap() {
+                    return key;
+                }
+            }
+        });
+        assert_eq!(told.await.unwrap(), "b");
+    }
+}
+
+#[tokio::test]
+async fn the_last_watch_to_go_ends_the_watcher_and_the_next_begins_anew() {
+    let stage = Stage::start().await;
+    let kv = stage.bus.kv("TEST").await.unwrap();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let (mut one, mut other) = (kv.watch(), kv.watch());
+    for (number, value) in (1u32..).zip(["1", "2", "3"]) {
+        kv.put("a", value.into()).await.unwrap();
+        assert_eq!(one.next().await, Some(KvChange::Put("a".into(), value.into())), "{number}");
+        assert_eq!(other.next().await, Some(KvChange::Put("a".into(), value.into())), "{number}");
+        assert_eq!(tasks(), before + 1);
+        one = kv.watch();
+        if number == 2 {
+            other = kv.watch();
+            crate::harness::eventually(crate::harness::SOON, || std::future::ready(tasks() == before)).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_reader_brings_every_message_in_order() {
     let stage = Stage::start().await;
     log_stream(&stage.bus).await;

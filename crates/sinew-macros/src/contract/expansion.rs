@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Ident, Visibility, ext::IdentExt, spanned::Spanned};
 
-use super::{Contract, Operation};
+use super::{Contract, Operation, Word};
 use crate::{attributes, name};
 
 /// The names the parts of the expansion share.
@@ -176,16 +176,17 @@ impl Contract {
     fn serving(&self, at: usize, names: &Names) -> TokenStream {
         let Self { visibility, .. } = self;
         let Names { routes, missing, states, .. } = names;
-        let Operation { attributes, method, stream, request } = &self.operations[at];
+        let Operation { attributes, method, word, request } = &self.operations[at];
         let state = &states[at];
         let after = states.iter().enumerate().map(|(other, state)| match other == at {
             true => quote!(::sinew::__private::Served),
             false => state.to_token_stream(),
         });
         let docs = format!("Serves `{}` with `handler`.", method.unraw());
-        let (handler, serve) = match stream {
-            true => (quote!(StreamHandler), quote!(serve_stream)),
-            false => (quote!(Handler), quote!(serve)),
+        let (handler, serve) = match word {
+            Word::None => (quote!(Handler), quote!(serve)),
+            Word::Stream => (quote!(StreamHandler), quote!(serve_stream)),
+            Word::Upload => (quote!(UploadHandler), quote!(serve_upload)),
         };
         let handler = quote_spanned!(request.span()=> ::sinew::__private::#handler<#request, S, M>);
         quote! {
@@ -281,10 +282,11 @@ impl Contract {
 impl Operation {
     /// The client's method.
     fn asking(&self, visibility: &Visibility) -> TokenStream {
-        let Self { attributes, method, stream, request } = self;
-        let (prepared, ask) = match stream {
-            true => (quote!(StreamCall), quote!(stream)),
-            false => (quote!(Call), quote!(call)),
+        let Self { attributes, method, word, request } = self;
+        let (prepared, ask) = match word {
+            Word::None => (quote!(Call), quote!(call)),
+            Word::Stream => (quote!(StreamCall), quote!(stream)),
+            Word::Upload => return self.uploading(visibility),
         };
         let docs = format!("Prepares a call of `{}`; awaiting it sends `request`.", method.unraw());
         let prepared = quote_spanned!(request.span()=> ::sinew::__private::#prepared<#request>);
@@ -299,13 +301,37 @@ impl Operation {
         }
     }
 
-    /// Returns `<TheRequest as Request>`, or `StreamRequest`, spanned so that a type which is none is reported where it is listed.
+    /// The client's method where items follow the request.
+    fn uploading(&self, visibility: &Visibility) -> TokenStream {
+        let Self { attributes, method, request, .. } = self;
+        let docs = format!(
+            "Prepares a call of `{}`; awaiting it sends `request` and, as fast as they are taken, `items`.",
+            method.unraw()
+        );
+        let prepared = quote_spanned!(request.span()=> ::sinew::__private::UploadCall<#request>);
+        let item = self.as_request();
+        quote! {
+            #[doc = #docs]
+            ///
+            #(#attributes)*
+            #visibility fn #method<I>(&self, request: #request, items: I) -> #prepared
+            where
+                I: ::sinew::__private::Items<#item::Item>,
+            {
+                ::sinew::__private::Ctx::upload(&self.0, request, items)
+            }
+        }
+    }
+
+    /// Returns `<TheRequest as Request>`, or its sibling, spanned so that a type which is none is reported where it is listed.
     fn as_request(&self) -> TokenStream {
         let request = &self.request;
-        match self.stream {
-            true => quote_spanned!(request.span()=> <#request as ::sinew::__private::StreamRequest>),
-            false => quote_spanned!(request.span()=> <#request as ::sinew::__private::Request>),
-        }
+        let kind = match self.word {
+            Word::None => quote!(Request),
+            Word::Stream => quote!(StreamRequest),
+            Word::Upload => quote!(UploadRequest),
+        };
+        quote_spanned!(request.span()=> <#request as ::sinew::__private::#kind>)
     }
 }
 

@@ -4,10 +4,11 @@
 //! The message goes to `svc.<service>.$cancel`, which every instance hears, and names the reply's inbox: only who was
 //! sent the request knows it. A request that is answered costs nothing more.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sinew_wire::{Headers, header};
+use tokio::time::Instant;
 
 use super::Bus;
 
@@ -37,10 +38,17 @@ impl Drop for Hangup<'_> {
         if !self.bus.is_connected() || self.is_known_to_be_over() {
             return;
         }
-        let Some(subject) = crate::service::cancel_subject(self.subject) else { return };
-        let payload = Bytes::copy_from_slice(self.reply.as_bytes());
+        self.bus.hang_up(self.subject, self.reply);
+    }
+}
+
+impl Bus {
+    /// Tells the service behind `subject` that nobody waits for a reply at `reply` any more.
+    pub(crate) fn hang_up(&self, subject: &str, reply: &str) {
+        let Some(subject) = crate::service::cancel_subject(subject) else { return };
+        let payload = Bytes::copy_from_slice(reply.as_bytes());
         // Not worth waiting for: where there is no room just now, the service is left to the deadline.
-        if let Err(error) = self.bus.offer(&subject, None, &Headers::new(), &payload) {
+        if let Err(error) = self.offer(&subject, None, &Headers::new(), &payload) {
             tracing::debug!(subject, %error, "a service could not be told that nobody waits");
         }
     }

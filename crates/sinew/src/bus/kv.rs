@@ -1,9 +1,11 @@
-//! Key-value buckets: compare-and-set with time to live, and one watcher that outlives reconnects.
+//! Key-value buckets: compare-and-set with time to live, and one watcher for all who watch, which outlives reconnects.
 //!
 //! Entries are written as what they are, messages on `$KV.<bucket>.<key>` (ADR-8): client libraries lose the time to
 //! live of an entry over a tombstone, or on an update. How a bucket is watched is in [`watch`].
 
+mod view;
 mod watch;
+mod watcher;
 
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use sinew_wire::Headers;
 use super::{Bus, Stored};
 use crate::Error;
 
+pub(super) use watch::Watchers;
 pub use watch::{KvChange, KvWatch};
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -132,6 +135,9 @@ impl Kv {
     }
 
     /// Watches the whole bucket: first what stands, then every change.
+    ///
+    /// All watches of a bucket in this process, of whatever handle, share one consumer at the server, which
+    /// forgets it within half a minute once the last has gone.
     pub fn watch(&self) -> KvWatch {
         KvWatch::new(self.clone())
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use sinew_wire::Headers;
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     fn unsubscribe(&self, sid: u64);
     /// Returns what its clock shows.
     fn now(&self) -> Timestamp;
+    /// Waits until its clock shows `until`; the deliveries with these reply subjects wait for nothing else.
+    fn park(&self, until: Timestamp, deliveries: Vec<String>) -> BoxFuture<'static, ()>;
 }
 
 /// The way to the other services.
@@ -108,6 +111,14 @@ impl Link {
         match self {
             Self::Nats(_) => Timestamp::now(),
             Self::InProcess { carrier, .. } => carrier.now(),
+        }
+    }
+
+    /// Returns the carrier, where it is one that keeps its own time.
+    pub(super) fn carrier(&self) -> Option<&Arc<dyn Carrier>> {
+        match self {
+            Self::Nats(_) => None,
+            Self::InProcess { carrier, .. } => Some(carrier),
         }
     }
 

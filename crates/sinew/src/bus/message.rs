@@ -100,9 +100,23 @@ impl Message {
 
     /// Returns the value of a header; case is ignored, as other senders spell names their own way.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let same = |own: &[u8]| own.eq_ignore_ascii_case(name.as_bytes());
-        let (_, value) = fields(self.block()).find(|(own, _)| same(own))?;
-        std::str::from_utf8(value).ok()
+        self.header_values([name])[0]
+    }
+
+    /// Returns the values of several headers at once: going through a block costs more than comparing names.
+    pub(crate) fn header_values<const N: usize>(&self, names: [&str; N]) -> [Option<&str>; N] {
+        let mut found = [None; N];
+        for (own, value) in fields(self.block()) {
+            for (name, slot) in names.iter().zip(&mut found) {
+                if slot.is_none() && own.eq_ignore_ascii_case(name.as_bytes()) {
+                    *slot = Some(value);
+                }
+            }
+            if found.iter().all(Option::is_some) {
+                break;
+            }
+        }
+        found.map(|value| std::str::from_utf8(value?).ok())
     }
 
     /// Returns the last value of a header: the server writes its own behind what a publisher wrote under its name.

@@ -313,7 +313,7 @@ fn covers(standing: &Value, wanted: &Value) -> bool {
 #[derive(Debug, PartialEq)]
 pub(super) struct Metadata {
     attempt: u32,
-    sequence: u64,
+    pub(super) sequence: u64,
     /// The consumer's own count of deliveries.
     pub(super) delivered: u64,
     stored: SystemTime,

@@ -34,7 +34,7 @@ pub(super) struct Plan {
 /// A call being made.
 struct Run<'a> {
     plan: &'a Plan,
-    limit: Duration,
+    began: Instant,
     deadline: Instant,
     retry: CallRetry,
     dependency: Arc<Dependency>,
@@ -102,9 +102,9 @@ impl<'a> Run<'a> {
     fn new(plan: &'a Plan, limit: Duration) -> Self {
         let dependency = plan.ctx.bus().dependencies().of(plan.target.names().0);
         let retry = plan.options.retry.as_ref().unwrap_or_else(|| dependency.retry()).clone();
-        let now = Instant::now();
-        let deadline = now.checked_add(limit).unwrap_or_else(|| now + DEFAULT_TIMEOUT);
-        Self { plan, limit, deadline, retry, dependency }
+        let began = Instant::now();
+        let deadline = began.checked_add(limit).unwrap_or_else(|| began + DEFAULT_TIMEOUT);
+        Self { plan, began, deadline, retry, dependency }
     }
 
     async fn run(&self, headers: &mut Headers) -> Sent {
@@ -158,17 +158,17 @@ impl<'a> Run<'a> {
     }
 
     async fn attempt(&self, number: u32, headers: &mut Headers) -> Sent {
-        let left = if number == 1 { self.limit } else { self.left() };
-        let limit = self.retry.share_of(left);
+        let now = if number == 1 { self.began } else { Instant::now() };
+        let limit = self.retry.share_of(self.deadline.saturating_duration_since(now));
         let Plan { ctx, target, payload, .. } = self.plan;
-        let span = span(ctx, target).with("attempt", || number.to_string());
+        let span = span(ctx, target).with("attempt", || number);
         ctx.inherit(headers, span.context());
         ctx.sign(headers);
         // A number cannot break a header.
-        let _ = headers.set(header::TIMEOUT, limit.as_millis().max(1).to_string());
+        let _ = headers.set_display(header::TIMEOUT, limit.as_millis().max(1));
         let bus = ctx.bus();
         let result = match bus.dependencies().stack() {
-            None => exchange(bus, &self.dependency, &target.subject, headers, payload.clone(), limit).await,
+            None => exchange(bus, &self.dependency, &target.subject, headers, payload, now, limit).await,
             Some(stack) => Box::pin(self.through(stack, number, headers.clone(), limit)).await,
         };
         Sent { result, span, begun: true }
@@ -244,11 +244,12 @@ async fn exchange(
     dependency: &Dependency,
     subject: &str,
     headers: &Headers,
-    payload: Bytes,
+    payload: &Bytes,
+    began: Instant,
     limit: Duration,
 ) -> Result<Reply, Error> {
     let pass = dependency.enter()?;
-    match bus.request(subject, headers, payload, limit).await {
+    match bus.request_within(subject, headers, payload, began, limit).await {
         Ok(message) => {
             let reply = Reply::new(message);
             pass.answered(reply.problem.as_ref());
@@ -264,7 +265,7 @@ async fn exchange(
 /// Makes the attempt that came through the layers.
 pub(crate) async fn transmit(outgoing: &Outgoing) -> Result<Message, Error> {
     let Outgoing { bus, dependency, subject, headers, payload, limit, .. } = outgoing;
-    let reply = exchange(bus, dependency, subject, headers, payload.clone(), *limit).await?;
+    let reply = exchange(bus, dependency, subject, headers, payload, Instant::now(), *limit).await?;
     Ok(reply.message)
 }
 
@@ -274,7 +275,7 @@ fn span(ctx: &Ctx, target: &Target) -> Span {
         format!("{service}/{operation}")
     };
     let span = ctx.bus().tracer().span(name, SpanKind::Client, ctx.trace());
-    span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into())
+    span.with("rpc.system", || "sinew").with("messaging.system", || "nats")
 }
 
 fn not_idempotent(target: &Target) -> Error {

@@ -326,9 +326,9 @@ impl Member {
         let tracer = self.bus.tracer();
         let mut span = tracer
             .span(|| format!("process {}", self.spec.event), SpanKind::Consumer, None)
-            .with("messaging.system", || "nats".into())
+            .with("messaging.system", || "nats")
             .with("messaging.consumer.group.name", || self.spec.group.name.clone())
-            .with("messaging.batch.message_count", || arrivals.len().to_string());
+            .with("messaging.batch.message_count", || u32::try_from(arrivals.len()).unwrap_or(u32::MAX));
         for publisher in arrivals.iter().filter_map(|arrival| arrival.delivery.message.trace()) {
             span.link(publisher);
         }

@@ -25,7 +25,7 @@ use futures::{
 };
 use tokio::{
     task::{Id, JoinError, JoinSet},
-    time::{Instant, Interval, MissedTickBehavior, sleep_until},
+    time::{Interval, MissedTickBehavior},
 };
 use tokio_util::task::TaskTracker;
 
@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     Error,
-    bus::{Delivery, Heard, PinConfig, Pinned, Pull, PullConfig},
+    bus::{Clock, Delivery, Heard, PinConfig, Pinned, Pull, PullConfig},
 };
 
 /// Pause before an event is tried again that could not be kept as a dead letter.
@@ -83,7 +83,7 @@ async fn run(mut work: Work) {
             Input::Appended(appended) => work.appended(appended).await,
             Input::Loaded(loaded) => work.loaded(loaded).await,
             Input::Beat => work.show_life().await,
-            Input::Due => work.lanes.due(work.began.elapsed()),
+            Input::Due => work.lanes.due(work.clock.elapsed()),
         }
         work.begin();
         work.spill().await;
@@ -143,7 +143,8 @@ pub(super) struct Work {
     /// What is being found out.
     pub(super) doubt: Option<BoxFuture<'static, Finding>>,
     beat: Interval,
-    began: Instant,
+    /// What the lanes' times count by.
+    clock: Clock,
     full: bool,
 }
 
@@ -154,6 +155,7 @@ impl Work {
         Self {
             lanes: Lanes::new(member.spec.group.concurrency),
             shelf: Shelf::new(&member.bus, &member.service, &member.spec.group.name),
+            clock: member.bus.clock(),
             member,
             order,
             pull,
@@ -167,14 +169,14 @@ impl Work {
             begun: HashMap::new(),
             doubt: None,
             beat,
-            began: Instant::now(),
             full: false,
         }
     }
 
     async fn input(&mut self) -> Input {
         let (events, bytes) = self.room();
-        let due = self.lanes.next_due().map(|due| self.began + due);
+        let due = self.lanes.next_due().map(|due| (due, self.parked()));
+        let clock = &self.clock;
         tokio::select! {
             biased;
             () = self.member.halt.stop.cancelled() => Input::Stop,
@@ -186,10 +188,28 @@ impl Work {
             Some(appended) = OptionFuture::from(self.appending.as_mut()) => Input::Appended(appended),
             Some(loaded) = self.loading.next() => Input::Loaded(loaded),
             _ = self.beat.tick() => Input::Beat,
-            Some(()) = OptionFuture::from(due.map(sleep_until)) => Input::Due,
+            Some(()) = OptionFuture::from(due.map(|(due, parked)| clock.sleep_until(due, parked))) => Input::Due,
             delivery = self.own.next(events), if events > 0 && self.pull.is_active() => Input::Own(delivery),
             heard = self.pull.next(events, bytes) => Input::Heard(heard),
         }
+    }
+
+    /// Returns what waits for time to pass and for nothing else, by the reply subjects of the deliveries. Only a test
+    /// wants to know.
+    fn parked(&self) -> Vec<String> {
+        let busy = !self.tasks.is_empty()
+            || self.doubt.is_some()
+            || self.appending.is_some()
+            || !self.loading.is_empty()
+            || self.lanes.ready() > 0;
+        if busy || !self.clock.is_virtual() {
+            return Vec::new();
+        }
+        let held = self.held.values().map(|held| &held.arrival.delivery);
+        held.chain(&self.anchor)
+            .filter_map(|delivery| delivery.message.reply_to())
+            .map(str::to_owned)
+            .collect()
     }
 
     async fn heard(&mut self, heard: Heard) {
@@ -259,7 +279,7 @@ impl Work {
                 self.let_go(place);
             }
             Outcome::Again(delay) if self.pull.is_pinned() => {
-                self.lanes.failed(place, self.began.elapsed() + delay);
+                self.lanes.failed(place, self.clock.elapsed() + delay);
                 if let Some(held) = self.held.get_mut(&place) {
                     held.running = false;
                 }

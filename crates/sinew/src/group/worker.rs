@@ -295,9 +295,9 @@ impl Member {
         let child = arrival.is_prompt() || !tracer.is_on();
         let mut span = tracer
             .span(|| format!("process {}", self.spec.event), SpanKind::Consumer, parent.filter(|_| child))
-            .with("messaging.system", || "nats".into())
+            .with("messaging.system", || "nats")
             .with("messaging.consumer.group.name", || self.spec.group.name.clone())
-            .with("messaging.message.delivery_attempt", || arrival.attempt().to_string());
+            .with("messaging.message.delivery_attempt", || arrival.attempt());
         if let Some(parent) = parent {
             span.link(parent);
         }

@@ -4,7 +4,7 @@ use std::{io::Write, time::Duration};
 
 use sinew_wire::{
     Event, EventDescriptor, LimitsDescriptor, Request, RequirementDescriptor, ServiceDescriptor,
-    StreamRequest,
+    StreamRequest, UploadRequest,
 };
 
 use super::Service;
@@ -54,19 +54,34 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     /// Says that handlers call `R`, an operation of another service. As [`Service::publishes`], for calls.
     #[must_use]
     pub fn requires<R: Request>(self) -> Self {
-        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT, false)
+        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT, |_| {})
     }
 
     /// Says that handlers ask for the stream `R`. As [`Service::requires`], for streams.
     #[must_use]
     pub fn requires_stream<R: StreamRequest>(self) -> Self {
-        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT, true)
+        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT, |required| required.stream = true)
     }
 
-    fn needs(mut self, service: &str, operation: &str, subject: &str, stream: bool) -> Self {
+    /// Says that handlers send the upload `R`. As [`Service::requires`], for uploads.
+    #[must_use]
+    pub fn requires_upload<R: UploadRequest>(self) -> Self {
+        self.needs(R::SERVICE, R::OPERATION, R::SUBJECT, |required| required.upload = true)
+    }
+
+    fn needs(
+        mut self,
+        service: &str,
+        operation: &str,
+        subject: &str,
+        mark: impl FnOnce(&mut RequirementDescriptor),
+    ) -> Self {
         if self.said.requires.iter().all(|known| known.subject != subject) {
             let (service, operation, subject) = (service.into(), operation.into(), subject.into());
-            self.said.requires.push(RequirementDescriptor { service, operation, subject, stream });
+            let mut required =
+                RequirementDescriptor { service, operation, subject, stream: false, upload: false };
+            mark(&mut required);
+            self.said.requires.push(required);
         }
         self
     }

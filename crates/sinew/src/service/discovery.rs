@@ -88,6 +88,9 @@ impl Discovery {
             if operation.stream {
                 metadata.insert("stream".into(), "true".into());
             }
+            if operation.upload.is_some() {
+                metadata.insert("upload".into(), "true".into());
+            }
             if let Some(http) = &operation.http {
                 metadata.insert("http".into(), format!("{} {}", http.method, http.path).into());
             }

@@ -41,6 +41,8 @@ pub(super) struct Operation {
     pub(super) name: Arc<str>,
     /// Whether it answers with a stream.
     pub(super) stream: bool,
+    /// Whether a stream follows its requests.
+    pub(super) upload: bool,
     pub(super) inner: Inner,
     pub(super) stats: Stats,
     pub(super) pace: Pace,
@@ -124,7 +126,7 @@ pub(super) async fn work(
     let name = || format!("{}/{}", shop.service, operation.name);
     let span = tracer
         .span(name, SpanKind::Server, message.trace())
-        .with("rpc.system", || "sinew".into())
+        .with("rpc.system", || "sinew")
         .with("messaging.destination.name", || message.subject().to_owned());
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
     let running = run(operation, &message, ctx.clone(), deadline);
@@ -133,6 +135,10 @@ pub(super) async fn work(
         true => {
             let _token = shop.streams.token();
             Box::pin(super::stream::run(shop, operation, &message, deadline, running)).await
+        }
+        false if operation.upload => {
+            let _token = shop.streams.token();
+            Box::pin(super::upload::run(shop, operation, &message, &ctx, running)).await
         }
         false => shop.in_flight.unless_gone(message.reply_to(), &ctx, running).await,
     };

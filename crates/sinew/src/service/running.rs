@@ -72,9 +72,9 @@ where
     for route in &service.routes {
         let inner = inner(&route.endpoint, &service);
         let name = route.descriptor.name.as_str().into();
-        let stream = route.descriptor.stream;
-        let operation =
-            Arc::new(Operation { name, stream, inner, stats: Stats::default(), pace: Pace::default() });
+        let (stream, upload) = (route.descriptor.stream, route.descriptor.upload.is_some());
+        let (stats, pace) = (Stats::default(), Pace::default());
+        let operation = Arc::new(Operation { name, stream, upload, inner, stats, pace });
         let subscription = bus.subscribe(&route.descriptor.subject, Some(&service.name)).await?;
         denials.push(subscription.denial());
         readers.spawn(intake::serve(shop.clone(), operation.clone(), subscription, halt.stop.clone()));

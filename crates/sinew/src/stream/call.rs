@@ -109,7 +109,7 @@ impl<R: StreamRequest> StreamCall<R> {
 
     /// Adds a header. One that cannot be sent fails the request before anything is sent.
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        if let Err(error) = self.headers.set(name, value) {
+        if let Err(error) = self.headers.set(name, value.into()) {
             self.invalid = Some(error.into());
         }
         self
@@ -127,7 +127,7 @@ impl<R: StreamRequest> StreamCall<R> {
         let tracer = self.ctx.bus().tracer();
         let name = || format!("{}/{}", R::SERVICE, R::OPERATION);
         let span = tracer.span(name, SpanKind::Client, self.ctx.trace());
-        let span = span.with("rpc.system", || "sinew".into()).with("messaging.system", || "nats".into());
+        let span = span.with("rpc.system", || "sinew").with("messaging.system", || "nats");
         self.write_headers(&span, limit);
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.request)
             .map_err(|error| CallError::NotSent(error.into()))?;

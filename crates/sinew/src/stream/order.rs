@@ -2,15 +2,15 @@
 
 /// What the headers of a message say, and whether it has a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) seq: Option<u64>,
-    pub(super) end: Option<u64>,
-    pub(super) is_empty: bool,
+pub(crate) struct Head {
+    pub(crate) seq: Option<u64>,
+    pub(crate) end: Option<u64>,
+    pub(crate) is_empty: bool,
 }
 
 /// What a message means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// The handler is still at work on opening the stream.
     Preparing,
     /// The stream is open, and nothing was lost so far.
@@ -29,28 +29,28 @@ pub(super) enum Part {
 
 /// How many items came and how many were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Order {
+pub(crate) struct Order {
     seen: u64,
     allowed: u64,
 }
 
 impl Order {
-    pub(super) fn new(credit: u64) -> Self {
+    pub(crate) fn new(credit: u64) -> Self {
         Self { seen: 0, allowed: credit }
     }
 
     /// Returns how many items may come in all.
-    pub(super) fn allowed(self) -> u64 {
+    pub(crate) fn allowed(self) -> u64 {
         self.allowed
     }
 
     /// Asks for `allowed` items in all.
-    pub(super) fn allow(&mut self, allowed: u64) {
+    pub(crate) fn allow(&mut self, allowed: u64) {
         self.allowed = self.allowed.max(allowed);
     }
 
     /// Says what a message means, and counts it if it is an item.
-    pub(super) fn judge(&mut self, head: Head) -> Part {
+    pub(crate) fn judge(&mut self, head: Head) -> Part {
         match head {
             Head { end: Some(count), .. } => self.level(count, Part::End),
             Head { seq: None, is_empty: true, .. } => Part::Preparing,

@@ -1,38 +1,27 @@
-//! The way out for spans: a bounded queue, batches, the OTLP exporter. Drops and counts rather than slow the work.
+//! The way out for spans: a bounded buffer that every span is written into, and the task that posts it. Drops and counts
+//! rather than slow the work.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use opentelemetry::{
-    InstrumentationScope, KeyValue,
-    trace::{Link, SpanContext, SpanKind as OtelKind, Status, TraceFlags, TraceState},
-};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::{
-    Resource,
-    trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks},
-};
-use sinew_wire::TraceContext;
-use tokio::{
-    sync::mpsc,
-    task::JoinHandle,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
-use super::{SpanKind, SpanRecord};
-use crate::{Config, Error, Kind};
+use super::{SpanRecord, otlp, post::Post, settings::Settings};
+use crate::{Config, Error};
 
-const QUEUE: usize = 16_384;
-const BATCH: usize = 2_048;
+/// Bytes of spans that may wait: some 16,000 spans, and well below what a collector takes at once.
+const LIMIT: usize = 4 << 20;
+/// Bytes that are worth an export before the time is over: some 2,000 spans.
+const WORTH: usize = 512 << 10;
 /// Longest time a span waits for company.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Records spans and exports them; a cheap handle, clones share one queue.
+/// Records spans and exports them; a cheap handle, clones share one buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer {
     inner: Option<Arc<Inner>>,
@@ -40,37 +29,39 @@ pub struct Tracer {
 
 #[derive(Debug)]
 struct Inner {
-    queue: mpsc::Sender<Job>,
-    lost: AtomicU64,
+    queue: Arc<Queue>,
     /// Taken once, by whoever shuts down first; never held across an await.
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-enum Job {
-    Span(Box<SpanRecord>),
-    Stop,
+#[derive(Debug, Default)]
+struct Queue {
+    /// A plain lock, held while one span is written or all are taken: a channel would cost each span a box and wake the
+    /// task for it.
+    waiting: Mutex<Waiting>,
+    /// The first span came, there is enough for an export, or it is over.
+    worth: Notify,
+    lost: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    spans: Vec<u8>,
+    over: bool,
 }
 
 impl Tracer {
-    /// Starts exporting as `config` says; without an endpoint nothing is started.
+    /// Starts exporting as `config` and the standard variables say; without an endpoint nothing is started.
     ///
     /// # Errors
-    /// [`Kind::Config`] when the endpoint is no URL.
+    /// [`Kind::Config`](crate::Kind::Config) when the endpoint or a variable cannot be used.
     pub(crate) fn start(config: &Config) -> Result<Self, Error> {
-        let Some(endpoint) = config.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty()) else {
+        let Some(settings) = Settings::read(config, |name| std::env::var(name).ok())? else {
             return Ok(Self::default());
         };
-        let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-        let built = SpanExporter::builder().with_http().with_endpoint(&url).build();
-        let mut exporter = built.map_err(|error| {
-            Error::new(Kind::Config, format!("cannot export traces to {endpoint}: use http://host:4318"))
-                .because(error)
-        })?;
-        exporter.set_resource(&Resource::builder().with_service_name(config.name.clone()).build());
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(exporter, jobs));
-        let inner = Inner { queue, lost: AtomicU64::new(0), task: Mutex::new(Some(task)) };
-        Ok(Self { inner: Some(Arc::new(inner)) })
+        let queue = Arc::<Queue>::default();
+        let task = tokio::spawn(run(queue.clone(), Post::new(settings)));
+        Ok(Self { inner: Some(Arc::new(Inner { queue, task: Mutex::new(Some(task)) })) })
     }
 
     /// Says whether spans go anywhere.
@@ -78,120 +69,172 @@ impl Tracer {
         self.inner.is_some()
     }
 
-    /// Records a finished span. Never waits: when the queue is full the span is counted as lost.
+    /// Records a finished span. Never waits: when too much waits already, the span is counted as lost.
     pub fn record(&self, span: SpanRecord) {
-        self.hand_over(Box::new(span));
+        self.append(&span);
     }
 
-    pub(super) fn hand_over(&self, span: Box<SpanRecord>) {
-        if let Some(inner) = &self.inner
-            && inner.queue.try_send(Job::Span(span)).is_err()
-        {
-            let lost = inner.lost.fetch_add(1, Ordering::Relaxed) + 1;
-            if lost.is_power_of_two() {
-                tracing::warn!(lost, "spans are lost: the trace collector is too slow or down");
-            }
+    pub(super) fn append(&self, span: &SpanRecord) {
+        if let Some(inner) = &self.inner {
+            inner.queue.append(span);
         }
     }
 
-    /// Exports what is queued and ends the task. Spans recorded later are lost.
+    /// Exports what waits and ends the task. Spans recorded later are lost.
     pub async fn shutdown(&self) {
         let Some(inner) = &self.inner else { return };
         let task = inner.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
-            let _ = inner.queue.send(Job::Stop).await;
+            inner.queue.end();
             let _ = task.await;
         }
     }
 }
 
-async fn run(exporter: SpanExporter, mut jobs: mpsc::Receiver<Job>) {
-    let scope = InstrumentationScope::builder("sinew").with_version(env!("CARGO_PKG_VERSION")).build();
+/// A tracer that nobody holds any more exports what it has, and ends.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.end();
+    }
+}
+
+impl Queue {
+    fn append(&self, span: &SpanRecord) {
+        let mut waiting = self.lock();
+        let before = waiting.spans.len();
+        if waiting.over || before >= LIMIT {
+            drop(waiting);
+            return self.lose();
+        }
+        otlp::span(&mut waiting.spans, span);
+        let after = waiting.spans.len();
+        drop(waiting);
+        if before == 0 || (before < WORTH && after >= WORTH) {
+            self.worth.notify_one();
+        }
+    }
+
+    fn end(&self) {
+        self.lock().over = true;
+        self.worth.notify_one();
+    }
+
+    fn lose(&self) {
+        let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
+        if lost.is_power_of_two() {
+            tracing::warn!(lost, "spans are lost: the trace collector is too slow or down");
+        }
+    }
+
+    /// Waits until an export is worth it, and takes what there is; `false` when it is the last.
+    async fn take(&self, spans: &mut Vec<u8>) -> bool {
+        while self.has_less_than(1) {
+            self.worth.notified().await;
+        }
+        let enough = async {
+            while self.has_less_than(WORTH) {
+                self.worth.notified().await;
+            }
+        };
+        // The end of the time is as good.
+        let _ = timeout(LINGER, enough).await;
+        spans.clear();
+        let mut waiting = self.lock();
+        std::mem::swap(&mut waiting.spans, spans);
+        !waiting.over
+    }
+
+    fn has_less_than(&self, bytes: usize) -> bool {
+        let waiting = self.lock();
+        waiting.spans.len() < bytes && !waiting.over
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(queue: Arc<Queue>, mut post: Post) {
+    let mut spans = Vec::new();
     let mut more = true;
     let mut failing = false;
     while more {
-        let mut batch = Vec::new();
-        more = collect(&mut jobs, &mut batch, &scope).await;
-        if batch.is_empty() {
+        more = queue.take(&mut spans).await;
+        if spans.is_empty() {
             continue;
         }
-        match exporter.export(batch).await {
+        let export = otlp::export(&post.settings().resource, &spans);
+        match post.send(export.into()).await {
             Ok(()) => failing = false,
-            // Said once per outage, not once per batch.
+            // Said once per outage, not once per export.
             Err(error) if !failing => {
                 failing = true;
-                tracing::warn!(%error, "cannot export traces: is the collector running?");
+                tracing::warn!(error, "cannot export traces: is the collector running?");
             }
             Err(_) => {}
         }
     }
 }
 
-/// Fills one batch; `false` when it is the last.
-async fn collect(
-    jobs: &mut mpsc::Receiver<Job>,
-    batch: &mut Vec<SpanData>,
-    scope: &InstrumentationScope,
-) -> bool {
-    let mut taken = Vec::with_capacity(BATCH);
-    let mut deadline = None;
-    while batch.len() < BATCH {
-        let room = BATCH - batch.len();
-        let more = match deadline {
-            // The first span waits for nobody's clock.
-            None => Ok(jobs.recv_many(&mut taken, room).await),
-            Some(at) => timeout_at(at, jobs.recv_many(&mut taken, room)).await,
-        };
-        deadline.get_or_insert_with(|| Instant::now() + LINGER);
-        match more {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(_) => break,
-        }
-        for job in taken.drain(..) {
-            match job {
-                Job::Span(span) => batch.push(data(*span, scope)),
-                Job::Stop => return false,
-            }
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use sinew_wire::{SpanId, TraceContext, TraceId};
+
+    use super::*;
+    use crate::telemetry::SpanKind;
+
+    fn span(text: &str) -> SpanRecord {
+        let now = SystemTime::now();
+        SpanRecord {
+            context: TraceContext { trace: TraceId([1; 16]), span: SpanId([2; 8]), flags: 1 },
+            parent: None,
+            name: "test".into(),
+            kind: SpanKind::Internal,
+            start: now,
+            end: now,
+            attributes: vec![("text", text.to_owned().into())],
+            links: Vec::new(),
+            error: None,
         }
     }
-    true
-}
 
-fn data(span: SpanRecord, scope: &InstrumentationScope) -> SpanData {
-    let mut links = SpanLinks::default();
-    links.links = span.links.iter().map(|link| Link::with_context(context(link))).collect();
-    SpanData {
-        span_context: context(&span.context),
-        parent_span_id: span.parent.map_or(opentelemetry::trace::SpanId::INVALID, |parent| {
-            opentelemetry::trace::SpanId::from_bytes(parent.0)
-        }),
-        parent_span_is_remote: matches!(span.kind, SpanKind::Server | SpanKind::Consumer),
-        span_kind: match span.kind {
-            SpanKind::Server => OtelKind::Server,
-            SpanKind::Client => OtelKind::Client,
-            SpanKind::Producer => OtelKind::Producer,
-            SpanKind::Consumer => OtelKind::Consumer,
-            SpanKind::Internal => OtelKind::Internal,
-        },
-        name: span.name,
-        start_time: span.start,
-        end_time: span.end,
-        attributes: span.attributes.into_iter().map(|(name, value)| KeyValue::new(name, value)).collect(),
-        dropped_attributes_count: 0,
-        events: SpanEvents::default(),
-        links,
-        status: span.error.map_or(Status::Unset, |error| Status::Error { description: error.into() }),
-        instrumentation_scope: scope.clone(),
+    #[tokio::test(start_paused = true)]
+    async fn a_span_waits_for_company_but_not_for_long() {
+        let queue = Queue::default();
+        let began = tokio::time::Instant::now();
+        let mut spans = Vec::new();
+        let append = async { queue.append(&span("")) };
+        let (more, ()) = tokio::join!(queue.take(&mut spans), append);
+        assert!(more && !spans.is_empty());
+        assert_eq!(began.elapsed(), LINGER);
+        queue.append(&span(&"x".repeat(WORTH)));
+        assert!(queue.take(&mut spans).await && spans.len() > WORTH);
+        assert_eq!(began.elapsed(), LINGER, "what is worth an export leaves at once");
     }
-}
 
-fn context(of: &TraceContext) -> SpanContext {
-    SpanContext::new(
-        opentelemetry::trace::TraceId::from_bytes(of.trace.0),
-        opentelemetry::trace::SpanId::from_bytes(of.span.0),
-        TraceFlags::new(of.flags),
-        true,
-        TraceState::NONE,
-    )
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_takes_is_bounded_and_the_rest_is_counted() {
+        let queue = Queue::default();
+        let long = "x".repeat(LIMIT / 8);
+        (0..10).for_each(|_| queue.append(&span(&long)));
+        assert!(queue.lock().spans.len() < LIMIT + LIMIT / 4);
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 2);
+        let mut spans = Vec::new();
+        assert!(queue.take(&mut spans).await);
+        queue.append(&span("a"));
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 2, "there is room again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_takes_what_is_left_and_nothing_after_it() {
+        let queue = Queue::default();
+        queue.append(&span("a"));
+        queue.end();
+        queue.append(&span("b"));
+        let mut spans = Vec::new();
+        assert!(!queue.take(&mut spans).await, "it is the last");
+        assert_eq!((spans.is_empty(), queue.lost.load(Ordering::Relaxed)), (false, 1));
+    }
 }

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use sinew_wire::{Event, Request};
+use sinew_wire::{Event, Request, UploadRequest};
 use tokio::task::JoinHandle;
 
 use super::{fail, network::Network, server::Server};
-use crate::{Bus, CallError, Ctx, Running};
+use crate::{Bus, CallError, Ctx, Running, stream::Items};
 
 /// How often the broker says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(4);
@@ -46,6 +46,29 @@ impl App {
         request: R,
     ) -> impl Future<Output = Result<R::Reply, CallError<R::Error>>> {
         let call = self.ctx.call(request).into_future();
+        let settled = self.settled();
+        async move {
+            let outcome = call.await;
+            settled.await;
+            outcome
+        }
+    }
+
+    /// Sends an upload as a client would, and returns once everything it set off has settled. [`App::ctx`] sends one that
+    /// is to be looked at while it goes on.
+    ///
+    /// # Errors
+    /// As awaiting an [`UploadCall`](crate::UploadCall).
+    ///
+    /// # Panics
+    /// As [`App::settled`].
+    #[track_caller]
+    pub fn upload<R: UploadRequest>(
+        &self,
+        request: R,
+        items: impl Items<R::Item>,
+    ) -> impl Future<Output = Result<R::Reply, CallError<R::Error>>> {
+        let call = self.ctx.upload(request, items).into_future();
         let settled = self.settled();
         async move {
             let outcome = call.await;

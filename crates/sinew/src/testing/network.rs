@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use sinew_wire::Headers;
 use tokio::sync::watch;
@@ -38,6 +39,12 @@ struct State {
 
 /// One connection.
 struct Connection {
+    number: u64,
+    network: Arc<Network>,
+}
+
+/// Deliveries whose holder waits for a moment; dropped, they are in his hands again.
+struct Parking {
     number: u64,
     network: Arc<Network>,
 }
@@ -130,6 +137,26 @@ impl Carrier for Connection {
 
     fn now(&self) -> Timestamp {
         self.network.with(Server::now)
+    }
+
+    fn park(&self, until: Timestamp, deliveries: Vec<String>) -> BoxFuture<'static, ()> {
+        let network = self.network.clone();
+        Box::pin(async move {
+            let number = network.next.fetch_add(1, Ordering::Relaxed);
+            let mut steps = network.steps.subscribe();
+            network.step(|server| server.park(number, until, &deliveries));
+            let _parking = Parking { number, network: network.clone() };
+            while network.with(Server::now) < until {
+                // The sender lives as long as `network`.
+                let _ = steps.changed().await;
+            }
+        })
+    }
+}
+
+impl Drop for Parking {
+    fn drop(&mut self) {
+        self.network.step(|server| server.unpark(self.number));
     }
 }
 

@@ -14,7 +14,7 @@ mod subject;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -75,6 +75,15 @@ pub(crate) struct Server {
     queue: VecDeque<Packet>,
     deliveries: Vec<Delivery>,
     notes: Vec<Note>,
+    /// What waits in somebody's hands for a moment to come.
+    parked: BTreeMap<u64, Parked>,
+}
+
+#[derive(Debug)]
+struct Parked {
+    until: Timestamp,
+    /// Streams, consumers and sequences.
+    messages: BTreeSet<(String, String, u64)>,
 }
 
 #[derive(Debug)]
@@ -104,6 +113,7 @@ impl Server {
             queue: VecDeque::new(),
             deliveries: Vec::new(),
             notes: Vec::new(),
+            parked: BTreeMap::new(),
         }
     }
 
@@ -154,7 +164,37 @@ impl Server {
         let streams = self.streams.values().filter_map(Stream::next_due);
         let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
         let again = consumers.filter_map(|consumer| consumer.next_due(self.now));
-        streams.chain(again).min()
+        let parked = self.parked.values().map(|parked| parked.until).filter(|until| *until > self.now);
+        streams.chain(again).chain(parked).min()
+    }
+
+    /// Notes that deliveries, named by the subjects of their acknowledgements, wait for a moment in somebody's hands. The
+    /// server's patience with them begins then: their holder shows life by the machine's clock, which a test does not move.
+    pub(crate) fn park(&mut self, number: u64, until: Timestamp, replies: &[String]) -> Vec<Delivery> {
+        let messages: BTreeSet<_> = replies.iter().filter_map(|reply| delivered(reply)).collect();
+        for (stream, consumer, sequence) in &messages {
+            let stream = self.streams.get_mut(stream);
+            if let Some(consumer) = stream.and_then(|stream| stream.consumers.get_mut(consumer)) {
+                consumer.answer(until, *sequence, Word::Working);
+            }
+        }
+        self.parked.insert(number, Parked { until, messages });
+        self.settle()
+    }
+
+    /// Gives back what was noted under this number.
+    pub(crate) fn unpark(&mut self, number: u64) -> Vec<Delivery> {
+        self.parked.remove(&number);
+        self.settle()
+    }
+
+    fn parked(&self, stream: &str, consumer: &str) -> BTreeSet<u64> {
+        let waiting = self.parked.values().filter(|parked| parked.until > self.now);
+        let messages = waiting.flat_map(|parked| &parked.messages);
+        messages
+            .filter(|(at, of, _)| at == stream && of == consumer)
+            .map(|(.., sequence)| *sequence)
+            .collect()
     }
 
     /// Sets the clock, never back, and returns what is to be delivered then.
@@ -190,9 +230,10 @@ impl Server {
         let mut busy = Vec::new();
         for (name, stream) in &self.streams {
             for (consumer, state) in &stream.consumers {
-                if state.is_busy(self.now, stream.entries(), |inbox| self.has_interest(inbox)) {
+                let parked = self.parked(name, consumer);
+                if state.is_busy(self.now, stream.entries(), &parked, |inbox| self.has_interest(inbox)) {
                     let hands: Vec<String> = state
-                        .in_hand(self.now)
+                        .in_hand(self.now, &parked)
                         .filter_map(|sequence| Some((sequence, stream.entries().get(&sequence)?)))
                         .map(|(sequence, entry)| format!("{name} #{sequence} on {}", entry.subject))
                         .collect();
@@ -249,16 +290,17 @@ impl Server {
     }
 
     fn acknowledge(&mut self, packet: &Packet) {
-        let tokens: Vec<&str> = packet.subject.split('.').collect();
-        let [_, _, stream, name, _, sequence, ..] = tokens[..] else { return };
-        let (Ok(sequence), Some(word)) = (sequence.parse(), Word::parse(&packet.payload)) else { return };
-        if let Some(stands) = self.streams.get_mut(stream)
-            && let Some(consumer) = stands.consumers.get_mut(name)
+        let (Some((stream, name, sequence)), Some(word)) =
+            (delivered(&packet.subject), Word::parse(&packet.payload))
+        else {
+            return;
+        };
+        if let Some(stands) = self.streams.get_mut(&stream)
+            && let Some(consumer) = stands.consumers.get_mut(&name)
             && consumer.answer(self.now, sequence, word)
         {
             if let Some(entry) = stands.entries().get(&sequence).filter(|_| word == Word::Done) {
-                let (stream, consumer) = (stream.to_owned(), name.to_owned());
-                self.notes.push(Note::Settled { stream, consumer, sequence, entry: entry.clone() });
+                self.notes.push(Note::Settled { stream, consumer: name, sequence, entry: entry.clone() });
             }
             if stands.settings.is_work_queue() {
                 stands.remove(sequence);
@@ -321,6 +363,13 @@ impl Server {
 fn later(at: Timestamp, by: Duration) -> Timestamp {
     let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
     at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Reads which delivery the subject of an acknowledgement is about: of which stream, to which consumer, which message.
+fn delivered(subject: &str) -> Option<(String, String, u64)> {
+    let mut tokens = subject.strip_prefix("$JS.ACK.")?.split('.');
+    let (stream, consumer) = (tokens.next()?.to_owned(), tokens.next()?.to_owned());
+    Some((stream, consumer, tokens.nth(1)?.parse().ok()?))
 }
 
 fn refusal(Refused(status, code, text): Refused) -> Value {

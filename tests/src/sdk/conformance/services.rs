@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
+use futures::StreamExt as _;
 use sinew::{Catalogue, Retry, State};
 
 use super::*;
@@ -24,6 +25,37 @@ pub(super) async fn a_service_answers_refuses_and_is_discovered(backend: Backend
     assert_eq!(info["endpoints"][0]["subject"], "svc.desk.echo");
     running.drain().await;
     assert!(matches!(caller.call(echo("hello")).await, Err(CallError::NoResponders)));
+}
+
+pub(super) async fn an_upload_comes_whole_and_no_faster_than_it_is_taken(backend: Backend) {
+    #[derive(Request, Serialize, Deserialize, JsonSchema)]
+    #[sinew(subject = "adder.add", upload = u64, reply = u64)]
+    struct Add {
+        most: usize,
+    }
+    contract! { Adder = "adder" @ "1.0.0" { add: upload Add } }
+    async fn add(request: Add, numbers: sinew::Upload<u64>) -> Result<u64, Problem> {
+        let numbers = numbers.take(request.most);
+        futures::TryStreamExt::try_fold(numbers, 0, async |sum, number| Ok(sum + number)).await
+    }
+    let adder = Service::new("adder", ()).serve(Adder, |adder| adder.add(add));
+    let running = adder.start(&backend.bus).await.unwrap();
+    let caller = Ctx::detached(&backend.other, "caller");
+    let made = Arc::new(AtomicU32::new(0));
+    let numbers = |to| {
+        let made = made.clone();
+        futures::stream::iter(1..=to).inspect(move |_| _ = made.fetch_add(1, Ordering::SeqCst))
+    };
+    for to in [0, 1, 3_000] {
+        let sum = caller.upload(Add { most: usize::MAX }, numbers(to)).await;
+        assert_eq!(sum.unwrap(), to * (to + 1) / 2);
+    }
+    made.store(0, Ordering::SeqCst);
+    assert_eq!(caller.upload(Add { most: 2 }, numbers(1_000_000)).await.unwrap(), 3);
+    assert!(made.load(Ordering::SeqCst) < 600);
+    running.drain().await;
+    let nobody = caller.upload(Add { most: 1 }, numbers(1)).await;
+    assert!(matches!(nobody, Err(CallError::NoResponders)));
 }
 
 pub(super) async fn an_event_reaches_every_group_once(backend: Backend) {

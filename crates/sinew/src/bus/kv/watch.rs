@@ -1,28 +1,17 @@
-//! Watching a bucket: an ordered consumer of its stream, made anew whenever anything on the way to it broke.
+//! Watching a bucket, as it is used: any number of watches in a process share one consumer at the server.
 //!
-//! Ordered as ADR-17 has it: nothing is acknowledged, every delivery carries the consumer's own count, and a gap in it
-//! means that something was lost.
+//! A stream allows its server a thousand consumers, and a bucket is a stream. So the first watch of a bucket starts a
+//! task that watches it ([`super::watcher`]), later ones read along, and the last one to go ends it.
 
-use std::{collections::BTreeSet, time::Duration};
-
-use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::json;
-use sinew_wire::Headers;
-use tokio::sync::watch;
-
-use super::Kv;
-use crate::{
-    Error,
-    bus::{Message, Subscription, disconnected, jetstream::nanos, pull::metadata},
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Pause before a broken watch is opened again.
-const REOPEN_PAUSE: Duration = Duration::from_millis(200);
-/// The server says it is alive this often; twice the silence means the consumer is gone.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long the server keeps a consumer nobody listens to.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{Kv, view::View, watcher::Watcher};
 
 /// What a watcher sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,41 +22,30 @@ pub enum KvChange {
     Gone(String),
 }
 
-/// A watch over a bucket. After a lost connection it starts again and tells the difference.
+/// A watch over a bucket: what stands, then what changes, in the order of the changes.
+///
+/// It tells what a key has become: values that were overwritten before somebody asked are skipped. After a lost
+/// connection it tells the difference.
 pub struct KvWatch {
     kv: Kv,
-    connects: watch::Receiver<u64>,
-    inner: Option<Consumer>,
+    /// Joined with the first question.
+    view: Option<watch::Receiver<View>>,
+    seen: u64,
     told: BTreeSet<String>,
-    seen: BTreeSet<String>,
     gone: Vec<String>,
-    current: bool,
 }
 
-/// The consumer behind a watch.
-struct Consumer {
-    deliveries: Subscription,
-    /// Its count of the newest delivery.
-    delivered: u64,
-}
-
-/// What the server says of a consumer it made.
-#[derive(Deserialize)]
-struct Made {
-    num_pending: u64,
+/// The buckets that are watched, by name.
+#[derive(Default)]
+pub(in crate::bus) struct Watchers {
+    /// A plain lock, held for a look at the table and never across an await: joining and ending exclude each other, so
+    /// that nobody joins a watcher that has just decided to end.
+    running: Mutex<HashMap<String, watch::Sender<View>>>,
 }
 
 impl KvWatch {
     pub(super) fn new(kv: Kv) -> Self {
-        Self {
-            connects: kv.bus.connects(),
-            kv,
-            inner: None,
-            told: BTreeSet::new(),
-            seen: BTreeSet::new(),
-            gone: Vec::new(),
-            current: false,
-        }
+        Self { kv, view: None, seen: 0, told: BTreeSet::new(), gone: Vec::new() }
     }
 
     /// Returns the next change; `None` once the bus is closed.
@@ -76,138 +54,68 @@ impl KvWatch {
     /// Cancel safe.
     pub async fn next(&mut self) -> Option<KvChange> {
         let stop = self.kv.bus.shared.stop.clone();
+        if stop.is_cancelled() {
+            return None;
+        }
+        if self.view.is_none() {
+            self.view = Some(self.kv.bus.shared.watchers.join(&self.kv));
+        }
         loop {
-            if let Some(key) = self.gone.pop() {
-                self.told.remove(&key);
-                return Some(KvChange::Gone(key));
-            }
-            let step = tokio::select! {
-                biased;
-                () = stop.cancelled() => return None,
-                step = self.step() => step,
-            };
-            if let Some(change) = step {
+            if let Some(change) = self.look() {
                 return Some(change);
             }
-        }
-    }
-
-    async fn step(&mut self) -> Option<KvChange> {
-        let Some(consumer) = &mut self.inner else {
-            if let Err(error) = self.open().await {
-                tracing::debug!(bucket = self.kv.bucket, %error, "cannot watch yet");
-                tokio::time::sleep(REOPEN_PAUSE).await;
-            }
-            return None;
-        };
-        let heard = tokio::select! {
-            biased;
-            heard = tokio::time::timeout(2 * HEARTBEAT, consumer.deliveries.next()) => heard,
-            // The consumer may not have outlived the connection, and silence would tell much later.
-            Ok(()) = self.connects.changed() => {
-                self.inner = None;
-                return None;
-            }
-        };
-        match heard {
-            Ok(Some(message)) => self.hear(message).await,
-            Ok(None) | Err(_) => {
-                self.inner = None;
-                None
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                changed = self.view.as_mut()?.changed() => changed.ok()?,
             }
         }
     }
 
-    async fn hear(&mut self, message: Message) -> Option<KvChange> {
-        let Some(told) = message.reply_to().and_then(metadata) else {
-            self.answer_control(&message).await;
-            return None;
-        };
-        let consumer = self.inner.as_mut()?;
-        consumer.delivered += 1;
-        if told.delivered != consumer.delivered {
-            tracing::debug!(bucket = self.kv.bucket, "the watch missed something and is opened again");
-            self.inner = None;
-            return None;
+    fn look(&mut self) -> Option<KvChange> {
+        let view = self.view.as_mut()?.borrow_and_update();
+        if self.gone.is_empty() {
+            self.gone = view.missed(self.seen, &self.told);
         }
-        let change = self.note(&message);
-        if told.pending == 0 && !self.current {
-            self.caught_up();
-        }
-        change
-    }
-
-    /// Flow control and heartbeats: the server waits for an answer before it sends on.
-    async fn answer_control(&self, message: &Message) {
-        let stalled = message.header("Nats-Consumer-Stalled");
-        if let Some(subject) = message.reply_to().or(stalled) {
-            let answered = self.kv.bus.publish(subject, &Headers::new(), Bytes::new()).await;
-            if let Err(error) = answered {
-                tracing::debug!(%error, "flow control could not be answered");
-            }
-        }
-    }
-
-    fn note(&mut self, message: &Message) -> Option<KvChange> {
-        let prefix = self.kv.subject("");
-        let key = message.subject().strip_prefix(&prefix)?.to_owned();
-        self.seen.insert(key.clone());
-        let removed = super::MARKS.iter().any(|mark| message.header(mark).is_some());
-        if removed {
+        if let Some(key) = self.gone.pop() {
             self.told.remove(&key);
             return Some(KvChange::Gone(key));
         }
-        self.told.insert(key.clone());
-        // Copied: watched values are kept for long, and must not keep what came with them.
-        Some(KvChange::Put(key, Bytes::copy_from_slice(message.payload())))
+        let (version, change) = view.after(self.seen)?;
+        self.seen = version;
+        match &change {
+            KvChange::Put(key, _) => self.told.insert(key.clone()),
+            KvChange::Gone(key) => self.told.remove(key),
+        };
+        Some(change)
     }
+}
 
-    /// What was told before a break and is not there any more has gone meanwhile.
-    fn caught_up(&mut self) {
-        self.current = true;
-        self.gone = self.told.difference(&self.seen).cloned().collect();
-    }
-
-    async fn open(&mut self) -> Result<(), Error> {
-        self.connects.mark_unchanged();
-        let bus = &self.kv.bus;
-        if !bus.is_connected() {
-            return Err(disconnected());
+impl Watchers {
+    /// Reads along with the watcher of a bucket, which begins where there is none.
+    fn join(&self, kv: &Kv) -> watch::Receiver<View> {
+        let mut running = self.lock();
+        if let Some(view) = running.get(&kv.bucket) {
+            return view.subscribe();
         }
-        let inbox = bus.new_inbox();
-        // In place before the consumer is: its first delivery must find somebody.
-        let deliveries = bus.subscribe(&inbox, None).await?;
-        let made = self.make(&inbox).await?;
-        self.inner = Some(Consumer { deliveries, delivered: 0 });
-        self.seen.clear();
-        self.current = false;
-        if made.num_pending == 0 {
-            // No entry will come to say that it was the last.
-            self.caught_up();
-        }
-        Ok(())
+        let (view, receiver) = watch::channel(View::default());
+        running.insert(kv.bucket.clone(), view.clone());
+        // Ends with its last reader, or with the bus.
+        kv.bus.spawn(Watcher::new(kv.clone(), view).run());
+        receiver
     }
 
-    async fn make(&self, inbox: &str) -> Result<Made, Error> {
-        let stream = format!("KV_{}", self.kv.bucket);
-        let name = uuid::Uuid::now_v7().simple().to_string();
-        let body = json!({
-            "stream_name": stream,
-            "action": "create",
-            "config": {
-                "name": name,
-                "deliver_subject": inbox,
-                "deliver_policy": "all",
-                "ack_policy": "none",
-                "max_deliver": 1,
-                "flow_control": true,
-                "idle_heartbeat": nanos(HEARTBEAT),
-                "inactive_threshold": nanos(FORGOTTEN_AFTER),
-                "mem_storage": true,
-                "num_replicas": 1,
-            },
-        });
-        let made = self.kv.bus.api(&format!("CONSUMER.CREATE.{stream}.{name}"), &body).await;
-        made.map_err(|error| error.during("cannot watch the bucket"))
+    /// Gives a watcher up unless somebody reads along; says whether it is given up.
+    pub(super) fn leave(&self, bucket: &str) -> bool {
+        let mut running = self.lock();
+        let unread = running.get(bucket).is_none_or(|view| view.receiver_count() == 0);
+        if unread {
+            running.remove(bucket);
+        }
+        unread
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<View>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

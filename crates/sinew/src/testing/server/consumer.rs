@@ -95,11 +95,13 @@ impl Consumer {
         entries.range(self.next..).filter(|(_, entry)| self.settings.takes(&entry.subject)).count()
     }
 
-    /// Says whether somebody has a message in hand, or will have one as soon as he reaches for it.
+    /// Says whether somebody has a message in hand, other than those he has `parked`, or will have one as soon as he
+    /// reaches for it.
     pub(super) fn is_busy(
         &self,
         now: Timestamp,
         entries: &BTreeMap<u64, Entry>,
+        parked: &BTreeSet<u64>,
         interest: impl Fn(&str) -> bool,
     ) -> bool {
         if !self.settings.acknowledges() {
@@ -109,13 +111,14 @@ impl Consumer {
         let served = !self.asked || self.members.iter().any(|inbox| interest(inbox));
         let waiting = self.out.values().any(ready)
             || (self.out.len() < self.settings.max_ack_pending() && self.pending(entries) > 0);
-        self.in_hand(now).next().is_some() || (served && waiting)
+        self.in_hand(now, parked).next().is_some() || (served && waiting)
     }
 
-    /// Returns the messages somebody is at work on.
-    pub(super) fn in_hand(&self, now: Timestamp) -> impl Iterator<Item = u64> {
+    /// Returns the messages somebody is at work on, and has not `parked`.
+    pub(super) fn in_hand(&self, now: Timestamp, parked: &BTreeSet<u64>) -> impl Iterator<Item = u64> {
         let working = move |out: &Out| !out.handed_back && out.due > now;
-        self.out.iter().filter(move |(_, out)| working(out)).map(|(sequence, _)| *sequence)
+        let in_hand = self.out.iter().filter(move |(_, out)| working(out)).map(|(sequence, _)| *sequence);
+        in_hand.filter(|sequence| !parked.contains(sequence))
     }
 
     /// Returns when a message that is out comes again, if that is later than `now`.

@@ -1,0 +1,135 @@
+//! Posting exports to a collector: one connection, kept open. Tries again where the collector says that helps.
+//!
+//! Source: OTLP 1.x over HTTP, sections "Failures" and "Retryable response codes".
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header::RETRY_AFTER};
+use http_body_util::Full;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, task::AbortHandle, time::Instant};
+
+use super::settings::Settings;
+
+/// The first pause before an export is tried again; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(200);
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// The way to a collector.
+#[derive(Debug)]
+pub(super) struct Post {
+    settings: Settings,
+    open: Option<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// Carries the bytes; ends with this.
+    carrier: AbortHandle,
+}
+
+/// What became of one try.
+enum Tried {
+    Done,
+    /// It may work later, not before so long.
+    Later(Failed, Duration),
+    /// The collector will never take it.
+    Refused(Failed),
+}
+
+impl Post {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, open: None }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Posts one export, in bounded time.
+    ///
+    /// # Errors
+    /// What the last try failed with.
+    pub(super) async fn send(&mut self, export: Bytes) -> Result<(), Failed> {
+        let deadline = Instant::now() + self.settings.timeout;
+        let mut pause = PAUSE;
+        loop {
+            let tried = tokio::time::timeout_at(deadline, self.once(export.clone())).await;
+            let (error, hint) = match tried {
+                Ok(Ok(Tried::Done)) => return Ok(()),
+                Ok(Ok(Tried::Refused(error))) => return Err(error),
+                Ok(Ok(Tried::Later(error, hint))) => (error, hint),
+                Ok(Err(error)) => (error, Duration::ZERO),
+                Err(late) => (late.into(), Duration::ZERO),
+            };
+            let wait = pause.max(hint).mul_f64(0.5 + fastrand::f64() / 2.0).max(hint);
+            if Instant::now() + wait >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(wait).await;
+            pause *= 2;
+        }
+    }
+
+    async fn once(&mut self, export: Bytes) -> Result<Tried, Failed> {
+        // Taken: whoever gives up in the middle must not leave half an exchange for the next.
+        let mut connection = match self.open.take().filter(|connection| !connection.sender.is_closed()) {
+            Some(connection) => connection,
+            None => Connection::open(&self.settings.authority).await?,
+        };
+        connection.sender.ready().await?;
+        let mut request = Request::new(Full::new(export));
+        *request.method_mut() = Method::POST;
+        request.uri_mut().clone_from(&self.settings.path);
+        request.headers_mut().clone_from(&self.settings.headers);
+        let response = connection.sender.send_request(request).await?;
+        let status = response.status();
+        let hint = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        if status.is_success() {
+            // What a collector answers is short; dropped unread, the connection is of no use any more.
+            http_body_util::BodyExt::collect(http_body_util::Limited::new(response.into_body(), ANSWER))
+                .await?;
+            self.open = Some(connection);
+            return Ok(Tried::Done);
+        }
+        let error = format!("the collector answers {status}").into();
+        Ok(match is_retryable(status) {
+            true => Tried::Later(error, Duration::from_secs(hint.unwrap_or(0))),
+            false => Tried::Refused(error),
+        })
+    }
+}
+
+/// Bytes of an answer that are read.
+const ANSWER: usize = 64 << 10;
+
+impl Connection {
+    async fn open(authority: &str) -> Result<Self, Failed> {
+        let stream = TcpStream::connect(authority).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // Its errors reach the sender as well.
+        let carrier = tokio::spawn(async { _ = connection.await }).abort_handle();
+        Ok(Self { sender, carrier })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.carrier.abort();
+    }
+}
+
+fn is_retryable(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
