@@ -2,6 +2,7 @@
 
 mod conformance;
 mod documents;
+mod extensions;
 mod features;
 mod flow;
 mod library;

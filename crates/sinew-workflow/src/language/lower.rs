@@ -7,6 +7,7 @@ mod call;
 mod children;
 mod events;
 mod expression;
+mod extend;
 mod kinds;
 mod library;
 mod outside;
@@ -73,6 +74,7 @@ pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Rep
         guard: None,
         granted: Guard::default(),
         loose: is_loose(root),
+        extending: false,
         calling: Vec::new(),
         undoing: None,
     };
@@ -119,6 +121,8 @@ struct Lower<'a> {
     granted: Guard,
     /// Whether any text is tried as an expression.
     loose: bool,
+    /// Whether this is part of an extension.
+    extending: bool,
     /// The functions being planned, to refuse recursion.
     calling: Vec<String>,
     /// Whether this is part of a compensation, and how many functions were being planned when that began.
@@ -148,14 +152,7 @@ impl<'a> Lower<'a> {
             self.task(&name.text, node, format!("/use/functions/{}", name.text), &[]);
             self.calling.pop();
         }
-        for item in reusable.get("extensions").map(Node::items).unwrap_or_default() {
-            self.not_yet(item, "extensions", "write the tasks where they belong");
-            for (_, extension) in item.entries() {
-                self.condition(extension.get("when"));
-                let lists = ["before", "after"].into_iter().filter_map(|key| extension.get(key));
-                lists.for_each(|list| drop(self.list(list, &list.pointer)));
-            }
-        }
+        self.check_extensions();
         for (_, policy) in reusable.get("retries").map(Node::entries).unwrap_or_default() {
             self.with_variables(&["error"], |lower| lower.retry_policy(policy));
         }
@@ -173,7 +170,7 @@ impl<'a> Lower<'a> {
         self.operations.clear();
         self.needs.clear();
         self.missing.clear();
-        self.foreign.keep_only(|finding| finding.pointer.starts_with("/use/extensions"));
+        self.foreign.forget();
     }
 
     /// Plans a list of tasks below a pointer.

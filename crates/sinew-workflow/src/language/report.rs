@@ -103,8 +103,9 @@ impl Report {
         self.found.iter().any(Diagnostic::is_error)
     }
 
-    pub(crate) fn keep_only(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
-        self.found.retain(keep);
+    /// Forgets what was found so far.
+    pub(crate) fn forget(&mut self) {
+        self.found.clear();
     }
 
     /// Returns the findings in the order of the document, then of what it refers to; each once: a function lowered at

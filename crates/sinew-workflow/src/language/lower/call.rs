@@ -96,6 +96,10 @@ impl<'a> Lower<'a> {
     }
 
     fn forget_compensation(&mut self, id: Id) {
+        let id = match self.plan.task(id).map(|task| &task.kind) {
+            Some(Kind::Extended(extended)) => extended.body,
+            _ => id,
+        };
         let task = usize::try_from(id.0).ok().and_then(|index| self.plan.tasks.get_mut(index));
         task.into_iter().for_each(|task| task.compensate = None);
     }
