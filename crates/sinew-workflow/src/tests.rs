@@ -2,6 +2,7 @@
 
 mod conformance;
 mod documents;
+mod evaluate;
 mod extensions;
 mod features;
 mod flow;

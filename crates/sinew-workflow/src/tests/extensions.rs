@@ -197,9 +197,9 @@ do: [ { l: { for: { in: .list }, do: [ { s: { set: {} } }, { t: { set: {} } } ] 
     reports(
         &format!("{HEAD}{source}"),
         expect![[r#"
-        a.yaml:2:37: error[SNW-2006]: `cal` is not allowed here; did you mean `call`? @/use/extensions/0/a/extend
-        a.yaml:2:48: error[SNW-2012]: `$output` is not available in `if`; use `.`, or one of $context, $task, $workflow, $runtime @/use/extensions/0/a/when
-        a.yaml:2:86: error[SNW-2012]: the expression does not compile: there is no variable `$item` here @/use/extensions/0/a/before/0/x/set/v
-        a.yaml:2:117: error[SNW-2008]: two extensions are called `a`; rename one of them @/use/extensions/1/a"#]],
+            a.yaml:2:37: error[SNW-2006]: `cal` is not allowed here; did you mean `call`? @/use/extensions/0/a/extend
+            a.yaml:2:48: error[SNW-2012]: `$output` is not available where it is decided whether a task runs; use `.`, or one of $context, $task, $workflow, $runtime @/use/extensions/0/a/when
+            a.yaml:2:86: error[SNW-2012]: the expression does not compile: there is no variable `$item` here @/use/extensions/0/a/before/0/x/set/v
+            a.yaml:2:117: error[SNW-2008]: two extensions are called `a`; rename one of them @/use/extensions/1/a"#]],
     );
 }
