@@ -65,12 +65,8 @@ struct Graph {
 
 impl Graph {
     fn of(planned: Planned<'_>, list: &[Id], traits: &Traits) -> Self {
-        let next: Vec<Vec<Next>> = list
-            .iter()
-            .enumerate()
-            .map(|(at, id)| {
-planned.following(*id, at, list.len())            })
-            .collect();
+        let next: Vec<Vec<Next>> =
+            list.iter().enumerate().map(|(at, id)| planned.following(*id, at, list.len())).collect();
         let reached = spread(&next, [0].into_iter().filter(|_| !list.is_empty()));
         let mut back: Vec<Vec<Next>> = vec![Vec::new(); list.len()];
         for (from, targets) in next.iter().enumerate() {
@@ -120,7 +116,9 @@ impl Planned<'_> {
         let Some((task, _)) = self.get(id) else { return Vec::new() };
         let mut next = following(task, at, length);
         if let Kind::Extended(extended) = &task.kind {
-            next.extend(self.get(extended.body).into_iter().flat_map(|(body, _)| following(body, at, length)));
+            next.extend(
+                self.get(extended.body).into_iter().flat_map(|(body, _)| following(body, at, length)),
+            );
         }
         next
     }

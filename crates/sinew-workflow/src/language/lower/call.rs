@@ -6,8 +6,8 @@ use crate::language::plan::{Call, Id, Kind};
 use crate::language::yaml::{Node, join};
 use crate::{Operation, Target, code};
 
-/// The functions that are part of the language, but not of this engine yet.
-const FOREIGN: &[&str] = &["http", "grpc", "openapi", "asyncapi", "a2a", "mcp"];
+/// The functions of the specification.
+const STANDARD: &[&str] = &["http", "grpc", "openapi", "asyncapi", "a2a", "mcp"];
 
 impl<'a> Lower<'a> {
     pub(super) fn call(&mut self, node: &'a Node, name: &'a Node, pointer: &str) -> Kind {
@@ -22,7 +22,7 @@ impl<'a> Lower<'a> {
             "human" => self.human(name, with),
             "nats" => with.map_or(Kind::Foreign, |with| self.nats(with)),
             "saga.compensate" => Kind::Compensate,
-            _ if FOREIGN.contains(&function) => match Self::protocol(function).zip(with) {
+            _ if STANDARD.contains(&function) => match Self::protocol(function).zip(with) {
                 Some((protocol, with)) => {
                     self.choices(protocol, with);
                     match with.get("subscription") {
@@ -146,7 +146,7 @@ impl<'a> Lower<'a> {
         let functions = self.root.get("use").and_then(|reusable| reusable.get("functions"));
         let declared =
             functions.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.text.as_str());
-        let known: Vec<&str> = declared.chain(FOREIGN.iter().copied()).chain(["nats", "human"]).collect();
+        let known: Vec<&str> = declared.chain(STANDARD.iter().copied()).chain(["nats", "human"]).collect();
         let finding =
             self.report.error(code::UNKNOWN_NAME, name, format!("there is no function `{function}`"));
         if looks_like(function, known.iter().copied()) {
