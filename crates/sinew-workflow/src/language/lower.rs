@@ -50,23 +50,26 @@ pub(crate) struct Lowered {
     /// What it needs of its host, and where.
     pub(crate) needs: Vec<(Need, Diagnostic)>,
     pub(crate) operations: BTreeSet<(String, String)>,
+    pub(crate) secrets: BTreeSet<String>,
     pub(crate) input_schema: Option<Value>,
     /// Documents it refers to which are not there.
     pub(crate) missing: Vec<Resource>,
 }
 
 /// Lowers a document.
-pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Report) -> Lowered {
+pub(crate) fn lower(root: &Node, library: &Library, report: &mut Report) -> Lowered {
+    let foreign = report.another();
     let mut lower = Lower {
         root,
         library,
         missing: Vec::new(),
         report,
-        foreign: Report::new(file),
+        foreign,
         needs: Vec::new(),
         plan: Plan::default(),
         nodes: Vec::new(),
         operations: BTreeSet::new(),
+        secrets: BTreeSet::new(),
         compiled: HashMap::new(),
         place: Place::default(),
         scope: Vec::new(),
@@ -92,6 +95,7 @@ pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Rep
         foreign: lower.foreign.finish(),
         needs: lower.needs,
         operations: lower.operations,
+        secrets: lower.secrets,
         input_schema: input_schema.map(Node::value),
         missing: lower.missing,
     }
@@ -108,6 +112,7 @@ struct Lower<'a> {
     /// Where the tasks of the plan stand, in its order.
     nodes: Vec<&'a Node>,
     operations: BTreeSet<(String, String)>,
+    secrets: BTreeSet<String>,
     /// Compiled expressions by source and scope: functions and repeated conditions compile once.
     compiled: HashMap<(String, Vec<String>), Result<Expression, String>>,
     place: Place,
@@ -162,14 +167,13 @@ impl<'a> Lower<'a> {
         for (_, error) in reusable.get("errors").map(Node::entries).unwrap_or_default() {
             self.raised(error);
         }
-        for (_, policy) in reusable.get("authentications").map(Node::entries).unwrap_or_default() {
-            self.leaving(|lower| lower.scheme(policy));
-        }
+        self.check_policies();
         self.plan = Plan::default();
         self.nodes.clear();
         self.operations.clear();
         self.needs.clear();
         self.missing.clear();
+        self.secrets.clear();
         self.foreign.forget();
     }
 

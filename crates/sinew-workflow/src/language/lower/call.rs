@@ -71,12 +71,10 @@ impl<'a> Lower<'a> {
         // A function sees its input and not the loops and errors around its call.
         let scope = std::mem::take(&mut self.scope);
         self.calling.push(identity.to_owned());
-        let id = self.in_file(file, |lower| {
-            if file.is_some() {
-                lower.check_function(body);
-            }
-            lower.task(function, body, join(pointer, function), &[])
-        });
+        if file.is_some() {
+            self.check_function(body);
+        }
+        let id = self.task(function, body, join(pointer, function), &[]);
         self.calling.pop();
         self.scope = scope;
         // The call's own word on compensation replaces the function's.
@@ -84,15 +82,6 @@ impl<'a> Lower<'a> {
             self.forget_compensation(id);
         }
         Kind::Function { arguments, body: id }
-    }
-
-    fn in_file<T>(&mut self, file: Option<&str>, read: impl FnOnce(&mut Self) -> T) -> T {
-        let Some(file) = file else { return read(self) };
-        let (report, foreign) = (self.report.enter(file), self.foreign.enter(file));
-        let result = read(self);
-        self.report.enter(&report);
-        self.foreign.enter(&foreign);
-        result
     }
 
     fn forget_compensation(&mut self, id: Id) {
