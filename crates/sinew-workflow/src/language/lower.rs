@@ -3,6 +3,7 @@
 //! It runs even on documents of the wrong shape, so that all mistakes are reported at once; what the grammar has already
 //! reported is skipped here in silence.
 
+mod authentication;
 mod call;
 mod children;
 mod events;

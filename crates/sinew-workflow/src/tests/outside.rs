@@ -224,12 +224,15 @@ fn policies_say_all_they_have_to() {
 do:
   - e: { call: http, with: { method: get, endpoint: { uri: 'https://x', authentication: { digest: { password: x } } } } }
 ";
-    reports(&format!("{HEAD}{source}"), expect![[r#"
+    reports(
+        &format!("{HEAD}{source}"),
+        expect![[r#"
         a.yaml:4:17: error[SNW-2005]: `basic` needs `password`; add `password:`, or `use:` and the secret that holds all of it @/use/authentications/a/basic
         a.yaml:5:15: error[SNW-2006]: a named policy cannot name another one; write its scheme here, such as `basic:` or `bearer:` @/use/authentications/b/use
         a.yaml:6:18: error[SNW-2005]: `oauth2` needs `authority`; add `authority:`, or `use:` and the secret that holds all of it @/use/authentications/c/oauth2
         a.yaml:7:18: error[SNW-2005]: `bearer` needs `token`; add `token:`, or `use:` and the secret that holds all of it @/use/authentications/d/bearer
-        a.yaml:9:99: error[SNW-2005]: `digest` needs `username`; add `username:`, or `use:` and the secret that holds all of it @/do/0/e/with/endpoint/authentication/digest"#]]);
+        a.yaml:9:99: error[SNW-2005]: `digest` needs `username`; add `username:`, or `use:` and the secret that holds all of it @/do/0/e/with/endpoint/authentication/digest"#]],
+    );
 }
 
 #[test]
