@@ -203,3 +203,13 @@ do: [ { l: { for: { in: .list }, do: [ { s: { set: {} } }, { t: { set: {} } } ] 
             a.yaml:2:117: error[SNW-2008]: two extensions are called `a`; rename one of them @/use/extensions/1/a"#]],
     );
 }
+
+#[test]
+fn the_number_of_extensions_is_bounded() {
+    let many: Vec<String> = (0..1_500).map(|n| format!("{{ e{n}: {{ extend: all }} }}")).collect();
+    let tasks: Vec<String> = (0..1_500).map(|n| format!("{{ t{n}: {{ set: {{}} }} }}")).collect();
+    let source = format!("{HEAD}{}do: [ {} ]", using(&many), tasks.join(", "));
+    let found = Definition::parse(&source, "a.yaml").unwrap_err();
+    assert_eq!(found.as_slice().iter().filter(|finding| finding.is_error()).count(), 1);
+    assert!(found.to_string().contains("more than 100 extensions"), "{found}");
+}

@@ -10,8 +10,10 @@ use super::Lower;
 use super::place::Place;
 use crate::code;
 use crate::language::plan::{Extended, Extends, Extension, Filter, Id, Kind, Task, Then};
-use crate::language::yaml::{Node, join};
+use crate::language::yaml::{Key, Node, join};
 
+/// The most extensions of a workflow: every task looks at all of them.
+const MAX_EXTENSIONS: usize = 100;
 /// What `extend: composite` means.
 const COMPOSITE: &[&str] = &["do", "fork"];
 
@@ -40,9 +42,13 @@ impl<'a> Lower<'a> {
 
     /// Checks the extensions on their own, to report mistakes in those that apply to nothing.
     pub(super) fn check_extensions(&mut self) {
-        let list = self.root.get("use").and_then(|reusable| reusable.get("extensions"));
         let mut names: Vec<&str> = Vec::new();
-        for (name, node) in list.map(Node::items).unwrap_or_default().iter().flat_map(Node::entries) {
+        for (name, node) in self.declared_extensions() {
+            if names.len() >= MAX_EXTENSIONS {
+                let message = format!("the workflow has more than {MAX_EXTENSIONS} extensions");
+                self.report.error(code::LIMIT, node, message).fix("bring some of them together");
+                break;
+            }
             if names.contains(&name.text.as_str()) {
                 let message = format!("two extensions are called `{}`", name.text);
                 self.report.error(code::DUPLICATE_TASK, node, message).fix("rename one of them");
@@ -58,8 +64,7 @@ impl<'a> Lower<'a> {
 
     /// Finds the extensions for a kind of task.
     fn extensions(&self, keyword: &str) -> Vec<(&'a str, &'a Node)> {
-        let list = self.root.get("use").and_then(|reusable| reusable.get("extensions"));
-        let all = list.map(Node::items).unwrap_or_default().iter().flat_map(Node::entries);
+        let all = self.declared_extensions().take(MAX_EXTENSIONS);
         let fits = |node: &Node| match node.get("extend").and_then(Node::text) {
             Some("all") => true,
             Some("composite") => COMPOSITE.contains(&keyword),
@@ -67,6 +72,11 @@ impl<'a> Lower<'a> {
             None => false,
         };
         all.filter(|(_, node)| fits(node)).map(|(name, node)| (name.text.as_str(), node)).collect()
+    }
+
+    fn declared_extensions(&self) -> impl Iterator<Item = &'a (Key, Node)> + use<'a> {
+        let list = self.root.get("use").and_then(|reusable| reusable.get("extensions"));
+        list.map(Node::items).unwrap_or_default().iter().flat_map(Node::entries)
     }
 
     /// Plans the tasks an extension has before or after a task.
