@@ -2,6 +2,8 @@
 
 mod conformance;
 mod documents;
+mod evaluate;
+mod extensions;
 mod features;
 mod flow;
 mod library;
