@@ -9,6 +9,7 @@ mod hosts;
 mod lab;
 mod log;
 mod ownership;
+mod protocols;
 mod requests;
 mod sagas;
 
