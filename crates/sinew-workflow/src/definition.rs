@@ -129,7 +129,8 @@ impl Definition {
     /// The places of what it cannot run, those of [`runnable`](Self::runnable) among them.
     pub fn runnable_by(&self, has: impl Fn(Need) -> bool) -> Result<(), Diagnostics> {
         let missing = self.needs.iter().filter(|(need, _)| !has(*need)).map(|(_, finding)| finding);
-        let found: Vec<Diagnostic> = self.foreign.iter().chain(missing).cloned().collect();
+        let mut found: Vec<Diagnostic> = self.foreign.iter().chain(missing).cloned().collect();
+        found.sort_by_key(|finding| (finding.line, finding.column));
         if found.is_empty() { Ok(()) } else { Err(Diagnostics::new(found)) }
     }
 

@@ -10,6 +10,7 @@ mod enter;
 mod env;
 mod extend;
 mod filter;
+mod gather;
 mod key;
 mod kinds;
 mod leave;

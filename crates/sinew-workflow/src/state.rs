@@ -40,6 +40,8 @@ pub struct State {
     pub(crate) fault: Option<Fault>,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
+    /// How many entries it is the fold of.
+    pub(crate) folded: u64,
     pub(crate) next_task: u32,
     pub(crate) next_timer: u32,
     pub(crate) steps: Vec<Step>,
@@ -295,6 +297,12 @@ impl State {
     pub(crate) fn is_within(&self, inner: TaskId, outer: TaskId) -> bool {
         let parent = |task: TaskId| self.frames.get(&task).and_then(|frame| frame.parent);
         std::iter::successors(parent(inner), |task| parent(*task)).any(|ancestor| ancestor == outer)
+    }
+
+    /// Says whether a step belongs to another, at any depth.
+    pub(crate) fn is_part(&self, step: TaskId, of: TaskId) -> bool {
+        let parent = |task: TaskId| self.step(task).and_then(|step| step.parent);
+        std::iter::successors(parent(step), |task| parent(*task)).any(|ancestor| ancestor == of)
     }
 
     pub(crate) fn step_mut(&mut self, task: TaskId) -> Option<&mut Step> {

@@ -1,5 +1,6 @@
 //! Tests of the crate as a whole. Those of the official documents need the folder `shared`: set `SINEW_SHARED` to it.
 
+mod children;
 mod conformance;
 mod documents;
 mod evaluate;
@@ -7,10 +8,13 @@ mod extensions;
 mod features;
 mod flow;
 mod library;
+mod lifecycle;
 mod listen;
 mod outside;
+mod points;
 mod properties;
 mod saga;
+mod schedule;
 mod secrets;
 mod world;
 

@@ -15,6 +15,7 @@ mod outside;
 mod people;
 mod place;
 mod policy;
+mod schedule;
 mod task;
 
 pub(crate) use task::saga_key;
@@ -146,7 +147,7 @@ impl<'a> Lower<'a> {
             self.plan.body = self.list(body, "/do");
         }
         if let Some(schedule) = root.get("schedule") {
-            self.not_yet(schedule, "schedules", "start instances from outside");
+            self.schedule(schedule);
         }
     }
 

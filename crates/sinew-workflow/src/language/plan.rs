@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::jq::Expression;
 use super::schema::Schema;
 use super::template::Template;
-use crate::Target;
+use crate::{Schedule, Target};
 pub(crate) use events::{
     Correlate, EventFilter, Events, Foreach, From, Listen, Mode, Read, Subscription, Until, Wants,
 };
@@ -27,6 +27,7 @@ pub(crate) struct Plan {
     pub(crate) saga: SagaPolicy,
     /// The events that start instances, and what of them becomes the input.
     pub(crate) trigger: Option<(Events, Read)>,
+    pub(crate) schedule: Option<Schedule>,
 }
 
 /// A task of a plan.

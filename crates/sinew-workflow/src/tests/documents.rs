@@ -271,15 +271,23 @@ fn hostile_text_is_bounded() {
 }
 
 #[test]
-fn what_cannot_run_yet_says_so() {
+fn what_a_host_must_be_able_to_do_is_said_at_its_place() {
     let source = "schedule: { every: PT1H }
 do:
+  - a: { call: http, with: { method: get, endpoint: 'https://example.com' } }
   - b: { listen: { to: { any: [] } } }
-  - d: { fork: { compete: true, branches: [ { x: { call: a.b, compensate: { call: a.c } } } ] } }
+  - c: { run: { workflow: { namespace: a, name: b, version: '1.0.0' } } }
+  - d: { call: human }
 ";
     let definition = Definition::parse(&format!("{HEAD}{source}"), "a.yaml").unwrap();
-    expect!["a.yaml:2:11: error[SNW-2014]: schedules cannot run yet; start instances from outside"]
-        .assert_eq(&definition.runnable().unwrap_err().to_string());
+    expect![[r#"
+        a.yaml:2:11: error[SNW-2014]: `schedule` is beyond what runs this
+        a.yaml:4:16: error[SNW-2014]: `call: http` is beyond what runs this
+        a.yaml:5:18: error[SNW-2014]: `listen` is beyond what runs this
+        a.yaml:6:27: error[SNW-2014]: `run: workflow` is beyond what runs this
+        a.yaml:7:16: error[SNW-2014]: `call: human` is beyond what runs this"#]]
+    .assert_eq(&definition.runnable_by(|_| false).unwrap_err().to_string());
+    definition.runnable_by(|_| true).unwrap();
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //!
 //! [`check_invariants`]: super::world::check_invariants
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -130,21 +132,26 @@ fn tasks(tape: &mut Tape<'_>, names: &mut u32, depth: u32, pivots: bool) -> Valu
 fn task(tape: &mut Tape<'_>, names: &mut u32, depth: u32, pivots: bool) -> Value {
     *names += 1;
     let name = format!("t{names}");
-    let kinds = if depth == 0 { 6 } else { 11 };
+    let kinds = if depth == 0 { 8 } else { 14 };
     let mut inner = |tape: &mut Tape<'_>, pivots| tasks(tape, names, depth - 1, pivots)["do"].clone();
     let mut task = match tape.pick(kinds) {
         0..=3 => json!({ "call": "some.thing" }),
         4 => json!({ "wait": "PT3S" }),
         5 => json!({ "emit": { "event": { "with": { "type": "happened" } } } }),
-        6 => json!({ "do": inner(tape, pivots) }),
-        7 => {
+        6 => {
+            json!({ "listen": { "to": { "all": [{ "with": { "type": "a" } }, { "with": { "type": "b" } }] } } })
+        }
+        7 => json!({ "run": { "workflow": { "namespace": "n", "name": "child", "version": "1.0.0" } } }),
+        8 => json!({ "do": inner(tape, pivots) }),
+        9 => {
             json!({ "try": inner(tape, false), "catch": { "retry": { "delay": "PT1S", "limit": { "attempt": { "count": 2 } } } } })
         }
-        8 => {
+        10 => {
             json!({ "try": inner(tape, false), "catch": { "do": [ { format!("c{name}"): { "call": "some.rescue" } } ] } })
         }
-        9 => json!({ "for": { "in": "[1, 2]" }, "do": inner(tape, false) }),
-        _ => json!({ "fork": { "branches": inner(tape, false) } }),
+        11 => json!({ "for": { "in": "[1, 2]" }, "do": inner(tape, false) }),
+        12 => json!({ "fork": { "branches": inner(tape, false) } }),
+        _ => json!({ "fork": { "compete": true, "branches": inner(tape, false) } }),
     };
     match tape.pick(8) {
         0..=3 => task["compensate"] = json!({ "call": "some.undo" }),
@@ -168,6 +175,10 @@ fn happen(world: &mut World, tape: &mut Tape<'_>, given: &mut Vec<Input>) {
             let input = answer(world, &effect, tape);
             given.push(input.clone());
             world.give(input);
+            let listens = matches!(effect, Effect::Listen { .. });
+            if listens && world.state.due().contains(&effect) {
+                world.due.push(effect);
+            }
         }
         10 | 11 if !given.is_empty() => {
             let before = world.log.len();
@@ -176,13 +187,25 @@ fn happen(world: &mut World, tape: &mut Tape<'_>, given: &mut Vec<Input>) {
         }
         12 => world.crash(),
         13 if tape.pick(6) == 0 => world.give(Input::Cancel { reason: None, at }),
+        13 if tape.pick(3) == 0 => match world.state.is_paused() {
+            true => world.give(Input::Resume { at }),
+            false => world.give(Input::Pause { at }),
+        },
         14 if world.state.saga() == Saga::Stuck => operate(world, tape.pick(4)),
+        15 if tape.pick(8) == 1 => world.give(Input::Terminate { reason: None, at }),
         _ => world.now += 500,
     }
 }
 
 /// Makes the input an effect asks for.
 fn answer(world: &mut World, effect: &Effect, tape: &mut Tape<'_>) -> Input {
+    if let Effect::Listen { task, attempt, .. } = effect {
+        world.now += 10;
+        let kind = if world.now / 10 % 7 < 3 { "a" } else { "b" };
+        let event = Arc::new(json!({ "type": kind, "data": world.now }));
+        let origin = Some(world.now.to_string());
+        return Input::Event { task: *task, attempt: *attempt, event, origin, at: world.at() };
+    }
     let (Effect::Call { task, attempt, .. } | Effect::Emit { task, attempt, .. }) = effect else {
         let Effect::Timer { task, timer, at } = effect else { unreachable!() };
         world.now = world.now.max(at.as_millis());
@@ -207,6 +230,8 @@ fn operate(world: &mut World, which: usize) {
 /// Does everything that is still due, with success, until the instance closes.
 fn finish(world: &mut World) {
     world.crash();
+    let at = world.at();
+    world.give(Input::Resume { at });
     for _ in 0..2_000 {
         if world.state.is_closed() {
             return;
@@ -224,6 +249,9 @@ fn finish(world: &mut World) {
         let effect = world.due.remove(0);
         let input = answer(world, &effect, &mut Tape(&[]));
         world.give(input);
+        if matches!(effect, Effect::Listen { .. }) && world.state.due().contains(&effect) {
+            world.due.push(effect);
+        }
     }
     panic!("the instance never closes: {:?}", world.state);
 }
@@ -236,10 +264,12 @@ fn next_call(world: &World) -> Option<Effect> {
 fn check_end(world: &World) {
     world.check_storage();
     let state = &world.state;
-    let undone =
-        |step: &crate::Step| step.undo.as_ref().is_some_and(|undo| undo.status == UndoStatus::Compensated);
+    // What lost a race is undone whatever becomes of the rest.
+    let undone = |step: &crate::Step| {
+        step.undo.as_ref().is_some_and(|undo| undo.status == UndoStatus::Compensated && !undo.lost)
+    };
     match (state.status(), state.saga()) {
-        (Status::Completed, saga) => assert!(matches!(saga, Saga::None | Saga::Committed)),
+        (Status::Completed, saga) => assert!(matches!(saga, Saga::None | Saga::Committed | Saga::Abandoned)),
         (Status::Faulted | Status::Cancelled, Saga::Committed | Saga::None) => {
             assert!(!state.steps().iter().any(undone), "nothing is undone without a saga");
         }
@@ -267,7 +297,8 @@ fn check_end(world: &World) {
     // Every leaf that could be undone, and was done or may have been, was undone, or a composite around it was.
     if state.saga() == Saga::Compensated {
         for step in state.steps().iter().filter(|step| {
-            &*step.kind == "call" && planned(step).is_some_and(|task| task.compensate.is_some())
+            matches!(&*step.kind, "call" | "run")
+                && planned(step).is_some_and(|task| task.compensate.is_some())
         }) {
             let sent = step.attempts.iter().any(|attempt| {
                 matches!(attempt.outcome, Some(AttemptOutcome::Completed | AttemptOutcome::Unknown))
