@@ -8,6 +8,7 @@ mod dlq;
 mod documents;
 mod foreign;
 pub(crate) mod program;
+mod run;
 mod tail;
 mod top;
 mod uploads;
