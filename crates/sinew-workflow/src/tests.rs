@@ -2,8 +2,11 @@
 
 mod conformance;
 mod documents;
+mod faults;
 mod features;
 mod flow;
+mod fuzz;
+mod goldens;
 mod library;
 mod listen;
 mod outside;

@@ -47,7 +47,9 @@ pub(super) struct Asked {
 /// A scenario on its way.
 pub(super) struct Scene {
     mode: Mode,
-    /// The document, once one is given.
+    /// The text of the document, once one is given.
+    pub(super) source: String,
+    /// The document itself.
     pub(super) definition: Option<Result<Definition, Diagnostics>>,
     pub(super) input: Value,
     replies: BTreeMap<String, VecDeque<Reply>>,
@@ -68,6 +70,7 @@ impl Scene {
     pub(super) fn new(mode: Mode) -> Self {
         Self {
             mode,
+            source: String::new(),
             definition: None,
             input: json!({}),
             replies: BTreeMap::new(),

@@ -228,7 +228,8 @@ fn fit<'s>(pattern: &str, text: &'s str) -> Option<Vec<&'s str>> {
 fn define(scene: &mut Scene, source: &str) -> Check {
     let header = "document: { dsl: '1.0.3', namespace: test, name: test, version: '1.0.0' }\n";
     let shared = if source.lines().any(|line| line.starts_with("document:")) { "" } else { header };
-    scene.definition = Some(Definition::parse(&format!("{source}{shared}"), "test.yaml"));
+    scene.source = format!("{source}{shared}");
+    scene.definition = Some(Definition::parse(&scene.source, "test.yaml"));
     Ok(())
 }
 
