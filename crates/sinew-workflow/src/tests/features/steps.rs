@@ -232,8 +232,8 @@ fn fit<'s>(pattern: &str, text: &'s str) -> Option<Vec<&'s str>> {
 fn define(scene: &mut Scene, source: &str) -> Check {
     let header = "document: { dsl: '1.0.3', namespace: test, name: test, version: '1.0.0' }\n";
     let shared = if source.lines().any(|line| line.starts_with("document:")) { "" } else { header };
-    let definition = Definition::parse_with(&format!("{source}{shared}"), "test.yaml", &scene.resources);
-    scene.definition = Some(definition);
+    scene.source = format!("{source}{shared}");
+    scene.definition = Some(Definition::parse_with(&scene.source, "test.yaml", &scene.resources));
     Ok(())
 }
 
