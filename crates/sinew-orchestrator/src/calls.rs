@@ -7,9 +7,10 @@ mod in_flight;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::StreamExt;
 use sinew::Error;
 use sinew_protocols::{Call, Protocols};
-use sinew_workflow::{Effect, Fault, Outcome, Protocol, State, Target, TaskId};
+use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -27,6 +28,9 @@ use in_flight::{Begun, InFlight};
 const AGAIN: Duration = Duration::from_millis(500);
 /// What a protocol may take beyond its limit to say that it was too slow.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a subscription may take to begin.
+const SUBSCRIBE: Duration = Duration::from_secs(30);
 
 /// The world of a shard on the bus.
 pub(crate) struct Caller {
@@ -127,6 +131,10 @@ impl Hands {
             (self.means.clone(), self.handle.clone(), self.stop.clone(), id.clone());
         let work = self.tasks.spawn(async move {
             let told = async {
+                if let Effect::Listen { task, attempt, source } = effect {
+                    let outcome = means.listen(&handle, (&id, task, attempt), &source).await;
+                    return handle.tell(Input::Reply { id, task, attempt, outcome }).await;
+                }
                 if let Some((task, attempt, outcome)) = means.carry_out(&origin, effect).await {
                     handle.tell(Input::Reply { id, task, attempt, outcome }).await;
                 }
@@ -209,6 +217,32 @@ impl Means {
             }
             Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } => None,
         }
+    }
+
+    /// Hands in what a protocol has to say until it has no more.
+    async fn listen(
+        &self,
+        handle: &Handle,
+        (id, task, attempt): (&str, TaskId, u32),
+        source: &Source,
+    ) -> Outcome {
+        let Source::Protocol { protocol, arguments } = source else {
+            return Outcome::NotSent(Fault::configuration("this is no subscription"));
+        };
+        let mut messages = match self.protocols.subscribe(*protocol, arguments, SUBSCRIBE).await {
+            Ok(messages) => messages,
+            Err(fault) => return Outcome::NotSent(*fault),
+        };
+        while let Some(message) = messages.next().await {
+            match message {
+                Ok(message) => {
+                    let (id, event) = (id.to_owned(), Arc::new(message));
+                    handle.tell(Input::Event { id, task, attempt, event, origin: None }).await;
+                }
+                Err(fault) => return Outcome::Unknown(*fault),
+            }
+        }
+        Outcome::Completed(serde_json::Value::Null)
     }
 
     async fn ask(&self, origin: &Origin, effect: &Effect) -> Outcome {

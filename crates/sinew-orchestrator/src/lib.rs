@@ -43,6 +43,7 @@ mod view;
 use std::{sync::Arc, time::Duration};
 
 use sinew::{Bus, Running as Served};
+use sinew_protocols::Protocols;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -67,6 +68,7 @@ use crate::{
 pub struct Running {
     service: Served,
     router: Arc<Router>,
+    protocols: Protocols,
     /// Stops the shards, also when this is dropped without draining.
     stop: DropGuard,
     tasks: TaskTracker,
@@ -93,10 +95,10 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     let library = Library::Stored(definitions.clone());
     let children = Children::new(library, Owners::Bus(bus.clone(), router.clone()));
     let line = Line { bus: bus.clone(), directory };
-    let parts = owner::Parts { config, line, protocols, children };
+    let parts = owner::Parts { config, line, protocols: protocols.clone(), children };
     tasks.spawn(owner::run(parts, leases, router.clone(), stop.clone()));
     let service = service::serve(&bus, router.clone(), definitions).await?;
-    Ok(Running { service, router, stop: guard, tasks })
+    Ok(Running { service, router, protocols, stop: guard, tasks })
 }
 
 impl Running {
@@ -113,6 +115,7 @@ impl Running {
         drop(self.stop);
         self.tasks.close();
         self.tasks.wait().await;
+        self.protocols.close().await;
         self.service.drain().await;
     }
 }

@@ -93,6 +93,7 @@ pub struct Local {
     handle: Handle,
     library: Library,
     events: mpsc::Sender<Arc<Value>>,
+    protocols: Protocols,
     /// Stops everything, also when this is dropped without closing.
     stop: DropGuard,
     tasks: TaskTracker,
@@ -140,7 +141,7 @@ impl Local {
         let (events, published) = mpsc::channel(EVENTS);
         let (listening, listeners) = mpsc::unbounded_channel();
         tasks.spawn(events::run(handle.clone(), published, listeners, stop.clone()));
-        let means = Means { line, protocols, children };
+        let means = Means { line, protocols: protocols.clone(), children };
         let world = InProcess::new(means, handle.clone(), events.clone(), listening);
         let (_, lease) = watch::channel(Instant::now() + FOR_EVER);
         let config = Config { max_record_bytes: MAX_BYTES, ..Config::default() };
@@ -148,7 +149,7 @@ impl Local {
         let shard = Shard::open(MemoryJournal::default(), opening).await;
         let shard = shard.map_err(|error| Error::new(Kind::Foreign, error.to_string()))?;
         tasks.spawn(shard.run(stop));
-        Ok(Self { handle, library, events, stop: guard, tasks })
+        Ok(Self { handle, library, events, protocols, stop: guard, tasks })
     }
 
     /// Runs an instance to its end, what undoes it included. Running the same id again finds the same instance.
@@ -222,6 +223,7 @@ impl Local {
         drop(self.stop);
         self.tasks.close();
         self.tasks.wait().await;
+        self.protocols.close().await;
     }
 }
 

@@ -81,7 +81,7 @@ async fn run(file: &str, source: &str, play: &Play, hosts: &Hosts) -> WorkflowIn
     let protocols = protocols(calling).unwrap();
     let resources = fetch(source, file, Resources::default(), &protocols, None).await.unwrap();
     let definition = Definition::parse_with(source, file, &resources).unwrap();
-    definition.runnable().unwrap();
+    definition.runnable().unwrap_or_else(|missing| panic!("{file}: {missing}"));
     let definition = Arc::new(definition);
     let mut definitions = vec![definition.clone()];
     definitions.extend(children.iter().map(|text| Arc::new(Definition::parse(text, "child.yaml").unwrap())));

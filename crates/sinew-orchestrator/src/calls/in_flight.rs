@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sinew_workflow::{Effect, Target, TaskId, Verb};
+use sinew_workflow::{Effect, Source, Target, TaskId, Verb};
 use tokio::task::AbortHandle;
 
 use super::child::id_of;
@@ -46,6 +46,9 @@ impl Begun {
                 Some(Self { task: *task, attempt: *attempt, child })
             }
             Effect::Emit { task, attempt, .. } => Some(Self { task: *task, attempt: *attempt, child: None }),
+            Effect::Listen { task, attempt, source: Source::Protocol { .. } } => {
+                Some(Self { task: *task, attempt: *attempt, child: None })
+            }
             Effect::Listen { .. } | Effect::Stop { .. } | Effect::Timer { .. } => None,
         }
     }

@@ -119,11 +119,8 @@ async fn each_of_two_tasks_in_turn_hears_one_of_two_events() {
 async fn an_event_reaches_a_task_of_the_same_workflow() {
     let hear = "hear: { listen: { to: { one: { with: { type: a.b } } } } }";
     let tell = "tell: { emit: { event: { with: { source: 'https://a', type: a.b, data: 7 } } } }";
-    let ended = run(
-        &format!("do: [ {{ both: {{ fork: {{ branches: [ {{ {tell} }}, {{ {hear} }} ] }} }} }} ]"),
-        json!({}),
-    );
-    let ended = ended.await;
+    let tasks = format!("do: [ {{ both: {{ fork: {{ branches: [ {{ {tell} }}, {{ {hear} }} ] }} }} }} ]");
+    let ended = run(&tasks, json!({})).await;
     assert_eq!(ended.status, "completed", "{ended:?}");
     assert_eq!(ended.output.unwrap()[1], json!([7]));
 }

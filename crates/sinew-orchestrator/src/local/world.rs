@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use sinew_workflow::{Effect, Fault, Outcome, Source, State};
+use sinew_workflow::{Effect, Outcome, Source, State};
 use tokio::sync::mpsc;
 
 use super::events::{Listener, Listening};
@@ -63,12 +63,7 @@ impl World for InProcess {
             Effect::Listen { task, attempt, source: Source::Bus(wanted) } => {
                 self.tell_listening(Listening::Begins(Listener { id, task, attempt, wanted }));
             }
-            Effect::Listen { task, attempt, source: Source::Protocol { protocol, .. } } => {
-                let detail =
-                    format!("subscriptions of `call: {protocol}` are not available in one process yet");
-                let outcome = Outcome::Refused(Fault::configuration(detail));
-                self.hands.spawn_told(async move { Input::Reply { id, task, attempt, outcome } });
-            }
+            Effect::Listen { source: Source::Protocol { .. }, .. } => self.hands.begin(id, origin, effect),
             Effect::Timer { .. } => {}
             Effect::Emit { .. } => self.emit(id, origin, effect),
             Effect::Stop { task, attempt } => {
