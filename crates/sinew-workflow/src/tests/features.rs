@@ -29,7 +29,7 @@ macro_rules! features {
 }
 
 features! {
-    checks, data, emit, flow, r#for, fork, restart, retry, sagas, timeout, r#try, wait,
+    checks, children, control, data, emit, flow, r#for, fork, human, listen, race, restart, retry, sagas, timeout, r#try, wait,
 }
 
 #[test]
