@@ -8,6 +8,7 @@ mod child;
 mod control;
 mod enter;
 mod env;
+mod extend;
 mod filter;
 mod gather;
 mod key;

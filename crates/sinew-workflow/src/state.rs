@@ -129,6 +129,9 @@ pub(crate) struct Frame {
     /// The items of a loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) items: Option<Arc<Value>>,
+    /// What the last task inside chose, when it had a choice where to go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chosen: Option<Arc<str>>,
     /// Which branch of a fork this is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) branch: Option<u32>,

@@ -3,6 +3,8 @@
 mod children;
 mod conformance;
 mod documents;
+mod evaluate;
+mod extensions;
 mod features;
 mod flow;
 mod library;

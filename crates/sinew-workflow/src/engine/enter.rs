@@ -28,11 +28,12 @@ impl Driver<'_> {
         let visit = frame.visits.get(&task.pointer).copied().unwrap_or_default();
         let visit = visit + self.lost_passes(parent, &task.pointer, branch);
         let raw = Arc::clone(&frame.data);
-        let env = Env::before(self, parent, task, &raw);
-        let runs = task.condition.as_ref().map_or(Ok(true), |condition| condition.holds(&raw, &env));
+        let (inner, seen) = (self.inner(task), Arc::clone(Self::condition_input(task, frame)));
+        let env = Env::before(self, parent, inner, &raw);
+        let runs = task.condition.as_ref().map_or(Ok(true), |condition| condition.holds(&seen, &env));
         let head = match &runs {
             Ok(true) => head(task, &raw, env),
-            Ok(false) => return self.skip(parent, plan, task, visit, branch),
+            Ok(false) => return self.skip(parent, plan, inner, visit, branch),
             Err(fault) => Err(fault.clone()),
         };
         let (prepared, fault) = match head {
@@ -92,6 +93,8 @@ impl Driver<'_> {
             Kind::Try(attempt) => &attempt.body,
             Kind::Function { body, .. } => std::slice::from_ref(body),
             Kind::Listen(listen) => listen.each.as_ref().map(|each| &each.body[..]).unwrap_or_default(),
+            Kind::Extended(extended) => &extended.parts,
+            Kind::Extension(extension) => &extension.body,
             _ => &[],
         })
     }

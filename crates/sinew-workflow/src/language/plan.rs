@@ -50,7 +50,18 @@ pub(crate) struct Task {
     pub(crate) compensate: Option<Id>,
     pub(crate) pivot: bool,
     pub(crate) key: Option<Expression>,
+    /// Which task this is woven around, if it belongs to an extension.
+    pub(crate) extends: Option<Extends>,
     pub(crate) kind: Kind,
+}
+
+/// What a task of an extension knows of the task it extends.
+#[derive(Clone, Debug)]
+pub(crate) struct Extends {
+    pub(crate) task: Id,
+    /// The pointer of the two together.
+    pub(crate) around: Arc<str>,
+    pub(crate) after: bool,
 }
 
 /// What data passes on its way into or out of something.
@@ -95,8 +106,26 @@ pub(crate) enum Kind {
         branches: Vec<Id>,
         compete: bool,
     },
+    Extended(Box<Extended>),
+    Extension(Extension),
     /// Part of the language, but not of this engine yet.
     Foreign,
+}
+
+/// A task with extensions around it.
+#[derive(Debug)]
+pub(crate) struct Extended {
+    /// The extensions before it, the task, and the extensions after it.
+    pub(crate) parts: Vec<Id>,
+    pub(crate) body: Id,
+    /// Where the task leads.
+    pub(crate) then: Then,
+}
+
+/// The tasks of one extension, before or after a task.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) body: Vec<Id>,
 }
 
 /// A call of an operation on the bus, or of somebody outside.

@@ -29,7 +29,8 @@ macro_rules! features {
 }
 
 features! {
-    checks, children, control, data, emit, flow, r#for, fork, human, listen, race, restart, retry, sagas, timeout, r#try, wait,
+    calls, checks, children, control, data, emit, expressions, extensions, flow, r#for, fork, functions, human, listen, race,
+    restart, retry, sagas, secrets, timeout, r#try, wait,
 }
 
 #[test]

@@ -28,6 +28,16 @@ proptest! {
     }
 
     #[test]
+    fn extensions_that_do_nothing_change_nothing(shape in tape(40), outcomes in tape(40)) {
+        let mut plain = tasks(&mut Tape(&shape), &mut 0, 2, true);
+        let told = tell(definition(&plain), &outcomes);
+        let nothing = json!({ "set": { "n": "nothing" } });
+        let extension = json!({ "extend": "all", "before": [{ "b": nothing }], "after": [{ "a": nothing }] });
+        plain["use"] = json!({ "extensions": [{ "quiet": extension }, { "silent": extension }] });
+        prop_assert_eq!(tell(definition(&plain), &outcomes), told);
+    }
+
+    #[test]
     fn parallel_sagas_settle_everything(shape in tape(40), failing in 0_u8..6) {
         let mut workflow = tasks(&mut Tape(&shape), &mut 0, 2, true);
         workflow["saga"] = json!({ "order": "parallel" });
@@ -42,6 +52,39 @@ proptest! {
         finish(&mut world);
         check_end(&world);
     }
+}
+
+/// Runs a workflow to its end and tells everything the world saw of it: each outcome is the next of the list, then success.
+fn tell(definition: crate::Definition, outcomes: &[u8]) -> (Vec<String>, Status, Saga, Option<Value>) {
+    let mut world = World::start(definition, json!({ "n": 0 }));
+    let (mut seen, mut outcomes) = (Vec::new(), Tape(outcomes));
+    while !world.state.is_closed() {
+        let next = world.due.iter().position(|effect| !matches!(effect, Effect::Timer { .. }));
+        let moment = |effect: &Effect| if let Effect::Timer { at, .. } = effect { *at } else { world.at() };
+        let first = (0..world.due.len()).min_by_key(|index| moment(&world.due[*index]));
+        let Some(index) = next.or(first) else {
+            operate(&mut world, 1);
+            continue;
+        };
+        let effect = world.due.remove(index);
+        match &effect {
+            Effect::Call { name, key, body, undo, .. } => seen.push(format!("{name} {key} {body} {undo}")),
+            Effect::Emit { id, .. } => seen.push(id.clone()),
+            _ => {}
+        }
+        let input = answer(&mut world, &effect, &mut outcomes);
+        world.give(match input {
+            // The number of the task is all that may differ.
+            Input::Reply { task, attempt, outcome: Outcome::Completed(_), at } => {
+                Input::Reply { task, attempt, outcome: Outcome::Completed(json!({ "n": seen.len() })), at }
+            }
+            other => other,
+        });
+        if matches!(effect, Effect::Listen { .. }) && world.state.due().contains(&effect) {
+            world.due.push(effect);
+        }
+    }
+    (seen, world.state.status(), world.state.saga(), world.state.output().cloned())
 }
 
 /// Bytes that decide: what a test case is made of, so that shrinking removes decisions.

@@ -1,14 +1,14 @@
 //! The functions of expressions: jaq's, without the outside world and with bounded loops.
 
-use std::cell::Cell;
 use std::sync::LazyLock;
 
-use jaq_core::box_iter::box_once;
 use jaq_core::load::parse::Def;
 use jaq_core::native::{Fun, bome, v};
-use jaq_core::{DataT, Error, Exn, Lut, Native, data::HasLut};
+use jaq_core::{DataT, Lut, Native, data::HasLut};
 use jaq_json::Val;
 
+use super::budget::Budget;
+use super::{gauges, metered};
 use crate::Timestamp;
 
 /// What would let an expression see or change the world, or stop the process.
@@ -29,14 +29,14 @@ const STRIPPED: &[&str] = &[
 ];
 
 /// `range/3` is native in jaq; ours counts what it yields.
-const RANGE: &str = "def range($from; $to; $by): unbounded_range($from; $to; $by) | counted;";
+const RANGE: &str = "def range($from; $to; $by): unbounded_range($from; $to; $by) | looped;";
 
 /// The other loops of the standard library, each step of which costs one of the budget.
 const LOOPS: &str = "
-    def repeat(f): def rec: f, (counted | rec); rec;
-    def recurse(f): def rec: ., (f | counted | rec); rec;
-    def while(cond; update): def rec: if cond then ., (update | counted | rec) else empty end; rec;
-    def until(cond; update): def rec: if cond then . else update | counted | rec end; rec;
+    def repeat(f): def rec: f, (turned | rec); rec;
+    def recurse(f): def rec: ., (f | turned | rec); rec;
+    def while(cond; update): def rec: if cond then ., (update | turned | rec) else empty end; rec;
+    def until(cond; update): def rec: if cond then . else update | turned | rec end; rec;
 ";
 
 static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
@@ -48,7 +48,7 @@ static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
             .iter()
             .find(|own| own.name == def.name && own.args.len() == def.args.len())
             .cloned()
-            .unwrap_or(def)
+            .unwrap_or_else(|| metered::definition(def))
     };
     let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     let kept = standard.filter(|def| !STRIPPED.contains(&def.name)).map(bounded);
@@ -63,7 +63,7 @@ pub(super) struct Engine;
 pub(super) struct Bounds<'a> {
     pub(super) lut: &'a Lut<Engine>,
     pub(super) now: Timestamp,
-    pub(super) steps: &'a Cell<u32>,
+    pub(super) budget: &'a Budget,
 }
 
 impl DataT for Engine {
@@ -77,8 +77,8 @@ impl<'a> HasLut<'a, Engine> for Bounds<'a> {
     }
 }
 
-pub(super) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
-    DEFINITIONS.iter().cloned()
+pub(super) fn definitions<'s>() -> impl Iterator<Item = Def<&'s str>> {
+    DEFINITIONS.iter().cloned().map(|def: Def<&'s str>| def)
 }
 
 pub(super) fn functions() -> impl Iterator<Item = Fun<Engine>> {
@@ -86,32 +86,12 @@ pub(super) fn functions() -> impl Iterator<Item = Fun<Engine>> {
     let kept = standard.filter(|(name, ..)| !STRIPPED.contains(name));
     let renamed =
         kept.map(|(name, arity, run)| (if name == "range" { "unbounded_range" } else { name }, arity, run));
-    renamed.chain([
-        ("counted", v(0), counted()),
-        ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data()))))),
-    ])
-}
-
-/// The identity, as long as the budget lasts. It also works in paths and updates, as the loops do.
-fn counted() -> Native<Engine> {
-    Native::<Engine>::new(|cv| bome(cv.0.data().spend().map(|()| cv.1)))
-        .with_paths(|cv| box_once(cv.0.data().spend().map(|()| cv.1).map_err(Exn::from)))
-        .with_update(|cv, update| match cv.0.data().spend() {
-            Ok(()) => update(cv.1),
-            Err(error) => box_once(Err(Exn::from(error))),
-        })
+    let now = ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data())))));
+    renamed.chain([now]).chain(gauges::functions())
 }
 
 fn now(bounds: &Bounds<'_>) -> Val {
     #[allow(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
     let millis = bounds.now.as_millis() as f64;
     Val::from(millis / 1_000.0)
-}
-
-impl Bounds<'_> {
-    fn spend(&self) -> Result<(), Error<Val>> {
-        let left = self.steps.get().checked_sub(1).ok_or_else(|| Error::str("it takes too many steps"))?;
-        self.steps.set(left);
-        Ok(())
-    }
 }

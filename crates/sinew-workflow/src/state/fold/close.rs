@@ -35,6 +35,9 @@ impl Fold<'_> {
             self.commit();
         }
         let parent = self.leave(&frame)?;
+        if left.chosen.is_some() {
+            parent.chosen.clone_from(&left.chosen);
+        }
         match frame.branch {
             Some(branch) => drop(parent.results.insert(branch, output)),
             None => parent.data = output,

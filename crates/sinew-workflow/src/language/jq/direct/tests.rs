@@ -86,7 +86,7 @@ fn everyday_expressions_do_not_take_jq() {
         let expression = Expression::compile(source, ["context", "input"]).unwrap();
         let output = expression.0.direct.as_ref().map(|direct| direct.evaluate(&input, &given));
         assert!(matches!(output, Some(Ok(_))), "`{source}`: {output:?}");
-        assert!(expression.0.filter.get().is_none(), "`{source}` is compiled for nothing");
+        assert!(expression.0.compiled.get().is_none(), "`{source}` is compiled for nothing");
     }
 }
 
