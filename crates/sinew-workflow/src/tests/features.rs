@@ -32,7 +32,8 @@ macro_rules! features {
 }
 
 features! {
-    calls, checks, data, emit, expressions, extensions, flow, r#for, fork, functions, restart, retry, sagas, secrets, timeout, r#try, wait,
+    calls, checks, children, control, data, emit, expressions, extensions, flow, r#for, fork, functions, human, listen, race,
+    restart, retry, sagas, secrets, timeout, r#try, wait,
 }
 
 #[test]

@@ -50,6 +50,18 @@ const STEPS: &[(&str, Perform)] = &[
         let at = scene.world()?.at();
         scene.give(Input::Cancel { reason: Some("enough".to_owned()), at })
     }),
+    ("the workflow is terminated", |scene, _, _| {
+        let at = scene.world()?.at();
+        scene.give(Input::Terminate { reason: Some("enough".to_owned()), at })
+    }),
+    ("the workflow is paused", |scene, _, _| {
+        let at = scene.world()?.at();
+        scene.give(Input::Pause { at })
+    }),
+    ("the workflow is resumed", |scene, _, _| {
+        let at = scene.world()?.at();
+        scene.give(Input::Resume { at })
+    }),
     ("the operator retries", |scene, _, _| operate(scene, Operate::Retry)),
     ("the operator skips", |scene, _, _| operate(scene, Operate::Skip)),
     ("the operator abandons", |scene, _, _| operate(scene, Operate::Abandon)),
