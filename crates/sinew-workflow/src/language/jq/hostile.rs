@@ -27,8 +27,7 @@ fn evaluate(source: &str, input: &Value) -> Result<Value, String> {
     let worker = thread::Builder::new().stack_size(2 << 20);
     // One that does not come back is left behind: the test has failed by then.
     worker.spawn(move || drop(answer.send(run()))).unwrap();
-    let result = answered.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{about}: {error}"));
-    result
+    answered.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{about}: {error}"))
 }
 
 #[track_caller]

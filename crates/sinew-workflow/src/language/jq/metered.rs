@@ -272,6 +272,7 @@ impl<'s> Meter<'s> {
         }
     }
 
+    #[allow(clippy::boxed_local, reason = "the tree is made of boxes")]
     fn boxed(&self, term: Boxed<'s>) -> Boxed<'s> {
         Box::new(self.term(*term))
     }
@@ -337,6 +338,7 @@ impl<'s> Meter<'s> {
     }
 
     /// A list of alternatives is counted once, however it nests.
+    #[allow(clippy::boxed_local, reason = "the tree is made of boxes")]
     fn comma(&self, left: Boxed<'s>, right: Boxed<'s>) -> Term<&'s str> {
         let inner = |term: Term<&'s str>| match term {
             Term::BinOp(left, BinaryOp::Comma, right) => self.comma(left, right),
@@ -457,6 +459,7 @@ fn has_terms(term: &Term<&str>) -> bool {
     matches!(term, Term::Str(_, parts) if parts.iter().any(|part| matches!(part, StrPart::Term(_))))
 }
 
+#[allow(clippy::needless_lifetimes, reason = "both sides borrow from the same source")]
 fn pipe<'s>(left: Term<&'s str>, right: Term<&'s str>) -> Term<&'s str> {
     Term::BinOp(Box::new(left), BinaryOp::Pipe(None), Box::new(right))
 }
@@ -466,6 +469,6 @@ fn bind<'s>(value: Term<&'s str>, body: Term<&'s str>) -> Term<&'s str> {
     Term::BinOp(Box::new(value), BinaryOp::Pipe(Some(Pattern::Var(OPERAND))), Box::new(body))
 }
 
-fn call<'s>(name: &'s str) -> Term<&'s str> {
+fn call(name: &str) -> Term<&str> {
     Term::Call(name, Vec::new())
 }
