@@ -7,8 +7,10 @@
 //! takes on one large value, such as multiplying huge strings, products of several `.[]`, and how deep a value nests that
 //! is built and dropped within one evaluation: an author can still make an expression slow, or exhaust the stack.
 
+mod calls;
 mod direct;
 mod library;
+mod products;
 mod recursion;
 pub(crate) mod secrets;
 mod size;
@@ -26,7 +28,7 @@ use serde_json::Value;
 
 use crate::{Fault, Timestamp};
 use direct::Direct;
-use library::{Bounds, Engine};
+use library::{Bounds, Engine, Needed};
 use value::to_jq;
 
 /// The steps all loops of one evaluation may take together.
@@ -168,17 +170,30 @@ fn parse_term(source: &str) -> Option<parse::Term<&str>> {
 
 /// Compiles a program of jq.
 fn compile(source: &str, variables: &[String]) -> Result<Filter<Engine>, String> {
-    let variables: Vec<String> = variables.iter().map(|name| format!("${name}")).collect();
+    let Some(mut term) = parse_term(source) else { return Err(unreadable(source)) };
+    recursion::refuse(&term)?;
+    products::bound(&mut term);
+    let needed = Needed::by(&term)?;
+    // A program is read from text, and products are bounded in what was read: so it is a definition, which the text calls.
+    let program = parse::Def { name: library::MAIN, args: Vec::new(), body: term };
     let arena = Arena::default();
-    let modules = Loader::new(library::definitions())
-        .load(&arena, File { code: source, path: () })
-        .map_err(|errors| errors.first().map_or_else(String::new, |(_, error)| syntax(error)))?;
-    recursion::refuse(source)?;
+    let modules = Loader::new(needed.definitions().chain([program]))
+        .load(&arena, File { code: library::MAIN, path: () })
+        .map_err(|_| "it does not compile".to_owned())?;
+    let variables: Vec<String> = variables.iter().map(|name| format!("${name}")).collect();
     Compiler::default()
-        .with_funs(library::functions())
+        .with_funs(needed.functions())
         .with_global_vars(variables.iter().map(String::as_str))
         .compile(modules)
         .map_err(|errors| undefined(&errors))
+}
+
+/// Says why a text is no expression.
+fn unreadable(source: &str) -> String {
+    let arena = Arena::default();
+    let loaded = Loader::new([]).load(&arena, File { code: source, path: () });
+    let Err(errors) = loaded else { return "an expression is one term of jq".to_owned() };
+    errors.first().map_or_else(String::new, |(_, error)| syntax(error))
 }
 
 /// Says whether a variable occurs in an expression, so that only those are bound.

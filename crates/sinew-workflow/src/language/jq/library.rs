@@ -1,15 +1,20 @@
 //! The functions of expressions: jaq's, without the outside world and with bounded loops.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use jaq_core::box_iter::box_once;
-use jaq_core::load::parse::Def;
+use jaq_core::load::parse::{Def, Term};
 use jaq_core::native::{Fun, bome, v};
 use jaq_core::{DataT, Error, Exn, Lut, Native, data::HasLut};
 use jaq_json::Val;
 
+use super::{calls, products};
 use crate::Timestamp;
+
+/// The definition that is the program itself.
+pub(super) const MAIN: &str = "__main";
 
 /// What would let an expression see or change the world, or stop the process.
 const STRIPPED: &[&str] = &[
@@ -31,6 +36,10 @@ const STRIPPED: &[&str] = &[
 /// `range/3` is native in jaq; ours counts what it yields.
 const RANGE: &str = "def range($from; $to; $by): unbounded_range($from; $to; $by) | counted;";
 
+/// The length of the smallest number does not fit into one of its size: jaq overflows.
+const LENGTH: &str =
+    "def length: if . == -9223372036854775808 then 9223372036854775808 else plain_length end;";
+
 /// The other loops of the standard library, each step of which costs one of the budget.
 const LOOPS: &str = "
     def repeat(f): def rec: f, (counted | rec); rec;
@@ -44,15 +53,14 @@ static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
     let loops = own(LOOPS);
     // In place, because later definitions of the library use these loops.
     let bounded = |def: Def<&'static str>| {
-        loops
-            .iter()
-            .find(|own| own.name == def.name && own.args.len() == def.args.len())
-            .cloned()
-            .unwrap_or(def)
+        let own = loops.iter().find(|own| own.name == def.name && own.args.len() == def.args.len());
+        let mut def = own.cloned().unwrap_or(def);
+        products::bound(&mut def.body);
+        def
     };
     let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     let kept = standard.filter(|def| !STRIPPED.contains(&def.name)).map(bounded);
-    own(RANGE).into_iter().chain(kept).collect()
+    own(RANGE).into_iter().chain(own(LENGTH)).chain(kept).collect()
 });
 
 /// The kind of data expressions run on.
@@ -77,17 +85,66 @@ impl<'a> HasLut<'a, Engine> for Bounds<'a> {
     }
 }
 
-pub(super) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
-    DEFINITIONS.iter().cloned()
+/// The names an expression may call: those it does, and what stands behind them. Compiling the whole library takes a
+/// hundred times as long as the few functions an expression needs.
+pub(super) struct Needed(HashSet<&'static str>);
+
+impl Needed {
+    /// Finds what a term needs.
+    ///
+    /// # Errors
+    /// When it calls the program itself.
+    pub(super) fn by(term: &Term<&str>) -> Result<Self, String> {
+        let mut called = HashSet::new();
+        calls::each(term, &mut |name| called.extend([name.to_owned()]));
+        if called.contains(MAIN) {
+            return Err(format!("there is no filter `{MAIN}`"));
+        }
+        let mut needed = Self(HashSet::new());
+        // A definition calls earlier ones, or itself.
+        for definition in DEFINITIONS.iter().rev() {
+            if called.contains(definition.name) || needed.0.contains(definition.name) {
+                needed.0.insert(definition.name);
+                calls::each(&definition.body, &mut |name| needed.0.extend([name]));
+            }
+        }
+        needed.0.extend(NATIVES.iter().filter(|name| called.contains(**name)));
+        Ok(needed)
+    }
+
+    pub(super) fn definitions<'s>(&self) -> impl Iterator<Item = Def<&'s str>> {
+        let needed = DEFINITIONS.iter().filter(|definition| self.0.contains(definition.name));
+        needed.map(|definition| -> Def<&'s str> { definition.clone() })
+    }
+
+    pub(super) fn functions(&self) -> impl Iterator<Item = Fun<Engine>> {
+        functions().filter(|(name, ..)| self.0.contains(name))
+    }
 }
 
-pub(super) fn functions() -> impl Iterator<Item = Fun<Engine>> {
+static NATIVES: LazyLock<Vec<&'static str>> = LazyLock::new(|| functions().map(|(name, ..)| name).collect());
+
+fn functions() -> impl Iterator<Item = Fun<Engine>> {
     let standard = jaq_core::funs::<Engine>().chain(jaq_std::funs()).chain(jaq_json::funs());
     let kept = standard.filter(|(name, ..)| !STRIPPED.contains(name));
-    let renamed =
-        kept.map(|(name, arity, run)| (if name == "range" { "unbounded_range" } else { name }, arity, run));
+    let renamed = kept.map(|(name, arity, run)| {
+        let inner = match name {
+            "range" => "unbounded_range",
+            "length" => "plain_length",
+            _ => name,
+        };
+        (inner, arity, run)
+    });
     renamed.chain([
         ("counted", v(0), counted()),
+        (
+            products::TIMES,
+            v(2),
+            Native::<Engine>::new(|mut cv| {
+                let (right, left) = (cv.0.pop_var(), cv.0.pop_var());
+                bome(products::multiply(left, right))
+            }),
+        ),
         ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data()))))),
     ])
 }

@@ -41,6 +41,14 @@ fn numbers_are_written_as_jq_writes_them() {
 }
 
 #[test]
+fn the_smallest_number_has_a_length() {
+    assert_eq!(
+        evaluate("[.[] | length]", json!([i64::MIN, -3])),
+        Ok(json!([9_223_372_036_854_775_808_u64, 3]))
+    );
+}
+
+#[test]
 fn time_is_the_logged_one() {
     assert_eq!(evaluate("now | todate", json!(null)), Ok(json!("1970-01-01T00:00:01.5Z")));
 }
@@ -132,6 +140,29 @@ fn long_expressions_do_not_exhaust_the_stack() {
     }
     let fields: Vec<String> = (0..300).map(|field| format!("f{field}: (.a + {field} | tostring)")).collect();
     assert!(evaluate(&format!("{{ {} }}", fields.join(", ")), json!({ "a": 1 })).is_ok());
+}
+
+#[test]
+fn products_are_those_of_jq_within_bounds() {
+    assert_eq!(evaluate("[(1, 2) * (10, 20)]", json!(null)), Ok(json!([10, 20, 20, 40])));
+    assert_eq!(evaluate("[.[] * 3]", json!(["ab", 2, 0.5])), Ok(json!(["ababab", 6, 1.5])));
+    assert_eq!(
+        evaluate("{ a: { b: 1 } } * { a: { c: 2 } }", json!(null)),
+        Ok(json!({ "a": { "b": 1, "c": 2 } }))
+    );
+    assert_eq!(evaluate(".[] *= 2", json!([1, "x"])), Ok(json!([2, "xx"])));
+    assert_eq!(evaluate("[\"x\" * 0, \"x\" * -1]", json!(null)), Ok(json!([null, null])));
+    for (source, times) in [
+        (".t * .n", i64::MAX),
+        (".n * .t", 1 << 40),
+        (".t *= .n", 1 << 30),
+        ("[.t] | map(. * 1e2) | .[0] * 1000000000000", 1),
+    ] {
+        let input = json!({ "t": "text", "n": times });
+        assert!(evaluate(source, input).is_err(), "{source}");
+    }
+    assert!(evaluate("\"x\" * 18446744073709551615", json!(null)).unwrap_err().contains("at most"));
+    assert!(evaluate("__main", json!(null)).unwrap_err().contains("no filter"));
 }
 
 #[test]
