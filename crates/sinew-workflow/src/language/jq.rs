@@ -99,11 +99,8 @@ impl Expression {
             return Ok(output);
         }
         self.run(input, variables, |output| {
-            value::from_jq(&output).map_err(|problem| {
-                // Dropping a value recurses as deep as it nests: one that is too deep to read is better leaked.
-                std::mem::forget(output);
-                problem
-            })
+            // Dropping a value recurses as deep as it nests: one that is too deep to read is better leaked.
+            value::from_jq(&output).inspect_err(|_| std::mem::forget(output))
         })
     }
 
@@ -177,7 +174,7 @@ fn compile(source: &str, variables: &[String]) -> Result<Filter<Engine>, String>
     // A program is read from text, and products are bounded in what was read: so it is a definition, which the text calls.
     let program = parse::Def { name: library::MAIN, args: Vec::new(), body: term };
     let arena = Arena::default();
-    let modules = Loader::new(needed.definitions().chain([program]))
+    let modules = Loader::new(needed.definitions().into_iter().chain([program]))
         .load(&arena, File { code: library::MAIN, path: () })
         .map_err(|_| "it does not compile".to_owned())?;
     let variables: Vec<String> = variables.iter().map(|name| format!("${name}")).collect();

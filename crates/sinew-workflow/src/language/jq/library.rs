@@ -112,9 +112,8 @@ impl Needed {
         Ok(needed)
     }
 
-    pub(super) fn definitions<'s>(&self) -> impl Iterator<Item = Def<&'s str>> {
-        let needed = DEFINITIONS.iter().filter(|definition| self.0.contains(definition.name));
-        needed.map(|definition| -> Def<&'s str> { definition.clone() })
+    pub(super) fn definitions<'s>(&self) -> Vec<Def<&'s str>> {
+        DEFINITIONS.iter().filter(|definition| self.0.contains(definition.name)).cloned().collect()
     }
 
     pub(super) fn functions(&self) -> impl Iterator<Item = Fun<Engine>> {
