@@ -3,12 +3,14 @@
 //! What is simple is evaluated [directly](direct) on the data, which jq's own values are only made for where it takes jq.
 //!
 //! The library is jaq's without what reaches outside (`halt`, `env`, `input`, `stderr`, `debug`, local time), and `now`
-//! is the logged time. Loops are bounded by a budget of steps and results by a size. Not bounded: the time one built-in
-//! takes on one large value, such as multiplying huge strings, products of several `.[]`, and how deep a value nests that
-//! is built and dropped within one evaluation: an author can still make an expression slow, or exhaust the stack.
+//! is the logged time. Loops are bounded by a budget of steps, results and repeated texts by a size. Not bounded: the time
+//! one built-in takes on one large value, products of several `.[]`, a text that is doubled again and again, and how deep a
+//! value nests that is built and dropped within one evaluation: an author can still make an expression slow, or exhaust
+//! the stack.
 
 mod calls;
 mod direct;
+mod fields;
 mod library;
 mod products;
 mod recursion;
@@ -28,6 +30,7 @@ use serde_json::Value;
 
 use crate::{Fault, Timestamp};
 use direct::Direct;
+use fields::Fields;
 use library::{Bounds, Engine, Needed};
 use value::to_jq;
 
@@ -42,6 +45,8 @@ struct Program {
     source: String,
     /// How it is evaluated without jq, if it can be.
     direct: Option<Direct>,
+    /// The fields of an object it looks at, if it does not look at the whole.
+    fields: Option<Fields>,
     /// The program of jq. Written once, when it is first needed: for most expressions that is never.
     filter: OnceLock<Result<Filter<Engine>, String>>,
     /// The variables it mentions, without their `$`, in the order the program takes them.
@@ -86,7 +91,9 @@ impl Expression {
         let variables = scope.iter().map(|name| (*name).to_owned()).collect();
         let term = parse_term(source);
         let direct = term.as_ref().and_then(|term| Direct::compile(term, &scope));
-        let program = Program { source: source.to_owned(), direct, filter: OnceLock::new(), variables };
+        let fields = term.as_ref().and_then(Fields::of);
+        let (source, filter) = (source.to_owned(), OnceLock::new());
+        let program = Program { source, direct, fields, filter, variables };
         if program.direct.is_none() {
             program.filter()?;
         }
@@ -126,7 +133,11 @@ impl Expression {
         let bounds = Bounds { lut: &filter.lut, now: variables.now(), steps: &steps };
         let values = program.variables.iter().map(|name| to_jq(&variables.variable(name)));
         let context = Ctx::<Engine>::new(bounds, Vars::new(values));
-        match filter.id.run((context, to_jq(input))).next() {
+        let input = match (&program.fields, input) {
+            (Some(fields), Value::Object(entries)) => fields.to_jq(entries),
+            _ => to_jq(input),
+        };
+        match filter.id.run((context, input)).next() {
             None => Err(fail("it has no output".to_owned())),
             Some(Ok(output)) => read(output).map_err(fail),
             Some(Err(exception)) => Err(fail(match exception.get_err() {

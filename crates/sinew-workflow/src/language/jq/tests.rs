@@ -166,6 +166,57 @@ fn products_are_those_of_jq_within_bounds() {
 }
 
 #[test]
+fn what_an_expression_does_not_look_at_makes_no_difference() {
+    let input = json!({ "a": { "b": [3, 1, 2] }, "b": "text", "c d": 5, "other": [1, { "x": 2 }] });
+    let looked_at = |source: &str| Expression::compile(source, []).unwrap().0.fields.is_some();
+    for source in [
+        ".a.b | map(. + 1)",
+        "[.a.b[] | select(. > 1)] | add",
+        "{ b, \"c d\", sum: (.a.b | add) }",
+        ".a as $a | $a.b | sort | first",
+        "reduce .a.b[] as $n (.\"c d\"; . + $n)",
+        "[foreach .a.b[] as $n (0; . + $n)]",
+        "try (.b | tonumber) catch \"no\"",
+        "if .b == \"text\" then .a.b | length else empty end",
+        "\"\\(.b | ascii_upcase) of \\(.a.b | tojson)\"",
+        ".a.b[.missing // 1:] | tojson",
+        "label $out | .a.b[] | if . == 1 then ., break $out else . end",
+        "[.a.b[0], (.[\"c d\"] | tostring), -.a.b[1]] | join(\"-\")",
+        ".missing.deeper?, 1 | tojson",
+    ] {
+        assert!(looked_at(source), "{source}");
+        assert_eq!(
+            evaluate(source, input.clone()),
+            evaluate(&format!("(. | .) as $all | $all | ({source})"), input.clone()),
+            "{source}"
+        );
+    }
+    for source in [
+        ".",
+        "..",
+        ".[]",
+        "keys",
+        "length",
+        "tojson",
+        ".a |= 1",
+        "if .a then 1 end",
+        "def f: .; f",
+        ".[.b]",
+        "{ (.b): . }",
+        "[.a, .]",
+        "to_entries | map(.key)",
+        "(.a, .) | tojson",
+        "{ a: 1 } + . | keys",
+        ". as { b: $x } | $x",
+        "del(.a)",
+        "map_values(1)",
+        "(. | .) as $all | $all",
+    ] {
+        assert!(!looked_at(source), "{source}");
+    }
+}
+
+#[test]
 fn results_are_bounded() {
     assert!(evaluate("reduce range(500) as $i (0; [.])", json!(null)).unwrap_err().contains("nests deeper"));
     assert!(evaluate("[range(100)] | map(\"x\" * 100000)", json!(null)).unwrap_err().contains("larger than"));
