@@ -8,6 +8,7 @@ mod library;
 mod listen;
 mod outside;
 mod properties;
+mod refusals;
 mod saga;
 mod secrets;
 mod world;
