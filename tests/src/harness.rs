@@ -10,14 +10,12 @@ use tokio::sync::OnceCell;
 
 mod cluster;
 mod eventually;
-#[allow(dead_code, reason = "tests of calls over the internet use the rest of it")]
 mod https;
 mod otlp;
 mod raw;
 
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::eventually::eventually;
-#[allow(unused_imports, reason = "what reaches hosts of the internet is tested with it")]
 pub(crate) use self::https::{HttpsStub, Seen, json};
 pub(crate) use self::otlp::{OtlpReceiver, Span};
 pub(crate) use self::raw::RawClient;

@@ -1,5 +1,6 @@
 //! The orchestrator on a real server: what a saga does, what bad requests get, what survives which kill.
 
+mod children;
 mod conformance;
 mod examples;
 mod faults;
@@ -8,7 +9,9 @@ mod hosts;
 mod lab;
 mod log;
 mod ownership;
+mod protocols;
 mod requests;
 mod sagas;
 
 pub(crate) use faults::Orchestrator;
+pub(crate) use lab::Lab;

@@ -1,7 +1,7 @@
 //! Findings in a workflow document, shown with the line they are about.
 
 use serde_json::{Value, json};
-use sinew_workflow::{Definition, Diagnostic, Need, Severity};
+use sinew_workflow::{Definition, Diagnostic, Need, Resources, Severity};
 
 use crate::output::{Output, Style};
 
@@ -19,17 +19,18 @@ pub(crate) struct Checked {
 impl Checked {
     /// Checks a document; `file` names it in its findings.
     pub(crate) fn new(source: String, file: String) -> Self {
-        Self::with_definition(source, file, |_| true).0
+        Self::with_definition(source, file, &Resources::default(), |_| true).0
     }
 
     /// Checks a document for a host that has these abilities; the definition is there when it is valid.
     pub(crate) fn with_definition(
         source: String,
         file: String,
+        resources: &Resources,
         has: impl Fn(Need) -> bool,
     ) -> (Self, Option<Definition>) {
         let empty = Self { file, source, reference: None, findings: Vec::new(), not_runnable: Vec::new() };
-        match Definition::parse(&empty.source, &empty.file) {
+        match Definition::parse_with(&empty.source, &empty.file, resources) {
             Ok(definition) => {
                 let not_runnable = definition.runnable_by(has).err().into_iter().flatten().collect();
                 let reference = Some(definition.reference().to_string());

@@ -33,7 +33,11 @@ pub(crate) fn instance(instance: &WorkflowInstance, output: &Output) -> String {
     let took =
         instance.ended_ms.map_or_else(String::new, |ended| format!("  {} ms", ended - instance.started_ms));
     let state = paint(output, status, &state(status, saga));
-    let mut text = format!("{name}@{version}  {id}  {state}{took}\n{}\n", steps(instance, output));
+    let mut text = format!("{name}@{version}  {id}  {state}{took}\n");
+    let steps = steps(instance, output);
+    if !steps.is_empty() {
+        text.push_str(&format!("{steps}\n"));
+    }
     if let Some(error) = &instance.error {
         let detail = error.detail.as_deref().unwrap_or(&error.title);
         let code = error.code.as_deref().unwrap_or(error.kind.rsplit('/').next().unwrap_or_default());

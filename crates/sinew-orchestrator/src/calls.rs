@@ -20,7 +20,7 @@ use crate::{
 };
 pub(crate) use bus::Line;
 use bus::{Outgoing, fault, timeout};
-pub(crate) use child::{Children, Owners};
+pub(crate) use child::{Children, Owners, id_of};
 use in_flight::{Begun, InFlight};
 
 /// Pause before something is asked for again.
@@ -68,12 +68,18 @@ impl World for Caller {
         self.hands.begin(id, origin, effect);
     }
 
-    fn archive(&mut self, record: Arc<HistoryRecord>) {
-        let line = self.line.clone();
+    fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>) {
+        let (line, released) = (self.line.clone(), self.hands.release(children));
         self.hands.spawn_told(async move {
+            // The log forgets an instance once this is told: by then its children must know.
+            released.await;
             store(&line, &record).await;
             Input::Archived { id: record.id().to_owned() }
         });
+    }
+
+    fn cancel(&mut self, children: Vec<String>) {
+        self.hands.cancel(children);
     }
 
     fn draw(&self, state: &State, exported: &mut Exported) {
@@ -157,6 +163,26 @@ impl Hands {
         let means = self.means.clone();
         self.spawn(async move { means.children.cancel(&child).await });
     }
+
+    /// Cancels children that nobody waits for.
+    pub(crate) fn cancel(&self, children: Vec<String>) {
+        let means = self.means.clone();
+        self.spawn(async move {
+            for child in children {
+                means.children.cancel(&child).await;
+            }
+        });
+    }
+
+    /// Lets the children of an ended instance go.
+    pub(crate) fn release(&self, children: Vec<String>) -> impl Future<Output = ()> + Send + use<> {
+        let means = self.means.clone();
+        async move {
+            for child in children {
+                means.children.release(&child).await;
+            }
+        }
+    }
 }
 
 impl Means {
@@ -170,7 +196,7 @@ impl Means {
                 let outcome = match target {
                     Target::Operation(_) => self.ask(origin, &effect).await,
                     Target::Protocol(protocol) => self.reach(origin, *protocol, &effect).await,
-                    Target::Workflow(child) => self.children.run(origin, child, &effect).await,
+                    Target::Workflow(child) => self.children.ask(origin, child, &effect).await,
                 };
                 Some((task, attempt, outcome))
             }
@@ -204,7 +230,7 @@ impl Means {
         let tracer = self.line.as_ref().map(|line| line.bus.tracer());
         let context = origin.context(tracer, key, attempt).map(|context| context.to_string());
         let call = Call { protocol, arguments: body, key, limit, traceparent: context.as_deref() };
-        match tokio::time::timeout(limit + GRACE, self.protocols.call(call)).await {
+        match tokio::time::timeout(limit.saturating_add(GRACE), self.protocols.call(call)).await {
             Ok(outcome) => outcome,
             Err(_) => Outcome::Unknown(timeout(&format!("`{protocol}` did not answer in {limit:?}"))),
         }

@@ -17,11 +17,12 @@ use sinew::{
     wire::{ContentType, decode, encode},
     workflow::{AppliedWorkflow, WorkflowError},
 };
+use sinew_protocols::Protocols;
 use sinew_workflow::{Definition, Reference, Resources};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Allow, Error, view};
+use crate::{Allow, Error, resources};
 
 const BUCKET: &str = "WORKFLOW_DEFINITIONS";
 /// Longest wait for the index to show what was stored.
@@ -35,6 +36,8 @@ pub(crate) struct Definitions {
     compiled: Arc<Cache>,
     /// What is allowed decides which definitions are accepted.
     allow: Allow,
+    /// What fetches the documents they refer to.
+    protocols: Protocols,
 }
 
 /// Name, then version in order of precedence, to what stands there.
@@ -60,12 +63,15 @@ struct Named {
 struct Source {
     file: String,
     source: String,
+    /// What it refers to, as it was when it was applied.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    resources: Resources,
 }
 
 impl Definitions {
     pub(crate) async fn open(
         bus: &Bus,
-        allow: Allow,
+        (allow, protocols): (Allow, Protocols),
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
@@ -73,7 +79,7 @@ impl Definitions {
         // Whole from the first moment: half an index would take an old version for the newest.
         let (sender, index) = watch::channel(Arc::new(stored(&kv, "*").await?));
         tasks.spawn(follow(kv.clone(), sender, stop.clone()));
-        Ok(Self { kv, index, compiled: Arc::default(), allow })
+        Ok(Self { kv, index, compiled: Arc::default(), allow, protocols })
     }
 
     /// Checks and stores a document.
@@ -82,15 +88,19 @@ impl Definitions {
         let invalid = |diagnostics: sinew_workflow::Diagnostics| WorkflowError::InvalidDefinition {
             diagnostics: diagnostics.as_slice().iter().map(ToString::to_string).collect(),
         };
-        let definition = Definition::parse(&source, file).map_err(invalid)?;
+        let fetched = resources::fetch(&source, file, Resources::default(), &self.protocols, None).await;
+        let resources = fetched.map_err(|diagnostics| WorkflowError::InvalidDefinition { diagnostics })?;
+        let definition = Definition::parse_with(&source, file, &resources).map_err(invalid)?;
         definition.runnable_by(|need| self.allow.has(need)).map_err(invalid)?;
         let warnings = definition.warnings().iter().map(ToString::to_string).collect();
         let Reference { namespace, name, version } = definition.reference().clone();
-        let digest = format!("{:016x}", view::digest_of_text(&source));
+        let digest = resources::digest(&source, &resources);
         self.cache().insert(digest.clone(), Arc::new(definition));
         let named = Named { namespace, name, version, digest };
-        let changed =
-            self.store(&named, Source { file: file.to_owned(), source }).await.map_err(bus_error)?;
+        let changed = self
+            .store(&named, Source { file: file.to_owned(), source, resources })
+            .await
+            .map_err(bus_error)?;
         self.followed(&named).await;
         Ok(AppliedWorkflow { warnings, changed, ..named.into() })
     }
@@ -150,7 +160,7 @@ impl Definitions {
         let Some(bytes) = stored else { return Ok(None) };
         let source: Source = decode(ContentType::Json, &bytes)?;
         // What was accepted once stays runnable: a stricter check in a newer release must not strand instances.
-        match Definition::parse_accepted(&source.source, &source.file, &Resources::default()) {
+        match Definition::parse_accepted(&source.source, &source.file, &source.resources) {
             Ok(definition) => {
                 let definition = Arc::new(definition);
                 self.cache().insert(digest.to_owned(), definition.clone());

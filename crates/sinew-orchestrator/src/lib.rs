@@ -32,6 +32,7 @@ mod library;
 pub mod local;
 mod owner;
 mod record;
+mod resources;
 mod router;
 mod service;
 mod shard;
@@ -50,6 +51,7 @@ use tokio_util::{
 pub use config::{Allow, Calls, Config};
 pub use error::{Error, Kind};
 pub use journal::{Appended, Journal, JournalError, MemoryJournal};
+pub use resources::fetch;
 
 use crate::{
     calls::{Children, Line, Owners},
@@ -83,7 +85,8 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // What is started here does not outlive a failure below.
     let guard = stop.clone().drop_guard();
-    let definitions = Definitions::open(&bus, config.calls.allow.clone(), &tasks, &stop).await?;
+    let definitions =
+        Definitions::open(&bus, (config.calls.allow.clone(), protocols.clone()), &tasks, &stop).await?;
     let directory = Directory::open(&bus, &tasks, &stop).await?;
     let router = Arc::new(Router::new(bus.clone(), &config));
     let leases = Leases::open(&bus, Duration::from_secs(config.lease_seconds)).await?;

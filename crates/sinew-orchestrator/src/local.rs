@@ -35,7 +35,8 @@ use sinew::{
     Bus,
     workflow::{Operation, WorkflowError, WorkflowInstance},
 };
-use sinew_protocols::{Protocols, Settings};
+pub use sinew_protocols::Protocols;
+use sinew_protocols::Settings;
 use sinew_workflow::{Definition, Need, Reference};
 use tokio::{
     sync::{mpsc, watch},
@@ -172,6 +173,7 @@ impl Local {
             workflow: name.clone(),
             input,
             trace: None,
+            parent: None,
             wait_ms: Some(u64::MAX),
         };
         shown(id, self.handle.ask(Command::Start(start)).await?)

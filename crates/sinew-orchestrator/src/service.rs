@@ -81,6 +81,7 @@ async fn start(
         workflow: request.name.clone(),
         input: request.input,
         trace: Some(trace.to_string()),
+        parent: None,
         wait_ms: waits.then(|| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
     };
     let (shard, limit) = (desk.router.shard_of(&id), patience + WAY_BACK / 2);

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use sinew::workflow::WorkflowError;
-use sinew_workflow::{Effect, Input as Event, Outcome, State, TaskId, Timestamp};
+use sinew_workflow::{Effect, Input as Event, Outcome, Saga, State, TaskId, Timestamp};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -75,8 +75,11 @@ pub(crate) trait World: Send + Sync + 'static {
     /// Begins a call or an event of an instance, which returns as an [`Input::Reply`]; or listens, or stops one of these.
     fn begin(&mut self, id: String, origin: Origin, effect: Effect);
 
-    /// Stores the history of an ended instance; returns as an [`Input::Archived`].
-    fn archive(&mut self, record: Arc<HistoryRecord>);
+    /// Lets the children of an ended instance go and stores its history; returns as an [`Input::Archived`].
+    fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>);
+
+    /// Cancels children nobody waits for.
+    fn cancel(&mut self, children: Vec<String>);
 
     /// Draws what has ended and was not drawn yet.
     fn draw(&self, state: &State, exported: &mut Exported);
@@ -110,6 +113,8 @@ enum Release {
     Effects { id: String, effects: Vec<Effect> },
     /// An answer to what was decided up to this record.
     Answer { reply: Reply, answer: command::Answered },
+    /// A child has done its work, and waits for its parent to close.
+    Rested { id: String },
     /// The instance has ended.
     Closed { id: String },
     /// The instance is owed nothing more.
@@ -207,10 +212,13 @@ impl<J: Journal, W: World> Shard<J, W> {
             return Ok(());
         }
         let effects = live.state.effects(&decided.entries);
-        let closed = live.state.is_closed();
+        let (closed, rested) = (live.state.is_closed(), live.state.saga() == Saga::Pending);
         let mut releases = Vec::with_capacity(2);
         if !effects.is_empty() {
             releases.push(Release::Effects { id: id.to_owned(), effects });
+        }
+        if rested {
+            releases.push(Release::Rested { id: id.to_owned() });
         }
         if closed {
             // A closed instance decides nothing more, so this happens once.
@@ -292,6 +300,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             }
             Release::Effects { id, effects } => self.begin(&id, effects),
             Release::Answer { reply, answer } => reply.send(answer),
+            Release::Rested { id } => self.rested(&id),
             Release::Closed { id } => self.closed(&id),
             Release::Forgotten { id } => self.forgotten(&id),
         }
@@ -327,7 +336,13 @@ impl<J: Journal, W: World> Shard<J, W> {
         for waiter in live.take_waiters() {
             waiter.send(Ok(Answer::of(record.instance.clone())));
         }
-        self.world.archive(record);
+        self.world.archive(record, live.children().collect());
+    }
+
+    fn rested(&mut self, id: &str) {
+        let Some(live) = self.live.get_mut(id) else { return };
+        let (answer, waiters) = (command::shown(live), live.take_waiters());
+        waiters.into_iter().for_each(|waiter| waiter.send(Ok(answer.clone())));
     }
 
     fn archived(&mut self, id: String) {

@@ -35,6 +35,11 @@ impl Origin {
         Self { id: state.id().to_owned(), starter: state.trace().and_then(|trace| trace.parse().ok()) }
     }
 
+    /// Returns the instance.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Returns the trace as 32 hexadecimal digits.
     pub(crate) fn trace_id(&self) -> String {
         self.starter.map_or_else(String::new, |starter| starter.trace.to_string())

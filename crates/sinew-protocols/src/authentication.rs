@@ -95,7 +95,7 @@ async fn resolve_policy(scope: Scope<'_>, policy: &Value) -> Result<Option<Autho
 }
 
 /// Reads the properties of a policy: its own, or those of the secret it uses.
-fn policy_body(scope: Scope<'_>, body: &Value) -> Result<Value, Fault> {
+pub(crate) fn policy_body(scope: Scope<'_>, body: &Value) -> Result<Value, Fault> {
     let Some(name) = body.get("use").and_then(Value::as_str) else { return scope.revealer().value(body) };
     scope.core.settings.secrets.get(name).cloned().ok_or_else(|| {
         Fault::configuration(format!(

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use serde_json::Value;
 use sinew_workflow::{Fault, Outcome, Protocol};
 use tokio::time::Instant;
@@ -14,7 +16,7 @@ use crate::document::Documents;
 use crate::failure::Failure;
 use crate::process::Background;
 use crate::secrets::{Revealer, scrub};
-use crate::{Error, Settings, document, http, openapi, process};
+use crate::{Error, Settings, a2a, asyncapi, document, grpc, http, mcp, openapi, process};
 
 /// Carries out calls; cheap to clone, one per process, so that connections and tokens are shared.
 #[derive(Clone, Debug)]
@@ -36,6 +38,9 @@ pub struct Call<'a> {
     /// The trace it belongs to, as a `traceparent`.
     pub traceparent: Option<&'a str>,
 }
+
+/// Messages as they come, until the first error.
+pub type Subscription = BoxStream<'static, Result<Value, Box<Fault>>>;
 
 /// What all calls share.
 #[derive(Debug)]
@@ -86,7 +91,13 @@ impl Protocols {
             Protocol::Shell | Protocol::Script | Protocol::Container => {
                 process::run(scope, call.protocol, call.arguments).await
             }
-            other => Err(Failure::configuration(format!("`{other}` cannot be called here"))),
+            Protocol::Mcp => mcp::call(scope, call.arguments).await,
+            Protocol::A2a => a2a::call(scope, call.arguments).await,
+            Protocol::Grpc => grpc::call(scope, call.arguments).await,
+            Protocol::AsyncApi => asyncapi::publish(scope, call.arguments).await,
+            other => Err(Failure::configuration(format!(
+                "`{other}` is not called by a protocol: whoever runs the workflow does it"
+            ))),
         };
         done.map_or_else(|failure| self.scrubbed(failure).into(), Outcome::Completed)
     }
@@ -101,13 +112,35 @@ impl Protocols {
         fetched.map_err(|failure| self.scrubbed(failure).fault)
     }
 
+    /// Subscribes to what a protocol has to say: messages with `payload`, `headers`, and perhaps a `correlationId`.
+    ///
+    /// `limit` is for the beginning; the stream goes on until it is dropped, the other side ends it, or it fails, after
+    /// which it is over. What comes between two subscriptions is lost.
+    ///
+    /// # Errors
+    /// The fault of a task that cannot subscribe.
+    pub async fn subscribe(
+        &self,
+        protocol: Protocol,
+        arguments: &Value,
+        limit: Duration,
+    ) -> Result<Subscription, Box<Fault>> {
+        let begun = match protocol {
+            Protocol::AsyncApi => asyncapi::subscribe(&self.core, arguments, limit).await,
+            other => Err(Failure::configuration(format!("there is nothing to subscribe to in `{other}`"))),
+        };
+        let protocols = self.clone();
+        let messages = begun.map_err(|failure| self.scrubbed(failure).fault)?;
+        Ok(messages.map(move |message| message.map_err(|failure| protocols.scrubbed(failure).fault)).boxed())
+    }
+
     /// Ends what goes on after its call was answered, such as processes nobody waits for, and waits for it.
     pub async fn close(&self) {
         self.core.background.close().await;
     }
 
     fn scope<'a>(&'a self, limit: Duration, key: &'a str, traceparent: Option<&'a str>) -> Scope<'a> {
-        Scope { core: &self.core, deadline: Instant::now() + limit, key, traceparent }
+        Scope { core: &self.core, deadline: deadline(limit), key, traceparent }
     }
 
     /// Takes out what the other side repeated of our secrets.
@@ -118,6 +151,12 @@ impl Protocols {
         }
         failure
     }
+}
+
+/// Returns when a limit is over; one beyond what clocks count is as good as a year.
+pub(crate) fn deadline(limit: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    Instant::now() + limit.min(YEAR)
 }
 
 impl<'a> Scope<'a> {

@@ -16,6 +16,7 @@ use sinew_workflow::Fault;
 use tokio::time::{Instant, timeout_at};
 
 use self::connect::Connector;
+pub(crate) use self::connect::Stream;
 use crate::failure::Failure;
 use crate::{Error, Settings};
 

@@ -65,9 +65,24 @@ pub(crate) fn endpoint_of<'a>(arguments: &'a Value, name: &str) -> Result<&'a Va
 impl Documents {
     /// Returns the document at an endpoint, the kept one while it is fresh or unchanged.
     pub(crate) async fn at(&self, scope: Scope<'_>, endpoint: &Endpoint) -> Result<Arc<Value>, Failure> {
+        self.kept(scope, endpoint, "data", read).await
+    }
+
+    /// Like [`at`](Self::at), for a document that is a text in a language of its own.
+    pub(crate) async fn text(&self, scope: Scope<'_>, endpoint: &Endpoint) -> Result<Arc<Value>, Failure> {
+        self.kept(scope, endpoint, "text", |body| Ok(Value::String(text(body)?.to_owned()))).await
+    }
+
+    async fn kept(
+        &self,
+        scope: Scope<'_>,
+        endpoint: &Endpoint,
+        kind: &str,
+        read: fn(&[u8]) -> Result<Value, Failure>,
+    ) -> Result<Arc<Value>, Failure> {
         // Who may see it is part of which document it is.
         let policy = endpoint.authentication.as_ref().map(Value::to_string).unwrap_or_default();
-        let key = format!("{} {policy}", endpoint.url);
+        let key = format!("{kind} {} {policy}", endpoint.url);
         let kept = self.lock().get(&key).cloned();
         if let Some(kept) = kept.as_ref().filter(|kept| kept.checked.elapsed() < FRESH) {
             return Ok(kept.value.clone());
@@ -101,11 +116,14 @@ pub(crate) fn read(body: &[u8]) -> Result<Value, Failure> {
     if let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
     }
-    let text = std::str::from_utf8(body).map_err(|_| Failure::configuration("the document is not text"))?;
-    serde_saphyr::from_str(text).map_err(|error| {
+    serde_saphyr::from_str(text(body)?).map_err(|error| {
         let first = error.to_string().lines().next().unwrap_or_default().to_owned();
         Failure::configuration(format!("the document is neither JSON nor YAML: {first}"))
     })
+}
+
+fn text(body: &[u8]) -> Result<&str, Failure> {
+    std::str::from_utf8(body).map_err(|_| Failure::configuration("the document is not text"))
 }
 
 /// Fetches what is at an endpoint, wherever it moved.

@@ -1,5 +1,7 @@
 //! Endpoints as the specification writes them: a URI, or a URI with an authentication policy.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use sinew_workflow::Fault;
 use url::Url;
@@ -34,10 +36,13 @@ impl Endpoint {
             }
         };
         let authentication = value.get("authentication").filter(|policy| !policy.is_null()).cloned();
-        let shown = secrets::mask(uri);
-        let mut url = parse(&revealer.uri(uri).map_err(Failure::refused)?, &shown, base)?;
+        let masked = secrets::mask(uri);
+        let mut url = parse(&revealer.uri(uri).map_err(Failure::refused)?, &masked, base)?;
         let user = take_user(&mut url);
-        let shown = if uri.contains('\u{E000}') { without_user(&shown) } else { url.to_string() };
+        let shown = match &masked {
+            Cow::Borrowed(_) => url.to_string(),
+            Cow::Owned(masked) => shown(masked, base),
+        };
         Ok(Self { url, shown, authentication: authentication.or(user) })
     }
 
@@ -76,12 +81,14 @@ fn take_user(url: &mut Url) -> Option<Value> {
     Some(serde_json::json!({ "basic": { "username": username, "password": password } }))
 }
 
-fn without_user(uri: &str) -> String {
-    match (uri.split_once("://"), uri.split_once('@')) {
-        (Some((scheme, _)), Some((before, after))) if !before[scheme.len() + 3..].contains('/') => {
-            format!("{scheme}://{after}")
+/// Writes a masked URI in full, without its user.
+fn shown(masked: &str, base: Option<&Url>) -> String {
+    match base.map_or_else(|| Url::parse(masked), |base| base.join(masked)) {
+        Ok(mut url) => {
+            take_user(&mut url);
+            url.to_string()
         }
-        _ => uri.to_owned(),
+        Err(_) => secrets::MASK.to_owned(),
     }
 }
 
@@ -106,6 +113,22 @@ mod tests {
 
         let endpoint = read(json!("https://ann:\u{E000}secret:pw\u{E001}@host/x")).unwrap();
         assert_eq!((endpoint.shown.as_str(), endpoint.authentication), ("https://host/x", Some(basic)));
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_whatever_part_of_the_uri_it_is() {
+        let secrets =
+            Secrets::from([("id".to_owned(), json!("s3cr3t")), ("all".to_owned(), json!("https://s3cr3t/"))]);
+        let base = Url::parse("https://host/api/").unwrap();
+        for (uri, shown) in [
+            ("/v1/\u{E000}secret:id\u{E001}?x=1", "https://host/v1/***?x=1"),
+            ("https://\u{E000}secret:id\u{E001}/x", "https://***/x"),
+            ("\u{E000}secret:all\u{E001}", "https://host/api/***"),
+        ] {
+            let endpoint = Endpoint::read(&json!(uri), Some(&base), Revealer::new(&secrets)).unwrap();
+            assert!(endpoint.url.as_str().contains("s3cr3t"));
+            assert_eq!(endpoint.shown, shown);
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! `call: http`: one request and its reply.
 
 use ::http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT, WWW_AUTHENTICATE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT,
+    WWW_AUTHENTICATE,
 };
-use ::http::{HeaderMap, Method, Request, Uri};
+use ::http::{HeaderMap, Method, Request, Response, Uri};
 use bytes::Bytes;
+use hyper::body::Incoming;
 use serde_json::{Map, Value};
 use sinew_workflow::Fault;
 use url::Url;
@@ -89,46 +91,16 @@ impl Template {
     ) -> Result<Request<Bytes>, Failure> {
         let parameter = authorization.and_then(Authorization::parameter);
         let revealer = scope.revealer().with_authorization(parameter);
-        let mut headers = self.revealed_headers(revealer)?;
+        let mut headers = headers(&self.headers, revealer)?;
         let body = revealer.value(&self.body).map_err(Failure::refused)?;
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let (body, kind) = body::encode(&body, kind)?;
         if let Some(kind) = kind {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         }
-        self.add_context(scope, &mut headers);
+        add_context(scope, &self.method, &mut headers);
         let url = self.url(|value| revealer.value(value))?;
         plain(self.method.clone(), &url, headers, body)
-    }
-
-    fn revealed_headers(&self, revealer: Revealer<'_>) -> Result<HeaderMap, Failure> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            let value = revealer.value(value).map_err(Failure::refused)?;
-            if value.is_null() {
-                continue;
-            }
-            let unusable = || {
-                Failure::configuration(format!(
-                    "the header `{name}` cannot be sent: it has characters headers may not have"
-                ))
-            };
-            let key = HeaderName::try_from(name.as_str()).map_err(|_| unusable())?;
-            let mut value = HeaderValue::try_from(scalar(&value)).map_err(|_| unusable())?;
-            value.set_sensitive(key == AUTHORIZATION);
-            headers.append(key, value);
-        }
-        Ok(headers)
-    }
-
-    /// Adds what the other side needs to recognise a repetition and to continue the trace.
-    fn add_context(&self, scope: Scope<'_>, headers: &mut HeaderMap) {
-        if !is_safe(&self.method) && !scope.key.is_empty() {
-            add(headers, KEY, scope.key);
-        }
-        if let Some(traceparent) = scope.traceparent {
-            add(headers, TRACE, traceparent);
-        }
     }
 
     /// Returns the URL with its query, in which values are written by `show`.
@@ -137,29 +109,30 @@ impl Template {
         url.set_fragment(None);
         for (name, value) in &self.query {
             let value = show(value).map_err(Failure::refused)?;
-            append(&mut url, name, &value);
+            append_with(&mut url, name, &value, scalar);
         }
         Ok(url)
     }
 
     /// Returns the address and the headers as a person may see them, without what secrets stand for.
     fn shown(&self) -> (String, Map<String, Value>) {
-        let masked = |value: &Value| Value::String(secrets::mask(&scalar(value)).into_owned());
-        let mut shown = Url::parse(&self.endpoint.shown).unwrap_or_else(|_| self.endpoint.url.clone());
-        for (name, value) in &self.query {
-            match value {
-                Value::Null => {}
-                Value::Array(values) => {
-                    values.iter().for_each(|value| append(&mut shown, name, &masked(value)))
+        let masked = |value: &Value| secrets::mask(&scalar(value)).into_owned();
+        let uri = match Url::parse(&self.endpoint.shown) {
+            Ok(mut shown) => {
+                for (name, value) in &self.query {
+                    append_with(&mut shown, name, value, masked);
                 }
-                value => append(&mut shown, name, &masked(value)),
+                shown.to_string()
             }
-        }
+            // What a secret hides altogether has no parts to show.
+            Err(_) => self.endpoint.shown.clone(),
+        };
         let public = self
             .headers
             .iter()
             .filter(|(name, value)| !value.is_null() && !name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
-        (shown.to_string(), public.map(|(name, value)| (name.to_ascii_lowercase(), masked(value))).collect())
+        let public = public.map(|(name, value)| (name.to_ascii_lowercase(), Value::String(masked(value))));
+        (uri, public.collect())
     }
 }
 
@@ -179,38 +152,67 @@ pub(crate) fn plain(
     Ok(request)
 }
 
-/// Sends a request with what a policy wants it to carry.
-///
-/// Whoever says 401 did nothing, so the request is repeated once with an answer to the challenge, or with a newer token.
+/// Sends a request with what a policy wants it to carry, and reads the whole reply.
 pub(crate) async fn authorized(
     scope: Scope<'_>,
     policy: Option<&Value>,
     build: impl Fn(Option<&Authorization>) -> Result<Request<Bytes>, Failure>,
 ) -> Result<Reply, Failure> {
+    let packed = |authorization: Option<&Authorization>| {
+        let mut request = build(authorization)?;
+        request.headers_mut().entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
+        Ok(request)
+    };
+    let response = opened(scope, policy, packed).await?;
+    let safe = response.extensions().get::<Safe>().is_some();
+    let read = scope.core.client.read(response, scope.deadline).await;
+    read.map_err(|failure| if safe { failure.of_safe_request() } else { failure })
+}
+
+/// Sends a request with what a policy wants it to carry, and returns once the head of the reply came.
+///
+/// Whoever says 401 did nothing, so the request is repeated once with an answer to the challenge, or with a newer token.
+pub(crate) async fn opened(
+    scope: Scope<'_>,
+    policy: Option<&Value>,
+    build: impl Fn(Option<&Authorization>) -> Result<Request<Bytes>, Failure>,
+) -> Result<Response<Incoming>, Failure> {
     let client = &scope.core.client;
     let authorization = authentication::resolve(scope, policy).await?;
     let request = signed(build(authorization.as_ref())?, authorization.as_ref())?;
     let (method, target) = (request.method().clone(), request.uri().path_and_query().cloned());
-    let reply = client.send(request, scope.deadline).await?;
-    match &authorization {
-        Some(Authorization::Digest(credentials)) if reply.status == 401 => {
-            let challenges =
-                reply.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let response = client.open(request, scope.deadline).await?;
+    let mut response = match &authorization {
+        Some(Authorization::Digest(credentials)) if response.status() == 401 => {
+            let challenges = response.headers().get_all(WWW_AUTHENTICATE);
+            let challenges = challenges.iter().filter_map(|value| value.to_str().ok());
             let target = target.as_ref().map_or("/", |target| target.as_str());
-            let Some(answer) = credentials.answer(challenges, &method, target) else { return Ok(reply) };
-            let mut request = build(authorization.as_ref())?;
-            request.headers_mut().insert(AUTHORIZATION, sensitive(&answer)?);
-            client.send(request, scope.deadline).await
+            match credentials.answer(challenges, &method, target) {
+                Some(answer) => {
+                    let mut request = build(authorization.as_ref())?;
+                    request.headers_mut().insert(AUTHORIZATION, sensitive(&answer)?);
+                    client.open(request, scope.deadline).await?
+                }
+                None => response,
+            }
         }
-        Some(Authorization::Header { cached: Some(key), .. }) if reply.status == 401 => {
-            scope.core.tokens.forget(key).await;
+        Some(Authorization::Header { cached: Some(key), parameter, .. }) if response.status() == 401 => {
+            scope.core.tokens.forget(key, parameter).await;
             let authorization = authentication::resolve(scope, policy).await?;
             let request = signed(build(authorization.as_ref())?, authorization.as_ref())?;
-            client.send(request, scope.deadline).await
+            client.open(request, scope.deadline).await?
         }
-        _ => Ok(reply),
+        _ => response,
+    };
+    if is_safe(&method) {
+        response.extensions_mut().insert(Safe);
     }
+    Ok(response)
 }
+
+/// Marks the reply to a request that changed nothing.
+#[derive(Clone, Copy, Debug)]
+struct Safe;
 
 /// Adds the authorization to a request, if it is one to add.
 pub(crate) fn signed(
@@ -232,7 +234,7 @@ fn method(value: Option<&Value>) -> Result<Method, Failure> {
 }
 
 /// Reads an object of the arguments as pairs.
-fn members(arguments: &Value, name: &str) -> Result<Vec<(String, Value)>, Failure> {
+pub(crate) fn members(arguments: &Value, name: &str) -> Result<Vec<(String, Value)>, Failure> {
     match arguments.get(name) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Object(members)) => Ok(members.clone().into_iter().collect()),
@@ -240,12 +242,13 @@ fn members(arguments: &Value, name: &str) -> Result<Vec<(String, Value)>, Failur
     }
 }
 
-fn append(url: &mut Url, name: &str, value: &Value) {
+/// Adds a parameter to a query; a list repeats it, and null leaves it out.
+fn append_with(url: &mut Url, name: &str, value: &Value, write: impl Fn(&Value) -> String + Copy) {
     match value {
         Value::Null => {}
-        Value::Array(values) => values.iter().for_each(|value| append(url, name, value)),
+        Value::Array(values) => values.iter().for_each(|value| append_with(url, name, value, write)),
         value => {
-            url.query_pairs_mut().append_pair(name, &scalar(value));
+            url.query_pairs_mut().append_pair(name, &write(value));
         }
     }
 }
@@ -253,6 +256,37 @@ fn append(url: &mut Url, name: &str, value: &Value) {
 /// Writes a value as a text: a text as it is, anything else as JSON.
 pub(crate) fn scalar(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Reveals and checks headers.
+pub(crate) fn headers(given: &[(String, Value)], revealer: Revealer<'_>) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let value = revealer.value(value).map_err(Failure::refused)?;
+        if value.is_null() {
+            continue;
+        }
+        let unusable = || {
+            let detail =
+                format!("the header `{name}` cannot be sent: it has characters headers may not have");
+            Failure::configuration(detail)
+        };
+        let key = HeaderName::try_from(name.as_str()).map_err(|_| unusable())?;
+        let mut value = HeaderValue::try_from(scalar(&value)).map_err(|_| unusable())?;
+        value.set_sensitive(key == AUTHORIZATION);
+        headers.append(key, value);
+    }
+    Ok(headers)
+}
+
+/// Adds what the other side needs to recognise a repetition and to continue the trace.
+pub(crate) fn add_context(scope: Scope<'_>, method: &Method, headers: &mut HeaderMap) {
+    if !is_safe(method) && !scope.key.is_empty() {
+        add(headers, KEY, scope.key);
+    }
+    if let Some(traceparent) = scope.traceparent {
+        add(headers, TRACE, traceparent);
+    }
 }
 
 /// Adds a header the author did not give, if its value can be one.

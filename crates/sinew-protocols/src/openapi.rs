@@ -17,7 +17,7 @@ mod parameters;
 mod reference;
 mod server;
 
-use self::reference::resolved;
+pub(crate) use self::reference::resolved;
 
 /// The methods a path can have.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sinew_workflow::{Fault, Protocol};
 
-use self::child::{Ended, Program};
+use self::child::{Ended, Group, Program};
 use crate::call::Scope;
 use crate::failure::Failure;
 use crate::http::scalar;
@@ -37,6 +37,11 @@ pub(crate) async fn run(scope: Scope<'_>, protocol: Protocol, run: &Value) -> Re
     }
     let ended = program.run(scope).await?;
     output(run.get("return").and_then(Value::as_str).unwrap_or("stdout"), ended)
+}
+
+/// Starts a server that is spoken to by its standard streams, such as one of MCP. It is killed when it is dropped.
+pub(crate) fn server(scope: Scope<'_>, transport: &Value) -> Result<Group, Failure> {
+    shell::server(scope, transport)?.start()
 }
 
 /// Turns an end into the output of the task.

@@ -27,13 +27,15 @@ pub struct Settings {
 /// What a workflow may do on this machine.
 #[derive(Clone, Debug, Default)]
 pub struct Allow {
-    /// Commands of `run: shell`, by their first word; `*` for all.
+    /// Commands of `run: shell`, by their first word, and those that start MCP servers; `*` for all.
+    ///
+    /// A command that is named is started without a shell, as plain words; with `*` a command is a text for `sh`.
     pub shell: BTreeSet<String>,
     /// Languages of `run: script`, such as `python`.
     pub script: BTreeSet<String>,
     /// Images of `run: container`, by their name without a tag; `*` for all.
     pub container: BTreeSet<String>,
-    /// Directories whose files may be read as documents, by `file:` URIs.
+    /// Directories whose files may be read as documents, by `file:` URIs, and mounted into containers.
     pub file: BTreeSet<PathBuf>,
 }
 

@@ -7,8 +7,13 @@ use sinew_workflow::{Fault, Outcome, Protocol};
 
 use crate::{Call, Protocols, Settings};
 
+mod a2a;
+mod asyncapi;
 mod authentication;
+mod document;
+mod grpc;
 mod http;
+mod mcp;
 mod openapi;
 mod process;
 mod server;

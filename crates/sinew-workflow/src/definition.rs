@@ -39,6 +39,7 @@ pub struct Definition {
     needs: Vec<(Need, Diagnostic)>,
     input_schema: Option<Value>,
     operations: BTreeSet<(String, String)>,
+    secrets: BTreeSet<String>,
     uses: Uses,
     /// The document as `$workflow.definition` shows it.
     pub(crate) document: Value,
@@ -106,6 +107,7 @@ impl Definition {
             needs: lowered.needs,
             input_schema: lowered.input_schema,
             operations: lowered.operations,
+            secrets: lowered.secrets,
             uses: lowered.uses,
             document: root.value(),
             is_saga: lowered.plan.is_saga(),
@@ -127,7 +129,8 @@ impl Definition {
     /// The places of what it cannot run, those of [`runnable`](Self::runnable) among them.
     pub fn runnable_by(&self, has: impl Fn(Need) -> bool) -> Result<(), Diagnostics> {
         let missing = self.needs.iter().filter(|(need, _)| !has(*need)).map(|(_, finding)| finding);
-        let found: Vec<Diagnostic> = self.foreign.iter().chain(missing).cloned().collect();
+        let mut found: Vec<Diagnostic> = self.foreign.iter().chain(missing).cloned().collect();
+        found.sort_by_key(|finding| (finding.line, finding.column));
         if found.is_empty() { Ok(()) } else { Err(Diagnostics::new(found)) }
     }
 
@@ -199,6 +202,11 @@ impl Definition {
         self.input_schema.as_ref()
     }
 
+    /// Returns the secrets it names, each once: whoever carries its calls out must know them.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.secrets.iter().map(String::as_str)
+    }
+
     /// Returns the operations it calls, each once, as service and operation.
     pub fn operations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.operations.iter().map(|(service, operation)| (service.as_str(), operation.as_str()))
@@ -221,7 +229,9 @@ pub(crate) struct Reading {
 
 impl Reading {
     pub(crate) fn new(source: &str, file: &str, resources: &Resources) -> Self {
-        let mut report = Report::new(file);
+        let library = Library::read(resources);
+        let files = std::iter::once(file.to_owned()).chain(library.uris().cloned());
+        let mut report = Report::new(files.collect());
         let root = match Node::parse(source) {
             Ok(root) => root,
             Err(problem) => {
@@ -231,8 +241,7 @@ impl Reading {
             }
         };
         grammar::check(&root, &mut report);
-        let library = Library::read(resources);
-        let mut lowered = lower::lower(&root, &library, file, &mut report);
+        let mut lowered = lower::lower(&root, &library, &mut report);
         let missing = std::mem::take(&mut lowered.missing);
         Self { missing, root, lowered: Some(lowered), findings: report.finish() }
     }

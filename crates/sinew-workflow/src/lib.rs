@@ -85,6 +85,7 @@ mod fault;
 mod need;
 mod reference;
 mod resource;
+mod schedule;
 mod time;
 
 mod language;
@@ -94,6 +95,7 @@ mod engine;
 mod entry;
 mod error;
 mod input;
+mod lifecycle;
 mod state;
 mod step;
 
@@ -106,9 +108,11 @@ pub use entry::Entry;
 pub use error::Error;
 pub use fault::Fault;
 pub use input::{Input, Operate, Outcome, Parent};
+pub use lifecycle::lifecycle;
 pub use need::Need;
 pub use reference::Reference;
 pub use resource::{Resource, Resources, resources};
+pub use schedule::{Gathering, Schedule};
 pub use state::{Saga, State, Status, apply};
 pub use step::{Attempt, AttemptOutcome, Decision, Step, StepStatus, TaskId, Undo, UndoStatus};
 pub use time::Timestamp;

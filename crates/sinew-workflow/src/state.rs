@@ -40,6 +40,8 @@ pub struct State {
     pub(crate) fault: Option<Fault>,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
+    /// How many entries it is the fold of.
+    pub(crate) folded: u64,
     pub(crate) next_task: u32,
     pub(crate) next_timer: u32,
     pub(crate) steps: Vec<Step>,
@@ -127,6 +129,9 @@ pub(crate) struct Frame {
     /// The items of a loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) items: Option<Arc<Value>>,
+    /// What the last task inside chose, when it had a choice where to go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chosen: Option<Arc<str>>,
     /// Which branch of a fork this is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) branch: Option<u32>,
@@ -292,6 +297,12 @@ impl State {
     pub(crate) fn is_within(&self, inner: TaskId, outer: TaskId) -> bool {
         let parent = |task: TaskId| self.frames.get(&task).and_then(|frame| frame.parent);
         std::iter::successors(parent(inner), |task| parent(*task)).any(|ancestor| ancestor == outer)
+    }
+
+    /// Says whether a step belongs to another, at any depth.
+    pub(crate) fn is_part(&self, step: TaskId, of: TaskId) -> bool {
+        let parent = |task: TaskId| self.step(task).and_then(|step| step.parent);
+        std::iter::successors(parent(step), |task| parent(*task)).any(|ancestor| ancestor == of)
     }
 
     pub(crate) fn step_mut(&mut self, task: TaskId) -> Option<&mut Step> {

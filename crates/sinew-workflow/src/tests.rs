@@ -1,15 +1,21 @@
 //! Tests of the crate as a whole. Those of the official documents need the folder `shared`: set `SINEW_SHARED` to it.
 
+mod children;
 mod conformance;
 mod documents;
+mod evaluate;
+mod extensions;
 mod features;
 mod flow;
 mod library;
+mod lifecycle;
 mod listen;
 mod outside;
+mod points;
 mod properties;
 mod refusals;
 mod saga;
+mod schedule;
 mod secrets;
 mod world;
 

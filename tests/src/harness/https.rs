@@ -44,6 +44,7 @@ pub(crate) struct HttpsStub {
 
 impl Seen {
     /// Returns the body as JSON; null when it is none.
+    #[allow(dead_code, reason = "for tests that look at bodies")]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }

@@ -45,7 +45,8 @@ async fn every_official_scenario_holds_on_an_orchestrator() {
         lab.apply(&scenario.definition).await;
         let name = name_of(scenario);
         let id = format!("c-{number}");
-        lab.begin(&name, &id, scenario.input.clone()).await;
+        // What it answers when a workflow faults is tested elsewhere; here the instance itself is looked at.
+        let _ = lab.run(&name, &id, scenario.input.clone()).await;
         broken.extend(scenario.broken(&lab.closed(&name, &id).await));
     }
     assert_eq!((scenarios.len(), broken.len()), (SCENARIOS, 0), "{broken:#?}");

@@ -10,10 +10,10 @@ use std::{
 use serde_json::{Value, json};
 use sinew::workflow::WorkflowInstance;
 use sinew_orchestrator::{
-    Allow,
+    Allow, fetch,
     local::{Calling, Local, Setup, protocols},
 };
-use sinew_workflow::Definition;
+use sinew_workflow::{Definition, Resources};
 
 use super::{
     features::shared,
@@ -36,13 +36,12 @@ async fn every_official_example_that_needs_no_third_party_runs() {
     assert_eq!(named, found.keys().map(String::as_str).collect(), "each has its play");
     let mut surprises = Vec::new();
     for (file, play) in plays {
-        let definition = Definition::parse(&found[file], file).unwrap();
-        definition.runnable().unwrap();
+        Definition::parse(&found[file], file).unwrap();
         match play {
             Play::Left(why) => println!("{file}: left, {why}"),
             Play::Waits => println!("{file}: runs with a clock of its own"),
             Play::Runs { .. } => {
-                let ended = run(definition, &play, &hosts).await;
+                let ended = run(file, &found[file], &play, &hosts).await;
                 println!("{file}: {}", ended.status);
                 surprises.extend(play.surprise(&ended).map(|surprise| format!("{file}: {surprise}")));
             }
@@ -71,7 +70,7 @@ async fn examples_that_wait_run_too() {
     assert_eq!(count, 2);
 }
 
-async fn run(definition: Definition, play: &Play, hosts: &Hosts) -> WorkflowInstance {
+async fn run(file: &str, source: &str, play: &Play, hosts: &Hosts) -> WorkflowInstance {
     let Play::Runs { input, events, children, .. } = play else { unreachable!("only those that run") };
     let calling = Calling {
         extra_roots: vec![hosts.authority()],
@@ -79,11 +78,14 @@ async fn run(definition: Definition, play: &Play, hosts: &Hosts) -> WorkflowInst
         secrets: BTreeMap::from([("mySecret".to_owned(), hosts::policy())]),
         allow: Allow { shell: BTreeSet::from(["*".to_owned()]), ..Allow::default() },
     };
+    let protocols = protocols(calling).unwrap();
+    let resources = fetch(source, file, Resources::default(), &protocols, None).await.unwrap();
+    let definition = Definition::parse_with(source, file, &resources).unwrap();
+    definition.runnable().unwrap();
     let definition = Arc::new(definition);
     let mut definitions = vec![definition.clone()];
     definitions.extend(children.iter().map(|text| Arc::new(Definition::parse(text, "child.yaml").unwrap())));
-    let protocols = Some(protocols(calling).unwrap());
-    let local = Local::open(Setup { definitions, protocols, bus: None }).await.unwrap();
+    let local = Local::open(Setup { definitions, protocols: Some(protocols), bus: None }).await.unwrap();
     for event in events {
         local.publish(event.clone()).await;
     }

@@ -16,7 +16,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::harness::{HttpsStub, Seen, json as answer};
 
 /// Names the stub answers for, encrypted.
-const HOSTS: [&str; 11] = [
+const HOSTS: [&str; 12] = [
+    "raw.githubusercontent.com",
     "auth.example.com",
     "external-service.example.com",
     "petstore.swagger.io",
@@ -32,6 +33,12 @@ const HOSTS: [&str; 11] = [
 
 /// Names that are asked without encryption.
 const PLAIN_HOSTS: [&str; 2] = ["keycloak", "myorg.io"];
+
+/// A function of a catalogue.
+const LOG: &str = "
+input: { schema: { document: { type: object, required: [message] } } }
+set: { logged: '${ .message }' }
+";
 
 /// The stand-ins for all of them; they end when this is dropped.
 pub(super) struct Hosts {
@@ -101,6 +108,7 @@ fn respond(seen: &Seen) -> Response<Full<Bytes>> {
         "swapi.dev" => characters(seen),
         "auth.example.com" | "keycloak" => tokens(seen),
         "myorg.io" => orders(seen),
+        "raw.githubusercontent.com" => Response::new(Full::from(LOG)),
         "fake.com" if seen.path == "/docs/asyncapi.json" => answer(200, &channels()),
         "external-service.example.com" => answer(503, &json!({})),
         _ => answer(200, &json!({ "host": seen.host, "path": seen.path, "body": seen.json() })),

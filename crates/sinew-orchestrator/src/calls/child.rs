@@ -10,8 +10,7 @@ use sinew::{
     Bus,
     workflow::{WorkflowError, WorkflowFault, WorkflowInstance},
 };
-use sinew_workflow::{Child, Effect, Fault, Outcome};
-use tokio::time::Instant;
+use sinew_workflow::{Child, Effect, Fault, Outcome, Parent, Verb};
 
 use super::{AGAIN, fault, limits, timeout};
 use crate::{
@@ -47,7 +46,7 @@ pub(crate) enum Owners {
 }
 
 /// Returns the id of the child that a task with this key runs.
-pub(super) fn id_of(key: &str) -> String {
+pub(crate) fn id_of(key: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let readable: String = key.chars().map(plain).take(READABLE).collect();
     format!("{readable}-{:016x}", view::digest_of_text(key))
@@ -62,36 +61,54 @@ impl Children {
         &self.library
     }
 
-    /// Runs a child to its end, or to its start where nobody waits for more.
+    /// Does what is asked of a child, and answers as the engine expects it.
     ///
     /// # Cancel safety
-    /// A dropped future leaves the child running: calling again with the same key finds it.
-    pub(super) async fn run(&self, origin: &Origin, child: &Child, effect: &Effect) -> Outcome {
-        let Effect::Call { key, body, .. } = effect else {
-            return Outcome::NotSent(Fault::configuration("this starts no workflow"));
+    /// A dropped future leaves the child as it is: asking again with the same key finds it.
+    pub(super) async fn ask(&self, origin: &Origin, child: &Child, effect: &Effect) -> Outcome {
+        let (limit, _) = limits(effect);
+        let asked = async {
+            match child.verb {
+                Verb::Run => self.run(origin, child, effect).await,
+                Verb::Undo => self.undo(child, effect).await,
+            }
         };
-        let (limit, attempt) = limits(effect);
-        let until = Instant::now() + limit;
-        let context = origin.context(self.owners.tracer(), key, attempt);
-        let wait_ms = child.wait.then_some(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
-        let (id, input) = (id_of(key), Value::clone(body));
-        let trace = context.map(|context| context.to_string());
+        match tokio::time::timeout(limit, asked).await {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::Unknown(timeout(&format!("workflow {} did not end in {limit:?}", child.name))),
+        }
+    }
+
+    /// Runs a child until it has its answer, or to its start where nobody waits for more.
+    async fn run(&self, origin: &Origin, child: &Child, effect: &Effect) -> Outcome {
+        let Some(start) = self.start_of(origin, child, effect) else { return no_call() };
         loop {
-            let start = Start {
-                id: id.clone(),
-                digest: String::new(),
-                workflow: child.name.clone(),
-                input: input.clone(),
-                trace: trace.clone(),
-                wait_ms,
-            };
-            let asked = tokio::time::timeout_at(until, self.ask(child, start));
-            let Ok(asked) = asked.await else { return late(child, limit) };
-            match asked {
-                Ok(instance) if instance.ended_ms.is_some() => return outcome(instance, child.wait),
+            match self.start(child, start.clone()).await {
                 Ok(_) if !child.wait => return Outcome::Completed(Value::Null),
-                // It goes on, or its owner has just changed.
-                Ok(_) => {}
+                Ok(instance) => {
+                    if let Some(outcome) = replied(instance) {
+                        return outcome;
+                    }
+                    // It goes on, or its owner has just changed.
+                }
+                Err(Refusal::Final(outcome)) => return *outcome,
+                Err(Refusal::Later) => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    }
+
+    /// Undoes what a child did, as long as that takes.
+    async fn undo(&self, child: &Child, effect: &Effect) -> Outcome {
+        let Effect::Call { forward_key: Some(key), .. } = effect else { return no_call() };
+        let id = id_of(key);
+        loop {
+            match self.undo_once(child, &id).await {
+                Ok(None) => return Outcome::Completed(Value::Null),
+                Ok(Some(instance)) => {
+                    if let Some(outcome) = undone(&instance) {
+                        return outcome;
+                    }
+                }
                 Err(Refusal::Final(outcome)) => return *outcome,
                 Err(Refusal::Later) => tokio::time::sleep(AGAIN).await,
             }
@@ -108,8 +125,31 @@ impl Children {
         }
     }
 
-    async fn ask(&self, child: &Child, mut start: Start) -> Result<WorkflowInstance, Refusal> {
-        if let Some(instance) = self.owners.ended_before(&start).await? {
+    /// Lets a child go whose parent has closed, however long it takes to reach its owner.
+    pub(super) async fn release(&self, id: &str) {
+        let ask = Command::Ask(Ask::Release { id: id.to_owned() });
+        while let Err(error) = self.owners.send(id, ask.clone(), WAY_BACK).await {
+            tracing::debug!(%error, id, "a child cannot be told yet that its parent has ended");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn start_of(&self, origin: &Origin, child: &Child, effect: &Effect) -> Option<Start> {
+        let Effect::Call { task, attempt, key, body, .. } = effect else { return None };
+        let parent = Parent { id: origin.id().to_owned(), task: *task, attempt: *attempt };
+        Some(Start {
+            id: id_of(key),
+            digest: String::new(),
+            workflow: child.name.clone(),
+            input: Value::clone(body),
+            trace: origin.context(self.owners.tracer(), key, *attempt).map(|context| context.to_string()),
+            parent: child.wait.then_some(parent),
+            wait_ms: child.wait.then(patience_ms),
+        })
+    }
+
+    async fn start(&self, child: &Child, mut start: Start) -> Result<WorkflowInstance, Refusal> {
+        if let Some(instance) = self.owners.ended_before(&child.name, &start.id).await? {
             return Ok(instance);
         }
         let version = Some(child.version.as_str()).filter(|version| *version != "latest");
@@ -119,6 +159,17 @@ impl Children {
             Answer::Instance(instance) => Ok(*instance),
             // It ended and was forgotten between two questions: the history has it by now.
             Answer::Unknown | Answer::List(_) => Err(Refusal::Later),
+        }
+    }
+
+    /// Asks a child to undo what it did; `None` when it never started.
+    async fn undo_once(&self, child: &Child, id: &str) -> Result<Option<WorkflowInstance>, Refusal> {
+        let reason = Some("its parent undoes it".to_owned());
+        let ask = Ask::Undo { id: id.to_owned(), reason, wait_ms: patience_ms() };
+        match self.owners.send(id, Command::Ask(ask), PATIENCE + WAY_BACK).await? {
+            Answer::Instance(instance) => Ok(Some(*instance)),
+            // A shard forgets an instance only when the history has it.
+            Answer::Unknown | Answer::List(_) => self.owners.ended_before(&child.name, id).await,
         }
     }
 }
@@ -132,9 +183,9 @@ impl Owners {
     }
 
     /// Finds the child among those that ended and that no shard remembers.
-    async fn ended_before(&self, start: &Start) -> Result<Option<WorkflowInstance>, Refusal> {
+    async fn ended_before(&self, workflow: &str, id: &str) -> Result<Option<WorkflowInstance>, Refusal> {
         let Self::Bus(bus, _) = self else { return Ok(None) };
-        let record = history::read(bus, &start.workflow, &start.id).await.map_err(|_| Refusal::Later)?;
+        let record = history::read(bus, workflow, id).await.map_err(|_| Refusal::Later)?;
         Ok(record.map(|record| record.instance))
     }
 
@@ -167,32 +218,43 @@ impl From<WorkflowError> for Refusal {
     }
 }
 
-/// Reads how a child ended. One that was undone, or had done nothing it could undo, is a refusal like any other.
-fn outcome(instance: WorkflowInstance, waited: bool) -> Outcome {
-    if !waited {
-        return Outcome::Completed(Value::Null);
-    }
-    if instance.status == "completed" {
-        return Outcome::Completed(instance.output.unwrap_or(Value::Null));
-    }
-    let fault = instance.error.map_or_else(|| Fault::runtime("the child ended without a result"), raised);
-    match instance.saga.as_str() {
-        "compensated" => Outcome::Refused(fault),
-        // What it did may still stand: it has no compensations, an operator gave up, or it passed its pivot.
-        _ => Outcome::Unknown(fault),
+/// Reads the answer to the call that runs a child, once there is one: what
+/// [`State::reply`](sinew_workflow::State::reply) says, of an instance that is only shown.
+fn replied(instance: WorkflowInstance) -> Option<Outcome> {
+    match instance.status.as_str() {
+        "running" => None,
+        "completed" => Some(Outcome::Completed(instance.output.unwrap_or(Value::Null))),
+        _ => {
+            let fault = instance.error.map_or_else(|| Fault::cancelled(""), raised);
+            instance.ended_ms.map(|_| Outcome::Refused(fault))
+        }
     }
 }
 
-/// The child's error as its parent raises it: the place within the child is the child's own affair.
+/// Reads the answer to the call that undoes a child: what [`State::undone`](sinew_workflow::State::undone) says.
+fn undone(instance: &WorkflowInstance) -> Option<Outcome> {
+    instance.ended_ms?;
+    let stands = |detail: &str| Outcome::Refused(Fault::compensation(detail));
+    Some(match instance.saga.as_str() {
+        "committed" => stands("the child passed its pivot: what it did stands"),
+        "abandoned" => stands("the compensations of the child were given up"),
+        _ => Outcome::Completed(Value::Null),
+    })
+}
+
 fn raised(fault: WorkflowFault) -> Fault {
-    let WorkflowFault { kind, status, title, detail, code, .. } = fault;
-    let mut raised = Fault::new(kind, status);
-    (raised.title, raised.detail, raised.code) = (Some(title), detail, code);
-    raised
+    let WorkflowFault { kind, status, title, detail, instance, code } = fault;
+    let title = Some(title).filter(|title| !title.is_empty());
+    Fault { title, detail, instance, code, ..Fault::new(kind, status) }
 }
 
-fn late(child: &Child, limit: Duration) -> Outcome {
-    Outcome::Unknown(timeout(&format!("workflow {} did not end in {limit:?}", child.name)))
+fn patience_ms() -> u64 {
+    u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Only a call has a child, so nothing leads here.
+fn no_call() -> Outcome {
+    Outcome::NotSent(Fault::configuration("this names no child"))
 }
 
 #[cfg(test)]
@@ -210,9 +272,8 @@ mod tests {
         assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
     }
 
-    #[test]
-    fn what_a_child_left_behind_decides_whether_its_failure_was_a_refusal() {
-        let ended = |status: &str, saga: &str| WorkflowInstance {
+    fn shown(status: &str, saga: &str, ended_ms: Option<i64>) -> WorkflowInstance {
+        WorkflowInstance {
             id: "c".into(),
             name: "child".into(),
             version: "1.0.0".into(),
@@ -222,14 +283,30 @@ mod tests {
             error: None,
             steps: Vec::new(),
             started_ms: 0,
-            ended_ms: Some(1),
+            ended_ms,
             trace_id: String::new(),
-        };
-        assert!(matches!(outcome(ended("faulted", "compensated"), true), Outcome::Refused(_)));
-        for saga in ["none", "abandoned", "committed"] {
-            assert!(matches!(outcome(ended("faulted", saga), true), Outcome::Unknown(_)), "{saga}");
         }
-        assert_eq!(outcome(ended("completed", "none"), true), Outcome::Completed(Value::Null));
-        assert_eq!(outcome(ended("faulted", "none"), false), Outcome::Completed(Value::Null));
+    }
+
+    #[test]
+    fn a_child_answers_when_its_work_is_over_and_nothing_more_will_be_undone() {
+        assert_eq!(replied(shown("running", "none", None)), None);
+        assert_eq!(replied(shown("completed", "pending", None)), Some(Outcome::Completed(Value::Null)));
+        assert_eq!(replied(shown("faulted", "compensating", None)), None);
+        assert!(matches!(replied(shown("faulted", "compensated", Some(1))), Some(Outcome::Refused(_))));
+    }
+
+    #[test]
+    fn a_child_is_undone_unless_what_it_did_stands() {
+        assert_eq!(undone(&shown("completed", "compensating", None)), None);
+        assert_eq!(
+            undone(&shown("completed", "compensated", Some(1))),
+            Some(Outcome::Completed(Value::Null))
+        );
+        assert_eq!(undone(&shown("faulted", "none", Some(1))), Some(Outcome::Completed(Value::Null)));
+        for saga in ["committed", "abandoned"] {
+            let outcome = undone(&shown("completed", saga, Some(1)));
+            assert!(matches!(outcome, Some(Outcome::Refused(_))), "{saga}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sinew_workflow::{Effect, Target, TaskId};
+use sinew_workflow::{Effect, Target, TaskId, Verb};
 use tokio::task::AbortHandle;
 
 use super::child::id_of;
@@ -40,7 +40,7 @@ impl Begun {
         match effect {
             Effect::Call { task, attempt, key, target, .. } => {
                 let child = match target {
-                    Target::Workflow(child) if child.wait => Some(id_of(key)),
+                    Target::Workflow(child) if child.wait && child.verb == Verb::Run => Some(id_of(key)),
                     _ => None,
                 };
                 Some(Self { task: *task, attempt: *attempt, child })

@@ -30,7 +30,7 @@ pub struct Calls {
     pub secrets: Option<PathBuf>,
 }
 
-/// The processes that workflows may start on the orchestrator's machine.
+/// What workflows may do on the orchestrator's machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Allow {

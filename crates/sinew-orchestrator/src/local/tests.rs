@@ -64,3 +64,66 @@ async fn a_cancelled_instance_ends_cancelled() {
     assert_eq!(cancelled.unwrap().id, "i");
     local.close().await;
 }
+
+#[tokio::test]
+async fn a_child_runs_to_its_end_and_its_failure_is_its_parents() {
+    let child = define(
+        "child",
+        "do: [ { a: { if: '${ .fail }', raise: { error: { type: 'https://a/errors/no', status: 409 } } } }, { b: { set: { doubled: '${ .n * 2 }' } } } ]",
+    );
+    let run = "run: { workflow: { namespace: test, name: child, version: '1.0.0', input: '${ . }' } }";
+    let parent = define("parent", &format!("do: [ {{ a: {{ {run} }} }} ]"));
+    let setup = Setup { definitions: vec![parent.clone(), child], ..Setup::default() };
+    let local = Local::open(setup).await.unwrap();
+    let ended = local.run(parent.reference(), "p-1", json!({ "n": 4, "fail": false })).await.unwrap();
+    assert_eq!((ended.status.as_str(), ended.output), ("completed", Some(json!({ "doubled": 8 }))));
+    let ended = local.run(parent.reference(), "p-2", json!({ "n": 4, "fail": true })).await.unwrap();
+    let error = ended.error.unwrap();
+    assert_eq!(
+        (ended.status.as_str(), error.kind.as_str(), error.status),
+        ("faulted", "https://a/errors/no", 409)
+    );
+    local.close().await;
+}
+
+#[tokio::test]
+async fn a_parent_that_fails_undoes_a_child_that_completed() {
+    let child = define("child", "do: [ { a: { set: { x: 1 }, compensate: { set: { undone: true } } } } ]");
+    let run = "run: { workflow: { namespace: test, name: child, version: '1.0.0' } }";
+    let fail = "raise: { error: { type: 'https://a/errors/no', status: 409 } }";
+    let parent = define("parent", &format!("do: [ {{ a: {{ {run} }} }}, {{ b: {{ {fail} }} }} ]"));
+    let setup = Setup { definitions: vec![parent.clone(), child], ..Setup::default() };
+    let local = Local::open(setup).await.unwrap();
+    let ended = local.run(parent.reference(), "p", json!({})).await.unwrap();
+    assert_eq!((ended.status.as_str(), ended.saga.as_str()), ("faulted", "compensated"));
+    let child = local.get(&crate::calls::id_of("p/do/0/a")).await.unwrap();
+    assert_eq!((child.status.as_str(), child.saga.as_str()), ("completed", "compensated"));
+    local.close().await;
+}
+
+#[tokio::test]
+async fn each_of_two_tasks_in_turn_hears_one_of_two_events() {
+    let listen = "listen: { to: { one: { with: { type: a.b } } } }";
+    let definition = define("flow", &format!("do: [ {{ a: {{ {listen} }} }}, {{ b: {{ {listen} }} }} ]"));
+    let local =
+        Local::open(Setup { definitions: vec![definition.clone()], ..Setup::default() }).await.unwrap();
+    for n in 1..=2 {
+        local.publish(json!({ "type": "a.b", "source": "https://a", "data": { "n": n } })).await;
+    }
+    let ended = local.run(definition.reference(), "i", json!({})).await.unwrap();
+    assert_eq!((ended.status.as_str(), ended.output), ("completed", Some(json!([{ "n": 2 }]))));
+    local.close().await;
+}
+
+#[tokio::test]
+async fn an_event_reaches_a_task_of_the_same_workflow() {
+    let hear = "hear: { listen: { to: { one: { with: { type: a.b } } } } }";
+    let tell = "tell: { emit: { event: { with: { source: 'https://a', type: a.b, data: 7 } } } }";
+    let ended = run(
+        &format!("do: [ {{ both: {{ fork: {{ branches: [ {{ {tell} }}, {{ {hear} }} ] }} }} }} ]"),
+        json!({}),
+    );
+    let ended = ended.await;
+    assert_eq!(ended.status, "completed", "{ended:?}");
+    assert_eq!(ended.output.unwrap()[1], json!([7]));
+}

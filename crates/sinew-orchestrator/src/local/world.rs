@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use sinew_workflow::{Effect, Outcome, Source, State};
+use sinew_workflow::{Effect, Fault, Outcome, Source, State};
 use tokio::sync::mpsc;
 
 use super::events::{Listener, Listening};
@@ -63,7 +63,13 @@ impl World for InProcess {
             Effect::Listen { task, attempt, source: Source::Bus(wanted) } => {
                 self.tell_listening(Listening::Begins(Listener { id, task, attempt, wanted }));
             }
-            Effect::Listen { .. } | Effect::Timer { .. } => {}
+            Effect::Listen { task, attempt, source: Source::Protocol { protocol, .. } } => {
+                let detail =
+                    format!("subscriptions of `call: {protocol}` are not available in one process yet");
+                let outcome = Outcome::Refused(Fault::configuration(detail));
+                self.hands.spawn_told(async move { Input::Reply { id, task, attempt, outcome } });
+            }
+            Effect::Timer { .. } => {}
             Effect::Emit { .. } => self.emit(id, origin, effect),
             Effect::Stop { task, attempt } => {
                 self.tell_listening(Listening::Ends { id: id.clone(), task });
@@ -73,10 +79,17 @@ impl World for InProcess {
         }
     }
 
-    fn archive(&mut self, record: Arc<HistoryRecord>) {
-        let id = record.id().to_owned();
+    fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>) {
+        let (id, released) = (record.id().to_owned(), self.hands.release(children));
         self.tell_listening(Listening::Closed { id: id.clone() });
-        self.hands.spawn_told(async move { Input::Archived { id } });
+        self.hands.spawn_told(async move {
+            released.await;
+            Input::Archived { id }
+        });
+    }
+
+    fn cancel(&mut self, children: Vec<String>) {
+        self.hands.cancel(children);
     }
 
     fn draw(&self, _: &State, _: &mut Exported) {}
@@ -86,7 +99,8 @@ impl World for InProcess {
     }
 
     fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
-        self.hands.settled()
+        // Nobody takes over, so nothing is worth waiting for.
+        std::future::ready(())
     }
 
     async fn stop(&self) {

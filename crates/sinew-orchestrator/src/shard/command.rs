@@ -5,7 +5,7 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinew::workflow::{Operation, WorkflowError, WorkflowInstance};
-use sinew_workflow::{Input as Event, Operate, State, Status};
+use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Compiled, Input, Release, Shard, World, live::Live};
@@ -31,6 +31,9 @@ pub(crate) struct Start {
     pub(crate) workflow: String,
     pub(crate) input: Value,
     pub(crate) trace: Option<String>,
+    /// Who runs it as a child and waits for it.
+    #[serde(default)]
+    pub(crate) parent: Option<Parent>,
     pub(crate) wait_ms: Option<u64>,
 }
 
@@ -43,6 +46,10 @@ pub(crate) enum Ask {
     List { name: String, status: Option<String>, limit: usize },
     /// Cancel an instance.
     Cancel { id: String, reason: Option<String> },
+    /// Undo a child for its parent; the answer comes when it is undone, or after so long.
+    Undo { id: String, reason: Option<String>, wait_ms: u64 },
+    /// Let a child go whose parent has closed; one that still runs is cancelled.
+    Release { id: String },
     /// Decide about a stuck saga.
     Operate { id: String, action: Operation, who: String, why: String },
 }
@@ -119,6 +126,11 @@ impl Handle {
     pub(crate) async fn ask(&self, command: Command) -> Answered {
         match command {
             Command::Start(start) => self.start(start).await,
+            Command::Ask(Ask::Undo { id, reason, wait_ms }) => {
+                let ask = Ask::Undo { id: id.clone(), reason, wait_ms };
+                let answer = self.exchange(|reply| Input::Ask { ask, reply });
+                self.at_most(Duration::from_millis(wait_ms), id, answer).await
+            }
             Command::Ask(ask) => self.exchange(|reply| Input::Ask { ask, reply }).await,
         }
     }
@@ -140,7 +152,14 @@ impl Handle {
         };
         let (id, wait) = (start.id.clone(), start.wait_ms.map(Duration::from_millis));
         let answer = self.exchange(|reply| Input::Start { start, definition, reply });
-        let Some(wait) = wait else { return answer.await };
+        match wait {
+            Some(wait) => self.at_most(wait, id, answer).await,
+            None => answer.await,
+        }
+    }
+
+    /// Waits for an answer; after `wait` the answer is how the instance stands.
+    async fn at_most(&self, wait: Duration, id: String, answer: impl Future<Output = Answered>) -> Answered {
         match tokio::time::timeout(wait, answer).await {
             Ok(answer) => answer,
             Err(_) => self.exchange(|reply| Input::Ask { ask: Ask::Get { id }, reply }).await,
@@ -181,6 +200,22 @@ impl<J: Journal, W: World> Shard<J, W> {
                 self.advance_alone(&id, Event::Cancel { reason, at });
                 self.tell(&id, reply);
             }
+            Ask::Undo { id, reason, .. } => {
+                let at = self.clock.now();
+                self.advance_alone(&id, Event::Undo { reason, at });
+                match self.live.get_mut(&id).filter(|live| !live.state.is_closed()) {
+                    Some(live) => live.wait(reply),
+                    None => self.tell(&id, reply),
+                }
+            }
+            Ask::Release { id } => {
+                let at = self.clock.now();
+                let reason = Some("its parent has ended".to_owned());
+                // Each is ignored where the other is meant.
+                self.advance_alone(&id, Event::Cancel { reason, at });
+                self.advance_alone(&id, Event::Release { at });
+                self.tell(&id, reply);
+            }
             Ask::Operate { id, action, who, why } => {
                 let (action, at) = (operate(action), self.clock.now());
                 match self.advance(&id, Event::Operator { action, who, why, at }) {
@@ -210,7 +245,7 @@ impl<J: Journal, W: World> Shard<J, W> {
         };
         match live {
             _ if !same => self.answer(reply, Err(duplicate(&start.id))),
-            Some(live) if start.wait_ms.is_some() && !live.state.is_closed() => live.wait(reply),
+            Some(live) if start.wait_ms.is_some() && live.state.reply().is_none() => live.wait(reply),
             _ => self.tell(&start.id, reply),
         }
         None
@@ -222,9 +257,14 @@ impl<J: Journal, W: World> Shard<J, W> {
         start: &Start,
         definition: &Compiled,
     ) -> Result<(State, bytes::Bytes, Vec<sinew_workflow::Effect>), WorkflowError> {
-        let Start { id, input, trace, digest, .. } = start;
+        let Start { id, input, trace, digest, parent, .. } = start;
         let (mut state, at) = (State::default(), self.clock.now());
-        let event = Event::Start { id: id.clone(), input: input.clone(), at, trace: trace.clone() };
+        let (id, input, trace, parent) = (id.clone(), input.clone(), trace.clone(), parent.clone());
+        let event = match parent {
+            Some(parent) => Event::StartChild { id, input, parent, at, trace },
+            None => Event::Start { id, input, at, trace },
+        };
+        let id = &start.id;
         let entries = sinew_workflow::run(definition, &mut state, event)
             .map_err(|error| WorkflowError::InvalidStart(error.to_string()))?;
         let effects = state.effects(&entries);
@@ -256,6 +296,9 @@ impl<J: Journal, W: World> Shard<J, W> {
             live.wait(reply);
         } else {
             releases.push(Release::Answer { reply, answer: Ok(shown(&live)) });
+        }
+        if live.state.saga() == Saga::Pending {
+            releases.push(Release::Rested { id: id.clone() });
         }
         if live.state.is_closed() {
             releases.push(Release::Closed { id: id.clone() });

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use sinew_workflow::State;
+use sinew_workflow::{State, Step, StepStatus};
 
 use super::{Compiled, command::Reply, timers::OwnTimers};
 use crate::{
+    calls::id_of,
     history::HistoryRecord,
     record::Item,
     spans::{Exported, Origin},
@@ -67,6 +68,19 @@ impl Live {
     /// Hands out those who wait for the end.
     pub(super) fn take_waiters(&mut self) -> Vec<Reply> {
         std::mem::take(&mut self.waiters)
+    }
+
+    /// Returns the ids of the workflows that ran as children of this one.
+    pub(super) fn children(&self) -> impl Iterator<Item = String> {
+        self.state.children().map(|step| id_of(&step.key))
+    }
+
+    /// Returns those of them that this instance gave up: their word to stop may have been lost with its owner.
+    pub(super) fn given_up(&self) -> Vec<String> {
+        let given_up = |step: &&Step| {
+            matches!(step.status, StepStatus::Unknown | StepStatus::Failed | StepStatus::Refused)
+        };
+        self.state.children().filter(given_up).map(|step| id_of(&step.key)).collect()
     }
 
     pub(super) fn history(&self) -> HistoryRecord {

@@ -163,6 +163,12 @@ impl<J: Journal, W: World> Shard<J, W> {
         self.live.insert(id.to_owned(), Live::new(id, state, definition, digest));
         self.stands(id, since);
         self.begin(id, due);
+        if let Some(live) = self.live.get(id) {
+            let given_up = live.given_up();
+            if !given_up.is_empty() {
+                self.world.cancel(given_up);
+            }
+        }
         if closed {
             self.closed(id);
         } else if !known {

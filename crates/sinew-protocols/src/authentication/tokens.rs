@@ -64,10 +64,10 @@ impl Tokens {
         Ok((key, token))
     }
 
-    /// Gives up a token that was not accepted.
-    pub(crate) async fn forget(&self, key: &TokenKey) {
+    /// Gives up a token that was not accepted, unless somebody replaced it already.
+    pub(crate) async fn forget(&self, key: &TokenKey, refused: &str) {
         let slot = self.slot(*key);
-        if let Some(token) = slot.lock().await.as_mut() {
+        if let Some(token) = slot.lock().await.as_mut().filter(|token| token.value == refused) {
             token.expires = Instant::now();
         }
     }

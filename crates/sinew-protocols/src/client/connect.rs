@@ -33,6 +33,8 @@ pub(crate) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 pub(crate) struct Connector {
     resolve: Arc<BTreeMap<String, SocketAddr>>,
     tls: Arc<ClientConfig>,
+    /// The same without offering HTTP.
+    raw_tls: Arc<ClientConfig>,
 }
 
 /// A connection as the HTTP client wants it.
@@ -49,21 +51,32 @@ impl Connector {
             .map_err(|error| Error::Setting { name: "extra_roots", reason: error.to_string() })?
             .with_root_certificates(roots(&settings.extra_roots)?)
             .with_no_client_auth();
+        let raw_tls = Arc::new(tls.clone());
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { resolve: Arc::new(settings.resolve.clone()), tls: Arc::new(tls) })
+        Ok(Self { resolve: Arc::new(settings.resolve.clone()), tls: Arc::new(tls), raw_tls })
     }
 
-    /// Opens a connection to a host.
+    /// Opens a connection to a host, for protocols other than HTTP.
     ///
     /// # Errors
     /// Whatever the network says; nothing was sent then.
-    pub(crate) async fn open(&self, host: &str, port: u16, encrypted: bool) -> io::Result<Stream> {
-        let opening = self.open_patiently(host, port, encrypted);
-        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the attempt to connect");
-        tokio::time::timeout(PATIENCE, opening).await.map_err(late)?
+    pub(crate) async fn open_raw(&self, host: &str, port: u16, encrypted: bool) -> io::Result<Stream> {
+        let tls = encrypted.then_some(&self.raw_tls);
+        patiently(self.open(host, port, tls)).await
     }
 
-    async fn open_patiently(&self, host: &str, port: u16, encrypted: bool) -> io::Result<Stream> {
+    /// Encrypts a connection that began without.
+    ///
+    /// # Errors
+    /// Whatever the network or the certificate of the host says.
+    pub(crate) async fn encrypt(&self, host: &str, stream: Stream) -> io::Result<Stream> {
+        match stream {
+            Either::Left(stream) => patiently(secure(host, stream, &self.raw_tls)).await,
+            encrypted @ Either::Right(_) => Ok(encrypted),
+        }
+    }
+
+    async fn open(&self, host: &str, port: u16, tls: Option<&Arc<ClientConfig>>) -> io::Result<Stream> {
         // An IPv6 address is written in brackets in a URI, and without them everywhere else.
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let stream = match self.resolve.get(&format!("{host}:{port}")) {
@@ -71,12 +84,21 @@ impl Connector {
             None => TcpStream::connect((host, port)).await?,
         };
         stream.set_nodelay(true)?;
-        if !encrypted {
-            return Ok(Either::Left(stream));
+        match tls {
+            Some(tls) => secure(host, stream, tls).await,
+            None => Ok(Either::Left(stream)),
         }
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        Ok(Either::Right(TlsConnector::from(self.tls.clone()).connect(name, stream).await?))
     }
+}
+
+async fn secure(host: &str, stream: TcpStream, tls: &Arc<ClientConfig>) -> io::Result<Stream> {
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    Ok(Either::Right(TlsConnector::from(tls.clone()).connect(name, stream).await?))
+}
+
+async fn patiently(opening: impl Future<Output = io::Result<Stream>>) -> io::Result<Stream> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the attempt to connect");
+    tokio::time::timeout(PATIENCE, opening).await.map_err(late)?
 }
 
 impl std::fmt::Debug for Connector {
@@ -100,7 +122,8 @@ impl Service<Uri> for Connector {
             let encrypted = uri.scheme_str() == Some("https");
             let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
             let host = uri.host().ok_or_else(|| io::Error::other("the URI names no host"))?;
-            let stream = connector.open(host, port, encrypted).await?;
+            let tls = encrypted.then_some(&connector.tls);
+            let stream = patiently(connector.open(host, port, tls)).await?;
             let h2 = matches!(&stream, Either::Right(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"));
             Ok(Link { io: TokioIo::new(stream), h2 })
         })

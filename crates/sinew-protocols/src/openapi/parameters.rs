@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Operation, resolved};
 use crate::failure::Failure;
-use crate::http::scalar;
+use crate::http::{self, scalar};
 
 /// What may stand in a segment of a path as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -127,14 +127,16 @@ impl<'a> Parameters<'a> {
         if body.is_null() {
             return Ok(());
         }
-        filled.headers.push(("content-type".to_owned(), Value::String(kind.clone())));
-        filled.body = match body {
-            // As a value it would be sent as it is written, without the quotes that JSON wants.
-            Value::String(text) if crate::http::is_json(kind) => {
-                Value::String(Value::String(text).to_string())
+        filled.body = body;
+        // Without a content type a body is plain JSON; with one, a text is sent as it is, which JSON does not want.
+        if kind != "application/json" {
+            filled.headers.push(("content-type".to_owned(), Value::String(kind.clone())));
+            if let Value::String(text) = &filled.body
+                && http::is_json(kind)
+            {
+                filled.body = Value::String(Value::String(text.clone()).to_string());
             }
-            body => body,
-        };
+        }
         Ok(())
     }
 
@@ -181,7 +183,7 @@ fn body_of<'a>(
         let body = resolved(operation.document, body);
         let content = body.get("content").and_then(Value::as_object);
         let kinds = || content.into_iter().flatten();
-        let json = kinds().find(|(kind, _)| crate::http::is_json(&crate::http::media_type(kind)));
+        let json = kinds().find(|(kind, _)| http::is_json(&http::media_type(kind)));
         let form = || kinds().find(|(kind, _)| kind.contains("x-www-form-urlencoded"));
         return match json.or_else(form).or_else(|| kinds().next()) {
             Some((kind, content)) => (Some((kind.clone(), required(body))), content.get("schema")),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use sinew_workflow::Fault;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout_at;
 
 use crate::call::Scope;
@@ -26,8 +27,10 @@ pub(crate) struct Program {
     /// Whether it also sees the environment of this process.
     pub(crate) inherits: bool,
     pub(crate) stdin: Option<String>,
+    /// Whether what it says is dropped.
+    unheard: bool,
     /// Where it works, removed after its end.
-    pub(crate) directory: TempDir,
+    pub(crate) directory: Arc<TempDir>,
     /// What to run after its end, or when it is killed.
     pub(crate) after: Vec<After>,
 }
@@ -65,8 +68,10 @@ pub(crate) struct Ended {
 /// A process and its descendants; they are killed with it when it is dropped before its end.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) child: Child,
+    child: Child,
     id: Option<Pid>,
+    /// Where it works: kept as long as it does.
+    _directory: Arc<TempDir>,
 }
 
 impl Program {
@@ -81,7 +86,8 @@ impl Program {
             environment: BTreeMap::new(),
             inherits: false,
             stdin: None,
-            directory,
+            unheard: false,
+            directory: Arc::new(directory),
             after: Vec::new(),
         })
     }
@@ -105,13 +111,18 @@ impl Program {
         Err(Failure::unknown(killed))
     }
 
-    /// Starts it and lets it go on, until it ends or the calls are closed.
-    pub(crate) fn detach(self, scope: Scope<'_>) -> Result<(), Failure> {
+    /// Starts it and lets it go on, until it ends or the calls are closed. Nobody hears what it says.
+    pub(crate) fn detach(mut self, scope: Scope<'_>) -> Result<(), Failure> {
+        self.unheard = true;
         let mut group = self.start()?;
         scope.core.background.spawn(async move {
-            let stdin = self.stdin.clone();
-            if converse(&mut group.child, stdin, usize::MAX).await.is_ok() {
+            if converse(&mut group.child, self.stdin.clone(), 0).await.is_ok() {
                 group.ended();
+            }
+            for after in &self.after {
+                if let When::Ended(delay) = after.when {
+                    run_again(self.names.clone(), after.arguments.clone(), delay).await;
+                }
             }
         });
         Ok(())
@@ -121,7 +132,7 @@ impl Program {
     pub(crate) fn start(&self) -> Result<Group, Failure> {
         for name in &self.names {
             match self.command(name).spawn() {
-                Ok(child) => return Ok(Group::new(child)),
+                Ok(child) => return Ok(Group::new(child, self.directory.clone())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let detail = format!("`{}` cannot be started: {error}", name.display());
@@ -137,7 +148,8 @@ impl Program {
         let mut command = Command::new(name);
         command.args(&self.arguments).current_dir(self.directory.path()).process_group(0).kill_on_drop(true);
         let input = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = || if self.unheard { Stdio::null() } else { Stdio::piped() };
+        command.stdin(input).stdout(output()).stderr(output());
         if !self.inherits {
             command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         }
@@ -155,25 +167,33 @@ impl Drop for Afterwards<'_> {
                 _ => continue,
             };
             let (names, arguments) = (self.program.names.clone(), after.arguments.clone());
-            self.scope.core.background.spawn(async move {
-                tokio::time::sleep(delay).await;
-                for name in names {
-                    let mut command = Command::new(name);
-                    command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-                    // Nobody is left to be told that it failed.
-                    if command.status().await.is_ok() {
-                        break;
-                    }
-                }
-            });
+            self.scope.core.background.spawn(run_again(names, arguments, delay));
+        }
+    }
+}
+
+/// Runs the first of the programs that is there, after a while.
+async fn run_again(names: Vec<OsString>, arguments: Vec<String>, delay: Duration) {
+    tokio::time::sleep(delay).await;
+    for name in names {
+        let mut command = Command::new(name);
+        command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Nobody is left to be told that it failed.
+        if command.status().await.is_ok() {
+            break;
         }
     }
 }
 
 impl Group {
-    pub(crate) fn new(child: Child) -> Self {
+    fn new(child: Child, directory: Arc<TempDir>) -> Self {
         let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Self { child, id }
+        Self { child, id, _directory: directory }
+    }
+
+    /// Takes its standard streams, to speak with it.
+    pub(crate) fn streams(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take())
     }
 
     /// Kills it with its descendants, and waits until it is gone.

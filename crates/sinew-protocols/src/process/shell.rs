@@ -33,3 +33,16 @@ pub(super) fn program(scope: Scope<'_>, arguments: &Value) -> Result<Program, Fa
     program.stdin = stdin(arguments);
     Ok(program)
 }
+
+/// Makes the program of a server: the command is the name of a program, never a text for a shell.
+pub(super) fn server(scope: Scope<'_>, arguments: &Value) -> Result<Program, Failure> {
+    let command = text(arguments, "command").unwrap_or_default();
+    let allowed = &scope.core.settings.allow.shell;
+    if !allowed.contains("*") && !allowed.contains(command) {
+        return Err(refused(&format!("the command `{command}`"), "allow.shell"));
+    }
+    let mut program = Program::new(command, list(arguments, "arguments"))?;
+    program.environment = map(arguments, "environment");
+    program.stdin = Some(String::new());
+    Ok(program)
+}

@@ -1,13 +1,16 @@
 //! A server that answers as a test says, over HTTP/1.1 and HTTP/2, and remembers what it was asked.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -30,7 +33,7 @@ pub(super) struct Seen {
 
 /// What a test wants to happen to a request.
 pub(super) enum Answer {
-    Reply(Response<Full<Bytes>>),
+    Reply(Response<Body>),
     /// The connection is closed instead.
     HangUp,
     /// Nothing ever comes.
@@ -44,6 +47,7 @@ pub(super) struct Server {
     _stop: DropGuard,
 }
 
+type Body = BoxBody<Bytes, Infallible>;
 type Answers = Arc<dyn Fn(&Seen) -> Answer + Send + Sync>;
 
 impl Seen {
@@ -77,7 +81,30 @@ impl Answer {
         let response = Response::builder().status(status);
         let response =
             headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
-        Self::Reply(response.body(Full::new(body.into())).unwrap())
+        Self::Reply(response.body(Full::new(body.into()).boxed()).unwrap())
+    }
+}
+
+impl Answer {
+    /// Sends events as they are, and keeps the connection open after the last.
+    pub(super) fn events(events: &[Value]) -> Self {
+        let events: Vec<_> =
+            events.iter().map(|event| Bytes::from(format!("event: message\ndata: {event}\n\n"))).collect();
+        let body = stream::iter(events).map(|bytes| Ok(Frame::data(bytes))).chain(stream::pending());
+        let response = Response::builder().header("content-type", "text/event-stream");
+        Self::Reply(response.body(BodyExt::boxed(StreamBody::new(body))).unwrap())
+    }
+
+    /// Sends frames and a status after them.
+    pub(super) fn grpc(frames: Vec<u8>, status: &str, message: &str) -> Self {
+        let trailers = [("grpc-status", status), ("grpc-message", message)];
+        let trailers =
+            trailers.map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
+        let trailers: http::HeaderMap = trailers.into_iter().collect();
+        let body = Full::new(Bytes::from(frames)).with_trailers(async move { Some(Ok(trailers)) });
+        Self::Reply(
+            Response::builder().header("content-type", "application/grpc").body(body.boxed()).unwrap(),
+        )
     }
 }
 
@@ -126,7 +153,7 @@ async fn respond(
     request: Request<Incoming>,
     answers: Answers,
     sender: Arc<watch::Sender<Vec<Seen>>>,
-) -> io::Result<Response<Full<Bytes>>> {
+) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let seen = Seen {

@@ -1,8 +1,8 @@
 //! What others decide about an instance: cancel, terminate, pause, resume, and a parent's last word on its child.
 
 use super::{Driver, Todo};
-use crate::entry::{Fact, Kept, Trigger};
-use crate::state::{Saga, Work};
+use crate::entry::{Fact, Kept, Timer, Trigger};
+use crate::state::{Frame, Listening, Saga, Work};
 use crate::{Error, Fault, Input, Status, TaskId};
 
 /// How much may come in while an instance is paused.
@@ -92,9 +92,16 @@ impl Driver<'_> {
             Input::Timer { task, timer, .. } => (*task, Kept::Timer { task: *task, timer: *timer }),
             _ => return Ok(false),
         };
-        let forward = self.state.frames.get(&task).is_some_and(|frame| frame.undo.is_none());
-        if !forward || self.state.kept.contains(&kept) {
-            return Ok(forward);
+        let Some(frame) = self.state.frames.get(&task).filter(|frame| frame.undo.is_none()) else {
+            return Ok(false);
+        };
+        if !frame.wants(&kept) || self.state.kept.contains(&kept) {
+            return Ok(true);
+        }
+        if let Kept::Event { event, .. } = &kept
+            && self.hit(task, frame, event)?.is_none()
+        {
+            return Ok(true);
         }
         if self.state.kept.len() >= MAX_KEPT {
             let fault = Fault::runtime(format!("more than {MAX_KEPT} inputs while it was paused"));
@@ -159,6 +166,23 @@ impl Driver<'_> {
             .filter(|(task, frame)| matches!(frame.work, Work::Call(_) | Work::Listen(_)) && which(**task))
             .map(|(task, frame)| (*task, frame.attempts))
             .collect()
+    }
+}
+
+impl Frame {
+    /// Says whether something that came in is about what the task waits for.
+    fn wants(&self, kept: &Kept) -> bool {
+        let due = |timer: Option<Timer>, number| timer.is_some_and(|timer| timer.number == number);
+        match kept {
+            Kept::Answer { attempt, .. } => self.attempts == *attempt && self.work != Work::None,
+            Kept::Event { attempt, origin, .. } => {
+                let new = |listening: &Listening| {
+                    !listening.ended && !listening.correlation.knows(origin.as_deref())
+                };
+                self.attempts == *attempt && self.listening().is_some_and(new)
+            }
+            Kept::Timer { timer, .. } => due(self.timeout, *timer) || due(self.timer, *timer),
+        }
     }
 }
 

@@ -26,12 +26,14 @@ impl Driver<'_> {
             return Err(Error::UnknownTask { pointer: frame.pointer.to_string() });
         };
         let visit = frame.visits.get(&task.pointer).copied().unwrap_or_default();
+        let visit = visit + self.lost_passes(parent, &task.pointer, branch);
         let raw = Arc::clone(&frame.data);
-        let env = Env::before(self, parent, task, &raw);
-        let runs = task.condition.as_ref().map_or(Ok(true), |condition| condition.holds(&raw, &env));
+        let (inner, seen) = (self.inner(task), Arc::clone(Self::condition_input(task, frame)));
+        let env = Env::before(self, parent, inner, &raw);
+        let runs = task.condition.as_ref().map_or(Ok(true), |condition| condition.holds(&seen, &env));
         let head = match &runs {
             Ok(true) => head(task, &raw, env),
-            Ok(false) => return self.skip(parent, plan, task, visit, branch),
+            Ok(false) => return self.skip(parent, plan, inner, visit, branch),
             Err(fault) => Err(fault.clone()),
         };
         let (prepared, fault) = match head {
@@ -91,6 +93,8 @@ impl Driver<'_> {
             Kind::Try(attempt) => &attempt.body,
             Kind::Function { body, .. } => std::slice::from_ref(body),
             Kind::Listen(listen) => listen.each.as_ref().map(|each| &each.body[..]).unwrap_or_default(),
+            Kind::Extended(extended) => &extended.parts,
+            Kind::Extension(extension) => &extension.body,
             _ => &[],
         })
     }
@@ -132,6 +136,21 @@ impl Driver<'_> {
             compensate: task.compensate.is_some(),
             pivot: task.pivot,
         }
+    }
+
+    /// Counts how often a branch lost a race before, inside a `try` that runs again: what it did then is undone under the
+    /// keys of that time, so this time has others.
+    fn lost_passes(&self, fork: TaskId, pointer: &str, branch: Option<u32>) -> u32 {
+        let state = &self.state;
+        let lost = |step: &crate::Step| {
+            let parts = state.steps.iter().filter(|part| part.is_lost());
+            parts.into_iter().any(|part| part.task == step.task || state.is_part(part.task, step.task))
+        };
+        if branch.is_none() || !state.steps.iter().any(crate::Step::is_lost) {
+            return 0;
+        }
+        let passes = state.steps.iter().filter(|step| step.parent == Some(fork) && &*step.pointer == pointer);
+        passes.filter(|step| lost(step)).fold(0, |count, _| count + 1)
     }
 
     /// Finds the task this is a retry of: the same task of the same pass, inside a `try` that runs again.

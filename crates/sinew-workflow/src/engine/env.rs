@@ -148,6 +148,9 @@ impl<'e> Env<'e> {
     /// Returns a field of `$task`.
     fn task(&self, key: &str) -> Option<Cow<'_, Value>> {
         let descriptor = self.task.as_ref()?;
+        if descriptor.task.extends.is_some() {
+            return Some(Cow::Owned(self.extended()?.get(key).cloned().unwrap_or_default()));
+        }
         Some(match key {
             "name" => text(&descriptor.task.name),
             "reference" => text(&descriptor.task.pointer),
@@ -162,6 +165,30 @@ impl<'e> Env<'e> {
             }
             _ => return None,
         })
+    }
+
+    /// Describes the task that an extension is woven around, with what its definition says: an extension asks for
+    /// `$task.with` as well as for `$task.name`.
+    fn extended(&self) -> Option<Value> {
+        let extends = self.task.as_ref()?.task.extends.as_ref()?;
+        let task = self.definition.plan.task(extends.task)?;
+        let around = std::iter::successors(self.scope, |task| self.state.frames.get(task)?.parent)
+            .filter_map(|task| self.state.frames.get(&task))
+            .find(|frame| frame.pointer == extends.around)?;
+        let steps = &mut self.state.steps.iter().rev();
+        let step = steps.find(|step| step.pointer == task.pointer).filter(|_| extends.after);
+        let descriptor = json!({
+            "name": &*task.name,
+            "reference": &*task.pointer,
+            "definition": &*task.definition,
+            "input": &*around.raw,
+            "output": extends.after.then(|| &*around.data),
+            "startedAt": moment(around.started_at),
+            "idempotencyKey": step.map(|step| &*step.key),
+        });
+        let mut described = task.definition.as_object().cloned().unwrap_or_default();
+        described.extend(descriptor.as_object().cloned().unwrap_or_default());
+        Some(Value::Object(described))
     }
 
     /// What authorizes the request of the task: its scheme, and a placeholder for what only the host knows.
@@ -215,6 +242,9 @@ impl Variables for Env<'_> {
             "output" => self.output.map_or(NULL, |value| Cow::Borrowed(&**value)),
             "authorization" => Cow::Owned(self.authorization()),
             "task" if self.task.is_none() => NULL,
+            "task" if self.task.as_ref().is_some_and(|descriptor| descriptor.task.extends.is_some()) => {
+                self.extended().map_or(NULL, Cow::Owned)
+            }
             "task" => whole(&TASK, |key| self.task(key)),
             "workflow" => whole(&WORKFLOW, |key| self.workflow_descriptor(key)),
             "runtime" => {

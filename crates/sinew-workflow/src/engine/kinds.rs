@@ -26,7 +26,7 @@ impl Driver<'_> {
 
     fn begin_kind(&mut self, id: TaskId, task: &Task) -> Result<(), Stop> {
         match &task.kind {
-            Kind::Do(_) => Ok(self.begin_part(id)?),
+            Kind::Do(_) | Kind::Extended(_) | Kind::Extension(_) => Ok(self.begin_part(id)?),
             Kind::Try(_) => self.begin_attempt(id),
             Kind::Call(call) => self.call(id, task, call),
             Kind::Human(call, _) => self.call(id, task, call),

@@ -73,8 +73,11 @@ impl Driver<'_> {
         }
         if parent != TaskId::WORKFLOW {
             let (_, task) = self.planned(frame)?;
-            if let Kind::Fork { branches, compete } = &task.kind {
-                return self.branch_done(parent, branches, *compete);
+            match &task.kind {
+                Kind::Fork { branches, compete } => return self.branch_done(parent, branches, *compete),
+                Kind::Extended(extended) => return self.next_part(parent, extended, after, then),
+                Kind::Extension(_) if then == Then::Exit => return self.end_extension(parent, then),
+                _ => {}
             }
         }
         let part = self.part(parent)?;
@@ -105,13 +108,16 @@ impl Driver<'_> {
                 let times = if let Part::Again(times) = part { times } else { 0 };
                 return self.iterate(id, times.saturating_add(1));
             }
+            Kind::Extension(_) => return self.end_extension(id, Then::Continue),
             Kind::Try(attempt) if part == Part::Catch => attempt.then,
             Kind::Listen(listen) => {
                 return listen.each.as_ref().map_or(Ok(()), |each| self.item_done(id, each));
             }
             _ => None,
         };
-        self.todo.push(Todo::Finish { task: id, output: None, then, chosen: None });
+        // Noted, because what leads on may have to wait for extensions after the task.
+        let chosen = then.map(|_| "catch".into());
+        self.todo.push(Todo::Finish { task: id, output: None, then, chosen });
         Ok(())
     }
 

@@ -59,9 +59,9 @@ impl Driver<'_> {
         if listening.ended || listening.correlation.knows(origin) {
             return Ok(());
         }
+        let Some(hit) = self.hit(id, frame, event)? else { return Ok(()) };
         let (_, task) = self.planned(frame)?;
         let Kind::Listen(listen) = &task.kind else { return Ok(()) };
-        let Some(hit) = self.hit(id, frame, task, listen, listening, event) else { return Ok(()) };
         if !hit.ends
             && let Some(fault) = listening.is_full()
         {
@@ -121,22 +121,21 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn hit(
-        &self,
-        id: TaskId,
-        frame: &Frame,
-        task: &Task,
-        listen: &Listen,
-        listening: &Listening,
-        event: &Value,
-    ) -> Option<Hit> {
-        let env = Env::inside(self, id, frame, task);
-        let Source::Bus(fixed) = &listening.source else {
-            let From::Protocol(subscription) = &listen.from else { return None };
-            return subscription.hear(listening, event, &env);
+    /// Finds what an event is good for where a task listens, if anything.
+    pub(super) fn hit(&self, id: TaskId, frame: &Frame, event: &Value) -> Result<Option<Hit>, Error> {
+        let (_, task) = self.planned(frame)?;
+        let (Kind::Listen(listen), Some(listening)) = (&task.kind, frame.listening()) else {
+            return Ok(None);
         };
-        let From::Bus(events) = &listen.from else { return None };
-        events.hear(&listening.correlation, event, &Place { input: &frame.input, variables: &env, fixed })
+        let env = Env::inside(self, id, frame, task);
+        Ok(match (&listening.source, &listen.from) {
+            (Source::Bus(fixed), From::Bus(events)) => {
+                let place = Place { input: &frame.input, variables: &env, fixed };
+                events.hear(&listening.correlation, event, &place)
+            }
+            (_, From::Protocol(subscription)) => subscription.hear(listening, event, &env),
+            _ => None,
+        })
     }
 
     /// Says whether what was heard so far is enough. An expression that fails says so as a fault of the task.

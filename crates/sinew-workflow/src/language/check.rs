@@ -68,6 +68,7 @@ impl Kind {
         match self {
             Self::Do(body) => vec![body],
             Self::For(looped) => vec![&looped.body],
+            Self::Extension(extension) => vec![&extension.body],
             Self::Try(attempt) => {
                 [Some(&*attempt.body), attempt.handler.as_deref()].into_iter().flatten().collect()
             }
@@ -80,6 +81,7 @@ impl Kind {
         match self {
             Self::Fork { branches, .. } => branches.clone(),
             Self::Function { body, .. } => vec![*body],
+            Self::Extended(extended) => extended.parts.clone(),
             _ => self.sequences().concat(),
         }
     }

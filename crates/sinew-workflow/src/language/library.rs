@@ -24,9 +24,19 @@ pub(crate) struct Catalogued<'t> {
 }
 
 impl Library {
+    /// Reads documents; the first is file 1, after the definition itself.
     pub(crate) fn read(resources: &Resources) -> Self {
-        let bounded = resources.iter().take(MAX_DOCUMENTS);
-        Self(bounded.map(|(uri, text)| (uri.to_owned(), Node::parse(text))).collect())
+        let numbered = (1_u16..).zip(resources.iter().take(MAX_DOCUMENTS));
+        let read = |(file, (uri, text)): (u16, (&str, &str))| {
+            let tree = Node::parse(text).map(|node| node.in_file(file));
+            (uri.to_owned(), tree.map_err(|problem| problem.in_file(file)))
+        };
+        Self(numbered.map(read).collect())
+    }
+
+    /// Returns the URIs in the order of their files.
+    pub(crate) fn uris(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
     }
 
     pub(crate) fn get(&self, uri: &str) -> Option<&Result<Node, Problem>> {

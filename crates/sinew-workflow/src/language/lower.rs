@@ -3,16 +3,19 @@
 //! It runs even on documents of the wrong shape, so that all mistakes are reported at once; what the grammar has already
 //! reported is skipped here in silence.
 
+mod authentication;
 mod call;
 mod children;
 mod events;
 mod expression;
+mod extend;
 mod kinds;
 mod library;
 mod outside;
 mod people;
 mod place;
 mod policy;
+mod schedule;
 mod task;
 
 pub(crate) use task::saga_key;
@@ -49,23 +52,26 @@ pub(crate) struct Lowered {
     /// What it needs of its host, and where.
     pub(crate) needs: Vec<(Need, Diagnostic)>,
     pub(crate) operations: BTreeSet<(String, String)>,
+    pub(crate) secrets: BTreeSet<String>,
     pub(crate) input_schema: Option<Value>,
     /// Documents it refers to which are not there.
     pub(crate) missing: Vec<Resource>,
 }
 
 /// Lowers a document.
-pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Report) -> Lowered {
+pub(crate) fn lower(root: &Node, library: &Library, report: &mut Report) -> Lowered {
+    let foreign = report.another();
     let mut lower = Lower {
         root,
         library,
         missing: Vec::new(),
         report,
-        foreign: Report::new(file),
+        foreign,
         needs: Vec::new(),
         plan: Plan::default(),
         nodes: Vec::new(),
         operations: BTreeSet::new(),
+        secrets: BTreeSet::new(),
         compiled: HashMap::new(),
         place: Place::default(),
         scope: Vec::new(),
@@ -73,6 +79,7 @@ pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Rep
         guard: None,
         granted: Guard::default(),
         loose: is_loose(root),
+        extending: false,
         calling: Vec::new(),
         undoing: None,
     };
@@ -90,6 +97,7 @@ pub(crate) fn lower(root: &Node, library: &Library, file: &str, report: &mut Rep
         foreign: lower.foreign.finish(),
         needs: lower.needs,
         operations: lower.operations,
+        secrets: lower.secrets,
         input_schema: input_schema.map(Node::value),
         missing: lower.missing,
     }
@@ -106,6 +114,7 @@ struct Lower<'a> {
     /// Where the tasks of the plan stand, in its order.
     nodes: Vec<&'a Node>,
     operations: BTreeSet<(String, String)>,
+    secrets: BTreeSet<String>,
     /// Compiled expressions by source and scope: functions and repeated conditions compile once.
     compiled: HashMap<(String, Vec<String>), Result<Expression, String>>,
     place: Place,
@@ -119,6 +128,8 @@ struct Lower<'a> {
     granted: Guard,
     /// Whether any text is tried as an expression.
     loose: bool,
+    /// Whether this is part of an extension.
+    extending: bool,
     /// The functions being planned, to refuse recursion.
     calling: Vec<String>,
     /// Whether this is part of a compensation, and how many functions were being planned when that began.
@@ -136,7 +147,7 @@ impl<'a> Lower<'a> {
             self.plan.body = self.list(body, "/do");
         }
         if let Some(schedule) = root.get("schedule") {
-            self.not_yet(schedule, "schedules", "start instances from outside");
+            self.schedule(schedule);
         }
     }
 
@@ -148,14 +159,7 @@ impl<'a> Lower<'a> {
             self.task(&name.text, node, format!("/use/functions/{}", name.text), &[]);
             self.calling.pop();
         }
-        for item in reusable.get("extensions").map(Node::items).unwrap_or_default() {
-            self.not_yet(item, "extensions", "write the tasks where they belong");
-            for (_, extension) in item.entries() {
-                self.condition(extension.get("when"));
-                let lists = ["before", "after"].into_iter().filter_map(|key| extension.get(key));
-                lists.for_each(|list| drop(self.list(list, &list.pointer)));
-            }
-        }
+        self.check_extensions();
         for (_, policy) in reusable.get("retries").map(Node::entries).unwrap_or_default() {
             self.with_variables(&["error"], |lower| lower.retry_policy(policy));
         }
@@ -165,15 +169,14 @@ impl<'a> Lower<'a> {
         for (_, error) in reusable.get("errors").map(Node::entries).unwrap_or_default() {
             self.raised(error);
         }
-        for (_, policy) in reusable.get("authentications").map(Node::entries).unwrap_or_default() {
-            self.leaving(|lower| lower.scheme(policy));
-        }
+        self.check_policies();
         self.plan = Plan::default();
         self.nodes.clear();
         self.operations.clear();
         self.needs.clear();
         self.missing.clear();
-        self.foreign.keep_only(|finding| finding.pointer.starts_with("/use/extensions"));
+        self.secrets.clear();
+        self.foreign.forget();
     }
 
     /// Plans a list of tasks below a pointer.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::jq::Expression;
 use super::schema::Schema;
 use super::template::Template;
-use crate::Target;
+use crate::{Schedule, Target};
 pub(crate) use events::{
     Correlate, EventFilter, Events, Foreach, From, Listen, Mode, Read, Subscription, Until, Wants,
 };
@@ -27,6 +27,7 @@ pub(crate) struct Plan {
     pub(crate) saga: SagaPolicy,
     /// The events that start instances, and what of them becomes the input.
     pub(crate) trigger: Option<(Events, Read)>,
+    pub(crate) schedule: Option<Schedule>,
 }
 
 /// A task of a plan.
@@ -49,7 +50,18 @@ pub(crate) struct Task {
     pub(crate) compensate: Option<Id>,
     pub(crate) pivot: bool,
     pub(crate) key: Option<Expression>,
+    /// Which task this is woven around, if it belongs to an extension.
+    pub(crate) extends: Option<Extends>,
     pub(crate) kind: Kind,
+}
+
+/// What a task of an extension knows of the task it extends.
+#[derive(Clone, Debug)]
+pub(crate) struct Extends {
+    pub(crate) task: Id,
+    /// The pointer of the two together.
+    pub(crate) around: Arc<str>,
+    pub(crate) after: bool,
 }
 
 /// What data passes on its way into or out of something.
@@ -94,8 +106,26 @@ pub(crate) enum Kind {
         branches: Vec<Id>,
         compete: bool,
     },
+    Extended(Box<Extended>),
+    Extension(Extension),
     /// Part of the language, but not of this engine yet.
     Foreign,
+}
+
+/// A task with extensions around it.
+#[derive(Debug)]
+pub(crate) struct Extended {
+    /// The extensions before it, the task, and the extensions after it.
+    pub(crate) parts: Vec<Id>,
+    pub(crate) body: Id,
+    /// Where the task leads.
+    pub(crate) then: Then,
+}
+
+/// The tasks of one extension, before or after a task.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) body: Vec<Id>,
 }
 
 /// A call of an operation on the bus, or of somebody outside.

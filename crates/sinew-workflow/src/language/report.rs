@@ -6,10 +6,8 @@ use crate::{Diagnostic, Severity, code};
 /// The findings so far. Everything is collected: an author fixes a document once, not once per mistake.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// The file of the definition.
-    main: String,
-    /// The file being read.
-    file: String,
+    /// The file of the definition, then those it refers to: marks name them by position.
+    files: Vec<String>,
     found: Vec<Diagnostic>,
 }
 
@@ -17,25 +15,18 @@ pub(crate) struct Report {
 pub(crate) struct Finding<'a>(&'a mut Diagnostic);
 
 impl Report {
-    pub(crate) fn new(file: &str) -> Self {
-        Self { main: file.to_owned(), file: file.to_owned(), found: Vec::new() }
+    pub(crate) fn new(files: Vec<String>) -> Self {
+        Self { files, found: Vec::new() }
     }
 
-    pub(crate) fn file(&self) -> &str {
-        &self.file
+    /// Makes an empty report on the same files.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.files.clone())
     }
 
-    /// Begins to read another file and returns the one read so far.
-    pub(crate) fn enter(&mut self, file: &str) -> String {
-        std::mem::replace(&mut self.file, file.to_owned())
-    }
-
-    /// Reads something in another file.
-    pub(crate) fn within<T>(&mut self, file: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.enter(file);
-        let result = read(self);
-        self.file = before;
-        result
+    /// Returns the file a place is in.
+    pub(crate) fn file(&self, mark: Mark) -> &str {
+        self.files.get(usize::from(mark.file)).map(String::as_str).unwrap_or_default()
     }
 
     pub(crate) fn error(
@@ -77,8 +68,8 @@ impl Report {
         message: impl Into<String>,
     ) -> Finding<'_> {
         let index = self.found.len();
-        let Mark { line, column } = mark;
-        let (file, message) = (self.file.clone(), message.into());
+        let Mark { line, column, .. } = mark;
+        let (file, message) = (self.file(mark).to_owned(), message.into());
         self.found.push(Diagnostic { code, severity, file, line, column, pointer, message, fix: None });
         Finding(&mut self.found[index])
     }
@@ -94,8 +85,9 @@ impl Report {
 
     /// Makes an error without noting it.
     pub(crate) fn one(&self, code: &'static str, node: &Node, message: impl Into<String>) -> Diagnostic {
-        let Mark { line, column } = node.mark;
-        let (file, pointer, message) = (self.file.clone(), node.pointer.clone(), message.into());
+        let Mark { line, column, .. } = node.mark;
+        let (file, pointer, message) =
+            (self.file(node.mark).to_owned(), node.pointer.clone(), message.into());
         Diagnostic { code, severity: Severity::Error, file, line, column, pointer, message, fix: None }
     }
 
@@ -103,16 +95,17 @@ impl Report {
         self.found.iter().any(Diagnostic::is_error)
     }
 
-    pub(crate) fn keep_only(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
-        self.found.retain(keep);
+    /// Forgets what was found so far.
+    pub(crate) fn forget(&mut self) {
+        self.found.clear();
     }
 
     /// Returns the findings in the order of the document, then of what it refers to; each once: a function lowered at
     /// three call sites is still wrong in one place.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+        let main = self.files.first().cloned().unwrap_or_default();
         self.found.sort_by(|a, b| {
-            let place =
-                |found: &'_ Diagnostic| (found.file != self.main, found.line, found.column, found.code);
+            let place = |found: &'_ Diagnostic| (found.file != main, found.line, found.column, found.code);
             (place(a), &a.file, &a.message).cmp(&(place(b), &b.file, &b.message))
         });
         self.found.dedup();

@@ -12,9 +12,10 @@ const MAX_DEPTH: usize = 100;
 /// The most values, aliases expanded.
 const MAX_NODES: usize = 100_000;
 
-/// A place in the text: line and column, both from 1.
+/// A place in a text: line and column, both from 1, and which of the texts that are read together it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
+    pub(crate) file: u16,
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
@@ -126,6 +127,24 @@ impl Node {
         }
     }
 
+    /// Says which of the texts read together this is.
+    pub(crate) fn in_file(mut self, file: u16) -> Self {
+        self.place(file);
+        self
+    }
+
+    fn place(&mut self, file: u16) {
+        self.mark.file = file;
+        match &mut self.tree {
+            Tree::List(items) => items.iter_mut().for_each(|item| item.place(file)),
+            Tree::Map(entries) => entries.iter_mut().for_each(|(key, node)| {
+                key.mark.file = file;
+                node.place(file);
+            }),
+            _ => {}
+        }
+    }
+
     fn new(mark: Mark, tree: Tree) -> Self {
         Self { mark, pointer: String::new(), tree }
     }
@@ -149,13 +168,22 @@ impl Node {
 }
 
 impl Mark {
-    pub(crate) const START: Self = Self { line: 1, column: 1 };
+    pub(crate) const START: Self = Self { file: 0, line: 1, column: 1 };
+}
+
+impl Problem {
+    /// Says which of the texts read together this is about.
+    pub(crate) fn in_file(mut self, file: u16) -> Self {
+        let (Self::Syntax(mark, _) | Self::Limit(mark, _)) = &mut self;
+        mark.file = file;
+        self
+    }
 }
 
 impl From<Span> for Mark {
     fn from(span: Span) -> Self {
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        Self { line: number(span.start.line()), column: number(span.start.col() + 1) }
+        Self { file: 0, line: number(span.start.line()), column: number(span.start.col() + 1) }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
 /// # Errors
 /// [`Error::Illegal`] when the entry does not follow from the state; the state may then be half changed.
 pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Error> {
+    state.folded = state.folded.saturating_add(1);
     let at = entry.at;
     let fold = Fold { state, at, entry: entry.name() };
     match &entry.fact {

@@ -29,7 +29,7 @@ macro_rules! features {
 }
 
 features! {
-    checks, data, emit, flow, r#for, fork, restart, retry, sagas, timeout, r#try, wait,
+    calls, checks, data, emit, expressions, extensions, flow, r#for, fork, functions, restart, retry, sagas, secrets, timeout, r#try, wait,
 }
 
 #[test]

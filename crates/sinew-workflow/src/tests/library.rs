@@ -141,6 +141,16 @@ do:
 }
 
 #[test]
+fn warnings_about_another_document_name_that_document() {
+    let workflow =
+        "do: [ { a: { call: 'https://x/f.yaml' } }, { b: { call: c.d, compensate: { call: c.e } } } ]";
+    let given = [("https://x/f.yaml", "# It writes.\ndo:\n  - x: { call: a.b }")].into_iter().collect();
+    let definition = Definition::parse_with(&source(workflow), "a.yaml", &given).unwrap();
+    let warnings: Vec<String> = definition.warnings().iter().map(ToString::to_string).collect();
+    expect!["https://x/f.yaml:3:8: warning[SNW-2033]: nothing undoes `x` when the saga fails after it; add `compensate:` with the task that undoes it, `compensate: false` when there is nothing to undo, or `pivot: true`"].assert_eq(&warnings.join("\n"));
+}
+
+#[test]
 fn chains_of_functions_are_bounded() {
     let functions: Vec<String> = (0..5_000).map(|n| format!("f{n}: {{ call: f{} }}", n + 1)).collect();
     let workflow = format!(

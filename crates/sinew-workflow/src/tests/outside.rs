@@ -212,3 +212,34 @@ fn a_host_is_told_what_it_lacks_and_where() {
     expect!["a.yaml:4:15: error[SNW-2014]: `run: shell` is beyond what runs this"]
         .assert_eq(&missing.to_string());
 }
+
+#[test]
+fn policies_say_all_they_have_to() {
+    let source = "use:
+  authentications:
+    a: { basic: { username: me } }
+    b: { use: a }
+    c: { oauth2: { grant: password } }
+    d: { bearer: {} }
+do:
+  - e: { call: http, with: { method: get, endpoint: { uri: 'https://x', authentication: { digest: { password: x } } } } }
+";
+    reports(
+        &format!("{HEAD}{source}"),
+        expect![[r#"
+        a.yaml:4:17: error[SNW-2005]: `basic` needs `password`; add `password:`, or `use:` and the secret that holds all of it @/use/authentications/a/basic
+        a.yaml:5:15: error[SNW-2006]: a named policy cannot name another one; write its scheme here, such as `basic:` or `bearer:` @/use/authentications/b/use
+        a.yaml:6:18: error[SNW-2005]: `oauth2` needs `authority`; add `authority:`, or `use:` and the secret that holds all of it @/use/authentications/c/oauth2
+        a.yaml:7:18: error[SNW-2005]: `bearer` needs `token`; add `token:`, or `use:` and the secret that holds all of it @/use/authentications/d/bearer
+        a.yaml:9:99: error[SNW-2005]: `digest` needs `username`; add `username:`, or `use:` and the secret that holds all of it @/do/0/e/with/endpoint/authentication/digest"#]],
+    );
+}
+
+#[test]
+fn braces_in_credentials_are_no_template() {
+    let (_, _, body, _) = asked(
+        "do: [ { a: { call: http, with: { method: get, endpoint: { uri: 'https://x', authentication: { bearer: { token: 'a{v}' } } } } } } ]",
+        json!({ "v": 2 }),
+    );
+    assert_eq!(body["endpoint"]["authentication"]["bearer"]["token"], "a{v}");
+}

@@ -3,6 +3,8 @@
 //!
 //! [`check_invariants`]: super::world::check_invariants
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -26,6 +28,16 @@ proptest! {
     }
 
     #[test]
+    fn extensions_that_do_nothing_change_nothing(shape in tape(40), outcomes in tape(40)) {
+        let mut plain = tasks(&mut Tape(&shape), &mut 0, 2, true);
+        let told = tell(definition(&plain), &outcomes);
+        let nothing = json!({ "set": { "n": "nothing" } });
+        let extension = json!({ "extend": "all", "before": [{ "b": nothing }], "after": [{ "a": nothing }] });
+        plain["use"] = json!({ "extensions": [{ "quiet": extension }, { "silent": extension }] });
+        prop_assert_eq!(tell(definition(&plain), &outcomes), told);
+    }
+
+    #[test]
     fn parallel_sagas_settle_everything(shape in tape(40), failing in 0_u8..6) {
         let mut workflow = tasks(&mut Tape(&shape), &mut 0, 2, true);
         workflow["saga"] = json!({ "order": "parallel" });
@@ -40,6 +52,36 @@ proptest! {
         finish(&mut world);
         check_end(&world);
     }
+}
+
+/// Runs a workflow to its end and tells everything the world saw of it: each outcome is the next of the list, then success.
+fn tell(definition: crate::Definition, outcomes: &[u8]) -> (Vec<String>, Status, Saga, Option<Value>) {
+    let mut world = World::start(definition, json!({ "n": 0 }));
+    let (mut seen, mut outcomes) = (Vec::new(), Tape(outcomes));
+    while !world.state.is_closed() {
+        let next = world.due.iter().position(|effect| !matches!(effect, Effect::Timer { .. }));
+        let moment = |effect: &Effect| if let Effect::Timer { at, .. } = effect { *at } else { world.at() };
+        let first = (0..world.due.len()).min_by_key(|index| moment(&world.due[*index]));
+        let Some(index) = next.or(first) else {
+            operate(&mut world, 1);
+            continue;
+        };
+        let effect = world.due.remove(index);
+        match &effect {
+            Effect::Call { name, key, body, undo, .. } => seen.push(format!("{name} {key} {body} {undo}")),
+            Effect::Emit { id, .. } => seen.push(id.clone()),
+            _ => {}
+        }
+        let input = answer(&mut world, &effect, &mut outcomes);
+        world.give(match input {
+            // The number of the task is all that may differ.
+            Input::Reply { task, attempt, outcome: Outcome::Completed(_), at } => {
+                Input::Reply { task, attempt, outcome: Outcome::Completed(json!({ "n": seen.len() })), at }
+            }
+            other => other,
+        });
+    }
+    (seen, world.state.status(), world.state.saga(), world.state.output().cloned())
 }
 
 /// Bytes that decide: what a test case is made of, so that shrinking removes decisions.
@@ -90,21 +132,26 @@ fn tasks(tape: &mut Tape<'_>, names: &mut u32, depth: u32, pivots: bool) -> Valu
 fn task(tape: &mut Tape<'_>, names: &mut u32, depth: u32, pivots: bool) -> Value {
     *names += 1;
     let name = format!("t{names}");
-    let kinds = if depth == 0 { 6 } else { 11 };
+    let kinds = if depth == 0 { 8 } else { 14 };
     let mut inner = |tape: &mut Tape<'_>, pivots| tasks(tape, names, depth - 1, pivots)["do"].clone();
     let mut task = match tape.pick(kinds) {
         0..=3 => json!({ "call": "some.thing" }),
         4 => json!({ "wait": "PT3S" }),
         5 => json!({ "emit": { "event": { "with": { "type": "happened" } } } }),
-        6 => json!({ "do": inner(tape, pivots) }),
-        7 => {
+        6 => {
+            json!({ "listen": { "to": { "all": [{ "with": { "type": "a" } }, { "with": { "type": "b" } }] } } })
+        }
+        7 => json!({ "run": { "workflow": { "namespace": "n", "name": "child", "version": "1.0.0" } } }),
+        8 => json!({ "do": inner(tape, pivots) }),
+        9 => {
             json!({ "try": inner(tape, false), "catch": { "retry": { "delay": "PT1S", "limit": { "attempt": { "count": 2 } } } } })
         }
-        8 => {
+        10 => {
             json!({ "try": inner(tape, false), "catch": { "do": [ { format!("c{name}"): { "call": "some.rescue" } } ] } })
         }
-        9 => json!({ "for": { "in": "[1, 2]" }, "do": inner(tape, false) }),
-        _ => json!({ "fork": { "branches": inner(tape, false) } }),
+        11 => json!({ "for": { "in": "[1, 2]" }, "do": inner(tape, false) }),
+        12 => json!({ "fork": { "branches": inner(tape, false) } }),
+        _ => json!({ "fork": { "compete": true, "branches": inner(tape, false) } }),
     };
     match tape.pick(8) {
         0..=3 => task["compensate"] = json!({ "call": "some.undo" }),
@@ -128,6 +175,10 @@ fn happen(world: &mut World, tape: &mut Tape<'_>, given: &mut Vec<Input>) {
             let input = answer(world, &effect, tape);
             given.push(input.clone());
             world.give(input);
+            let listens = matches!(effect, Effect::Listen { .. });
+            if listens && world.state.due().contains(&effect) {
+                world.due.push(effect);
+            }
         }
         10 | 11 if !given.is_empty() => {
             let before = world.log.len();
@@ -136,13 +187,25 @@ fn happen(world: &mut World, tape: &mut Tape<'_>, given: &mut Vec<Input>) {
         }
         12 => world.crash(),
         13 if tape.pick(6) == 0 => world.give(Input::Cancel { reason: None, at }),
+        13 if tape.pick(3) == 0 => match world.state.is_paused() {
+            true => world.give(Input::Resume { at }),
+            false => world.give(Input::Pause { at }),
+        },
         14 if world.state.saga() == Saga::Stuck => operate(world, tape.pick(4)),
+        15 if tape.pick(8) == 1 => world.give(Input::Terminate { reason: None, at }),
         _ => world.now += 500,
     }
 }
 
 /// Makes the input an effect asks for.
 fn answer(world: &mut World, effect: &Effect, tape: &mut Tape<'_>) -> Input {
+    if let Effect::Listen { task, attempt, .. } = effect {
+        world.now += 10;
+        let kind = if world.now / 10 % 7 < 3 { "a" } else { "b" };
+        let event = Arc::new(json!({ "type": kind, "data": world.now }));
+        let origin = Some(world.now.to_string());
+        return Input::Event { task: *task, attempt: *attempt, event, origin, at: world.at() };
+    }
     let (Effect::Call { task, attempt, .. } | Effect::Emit { task, attempt, .. }) = effect else {
         let Effect::Timer { task, timer, at } = effect else { unreachable!() };
         world.now = world.now.max(at.as_millis());
@@ -167,6 +230,8 @@ fn operate(world: &mut World, which: usize) {
 /// Does everything that is still due, with success, until the instance closes.
 fn finish(world: &mut World) {
     world.crash();
+    let at = world.at();
+    world.give(Input::Resume { at });
     for _ in 0..2_000 {
         if world.state.is_closed() {
             return;
@@ -184,6 +249,9 @@ fn finish(world: &mut World) {
         let effect = world.due.remove(0);
         let input = answer(world, &effect, &mut Tape(&[]));
         world.give(input);
+        if matches!(effect, Effect::Listen { .. }) && world.state.due().contains(&effect) {
+            world.due.push(effect);
+        }
     }
     panic!("the instance never closes: {:?}", world.state);
 }
@@ -196,10 +264,12 @@ fn next_call(world: &World) -> Option<Effect> {
 fn check_end(world: &World) {
     world.check_storage();
     let state = &world.state;
-    let undone =
-        |step: &crate::Step| step.undo.as_ref().is_some_and(|undo| undo.status == UndoStatus::Compensated);
+    // What lost a race is undone whatever becomes of the rest.
+    let undone = |step: &crate::Step| {
+        step.undo.as_ref().is_some_and(|undo| undo.status == UndoStatus::Compensated && !undo.lost)
+    };
     match (state.status(), state.saga()) {
-        (Status::Completed, saga) => assert!(matches!(saga, Saga::None | Saga::Committed)),
+        (Status::Completed, saga) => assert!(matches!(saga, Saga::None | Saga::Committed | Saga::Abandoned)),
         (Status::Faulted | Status::Cancelled, Saga::Committed | Saga::None) => {
             assert!(!state.steps().iter().any(undone), "nothing is undone without a saga");
         }
@@ -227,7 +297,8 @@ fn check_end(world: &World) {
     // Every leaf that could be undone, and was done or may have been, was undone, or a composite around it was.
     if state.saga() == Saga::Compensated {
         for step in state.steps().iter().filter(|step| {
-            &*step.kind == "call" && planned(step).is_some_and(|task| task.compensate.is_some())
+            matches!(&*step.kind, "call" | "run")
+                && planned(step).is_some_and(|task| task.compensate.is_some())
         }) {
             let sent = step.attempts.iter().any(|attempt| {
                 matches!(attempt.outcome, Some(AttemptOutcome::Completed | AttemptOutcome::Unknown))

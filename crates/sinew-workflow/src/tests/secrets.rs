@@ -113,6 +113,7 @@ fn a_host_must_know_secrets() {
     );
     let definition = Definition::parse(&source, "a.yaml").unwrap();
     assert!(definition.needs().contains(&Need::Secrets));
+    assert_eq!(definition.secrets().collect::<Vec<_>>(), ["key"]);
     let declared =
         Definition::parse(&format!("{HEAD}{USE}do: [ {{ a: {{ set: {{}} }} }} ]"), "a.yaml").unwrap();
     assert!(declared.needs().is_empty(), "a secret nobody uses needs nobody who knows it");

@@ -88,7 +88,7 @@ fn calls() -> Vec<(&'static str, Play)> {
         ("call-asyncapi-subscribe-consume-forever-foreach", Play::Left(SUBSCRIPTION)),
         ("call-asyncapi-subscribe-consume-until", Play::Left(SUBSCRIPTION)),
         ("call-asyncapi-subscribe-consume-while", Play::Left(SUBSCRIPTION)),
-        ("call-custom-function-cataloged", Play::Left("fetches its function from a public catalog")),
+        ("call-custom-function-cataloged", Play::on(json!({})).gives(json!({ "logged": "Hello, world!" }))),
         ("call-custom-function-inline", Play::on(json!({})).gives(pet(69))),
         ("call-grpc", Play::Left("reads file://app/greet.proto")),
         ("call-http-endpoint-interpolation", Play::on(one()).gives(pet(1))),

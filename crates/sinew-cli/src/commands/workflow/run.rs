@@ -5,18 +5,26 @@ mod input;
 mod means;
 mod report;
 
-use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use sinew::workflow::{WorkflowError, WorkflowInstance};
-use sinew_orchestrator::local::{Local, Setup, can};
-use sinew_workflow::Definition;
+use sinew_orchestrator::{
+    fetch,
+    local::{Local, Protocols, Setup, can},
+};
+use sinew_workflow::{Definition, Resources};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::{input::InputArgs, means::MeansArgs, report::Progress};
 use crate::{
     commands::workflow::documents::{refuse_invalid, refuse_unrunnable},
     diagnostics::Checked,
-    error::Error,
+    error::{Error, Kind, code},
     operation::duration,
     session::Session,
 };
@@ -56,6 +64,9 @@ pub(crate) struct Args {
     /// Further workflows, for `run: workflow`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     definitions: Vec<PathBuf>,
+    /// A document that these refer to, in place of what stands there: a function, a schema
+    #[arg(long = "resource", value_name = "URI=FILE")]
+    resources: Vec<String>,
     /// Events to listen for: CloudEvents as a JSON array or one a line; - for standard input, as they come
     #[arg(long, value_name = "FILE|-")]
     events: Option<PathBuf>,
@@ -75,10 +86,9 @@ enum Ended {
 }
 
 pub(super) async fn run(args: Args, session: &Session) -> Result<(), Error> {
-    let definitions = read_all(&args, session)?;
+    let protocols = sinew_orchestrator::local::protocols(args.means.settings()?)?;
+    let definitions = read_all(&args, &protocols, session).await?;
     let input = args.input.read()?;
-    let settings = args.means.settings()?;
-    let protocols = sinew_orchestrator::local::protocols(settings)?;
     let bus = if session.settings.nats_url.value.is_some() {
         Some(session.connect("sinew-workflow-run").await?)
     } else {
@@ -108,13 +118,20 @@ pub(super) async fn run(args: Args, session: &Session) -> Result<(), Error> {
 }
 
 /// Reads the workflow and those it may run; the workflow itself comes first.
-fn read_all(args: &Args, session: &Session) -> Result<Vec<Arc<Definition>>, Error> {
-    let allow = args.means.allow();
+async fn read_all(
+    args: &Args,
+    protocols: &Protocols,
+    session: &Session,
+) -> Result<Vec<Arc<Definition>>, Error> {
+    let (allow, given) = (args.means.allow(), args.resources()?);
     let mut definitions = Vec::new();
     for path in std::iter::once(&args.file).chain(&args.definitions) {
         let source = std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))?;
+        let name = path.display().to_string();
+        let fetched = fetch(&source, &name, given.clone(), protocols, path.parent()).await;
+        let resources = fetched.map_err(unfetched)?;
         let (checked, definition) =
-            Checked::with_definition(source, path.display().to_string(), |need| can(need, &allow));
+            Checked::with_definition(source, name, &resources, |need| can(need, &allow));
         if !checked.findings.is_empty() || !checked.not_runnable.is_empty() {
             session.output.note(&checked.to_text(&session.output));
         }
@@ -124,6 +141,27 @@ fn read_all(args: &Args, session: &Session) -> Result<Vec<Arc<Definition>>, Erro
         definitions.extend(definition.map(Arc::new));
     }
     Ok(definitions)
+}
+
+impl Args {
+    fn resources(&self) -> Result<Resources, Error> {
+        let mut resources = Resources::default();
+        for given in &self.resources {
+            // A URI may have an equals sign in its query; the file comes last.
+            let Some((uri, path)) = given.rsplit_once('=') else {
+                return Err(Error::usage(format!("--resource {given}: write URI=FILE")));
+            };
+            let path = Path::new(path);
+            let text = std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))?;
+            resources.insert(uri, text);
+        }
+        Ok(resources)
+    }
+}
+
+fn unfetched(failed: Vec<String>) -> Error {
+    let error = Error::new(Kind::Document, code::DOCUMENT, failed.join("; "));
+    error.hint("name a file in its place with --resource URI=FILE")
 }
 
 /// Waits for the end of the instance, tells people how far it is, and cancels it when asked to.

@@ -80,9 +80,11 @@ impl World for Puppet {
         self.asked.lock().unwrap().effects.push((id, effect));
     }
 
-    fn archive(&mut self, record: Arc<HistoryRecord>) {
+    fn archive(&mut self, record: Arc<HistoryRecord>, _: Vec<String>) {
         self.asked.lock().unwrap().archives.push(record);
     }
+
+    fn cancel(&mut self, _: Vec<String>) {}
 
     fn draw(&self, _: &State, _: &mut Exported) {}
 
@@ -134,6 +136,7 @@ impl Stage {
             workflow: "flow".to_owned(),
             input,
             trace: None,
+            parent: None,
             wait_ms: waits.then_some(1_000),
         };
         let definition = self.puppet.definition.clone();

@@ -39,6 +39,8 @@ impl Traits {
                     | Kind::Try(_)
                     | Kind::Fork { .. }
                     | Kind::Function { .. }
+                    | Kind::Extended(_)
+                    | Kind::Extension(_)
                     | Kind::Set(_)
                     | Kind::Switch(_)
                     | Kind::Raise(_)
@@ -63,13 +65,8 @@ struct Graph {
 
 impl Graph {
     fn of(planned: Planned<'_>, list: &[Id], traits: &Traits) -> Self {
-        let next: Vec<Vec<Next>> = list
-            .iter()
-            .enumerate()
-            .map(|(at, id)| {
-                planned.get(*id).map_or_else(Vec::new, |(task, _)| following(task, at, list.len()))
-            })
-            .collect();
+        let next: Vec<Vec<Next>> =
+            list.iter().enumerate().map(|(at, id)| planned.following(*id, at, list.len())).collect();
         let reached = spread(&next, [0].into_iter().filter(|_| !list.is_empty()));
         let mut back: Vec<Vec<Next>> = vec![Vec::new(); list.len()];
         for (from, targets) in next.iter().enumerate() {
@@ -113,8 +110,22 @@ fn endless(planned: Planned<'_>, list: &[Id], graph: &Graph, report: &mut Report
         .fix("leave the circle by a `switch` with a condition, or wait in it");
 }
 
+impl Planned<'_> {
+    /// Returns where what stands in a list may lead. With extensions around it, a task leads where it does without them.
+    pub(super) fn following(self, id: Id, at: usize, length: usize) -> Vec<Next> {
+        let Some((task, _)) = self.get(id) else { return Vec::new() };
+        let mut next = following(task, at, length);
+        if let Kind::Extended(extended) = &task.kind {
+            next.extend(
+                self.get(extended.body).into_iter().flat_map(|(body, _)| following(body, at, length)),
+            );
+        }
+        next
+    }
+}
+
 /// Returns where a task may lead.
-pub(super) fn following(task: &Task, at: usize, length: usize) -> Vec<Next> {
+fn following(task: &Task, at: usize, length: usize) -> Vec<Next> {
     if matches!(task.kind, Kind::Raise(_) | Kind::Compensate) && task.condition.is_none() {
         return vec![];
     }

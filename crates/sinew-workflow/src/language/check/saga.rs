@@ -122,9 +122,7 @@ impl Stages<'_> {
         while let Some(at) = open.pop() {
             let Some(stage) = before[at] else { continue };
             let after = self.task(list[at], stage, inside);
-            let next =
-                self.planned.get(list[at]).map(|(task, _)| super::flow::following(task, at, list.len()));
-            for next in next.unwrap_or_default() {
+            for next in self.planned.following(list[at], at, list.len()) {
                 match next {
                     None => exit = Some(join(exit, after)),
                     Some(next) if before[next] != Some(join(before[next], after)) => {
@@ -163,6 +161,10 @@ impl Stages<'_> {
         match &task.kind {
             Kind::Do(body) => self.list(body, stage, inside),
             Kind::Function { body, .. } => self.task(*body, stage, inside),
+            Kind::Extended(extended) => {
+                extended.parts.iter().fold(stage, |stage, part| self.task(*part, stage, inside))
+            }
+            Kind::Extension(extension) => self.list(&extension.body, stage, inside),
             Kind::For(looped) => {
                 let once = join(Some(stage), self.list(&looped.body, stage, inside));
                 join(Some(once), self.list(&looped.body, once, inside))

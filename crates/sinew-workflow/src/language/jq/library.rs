@@ -1,20 +1,16 @@
 //! The functions of expressions: jaq's, without the outside world and with bounded loops.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use jaq_core::box_iter::box_once;
 use jaq_core::load::parse::{Def, Term};
 use jaq_core::native::{Fun, bome, v};
-use jaq_core::{DataT, Error, Exn, Lut, Native, data::HasLut};
+use jaq_core::{DataT, Lut, Native, data::HasLut};
 use jaq_json::Val;
 
-use super::{calls, products};
+use super::budget::Budget;
+use super::{calls, gauges, metered};
 use crate::Timestamp;
-
-/// The definition that is the program itself.
-pub(super) const MAIN: &str = "__main";
 
 /// What would let an expression see or change the world, or stop the process.
 const STRIPPED: &[&str] = &[
@@ -34,7 +30,7 @@ const STRIPPED: &[&str] = &[
 ];
 
 /// `range/3` is native in jaq; ours counts what it yields.
-const RANGE: &str = "def range($from; $to; $by): unbounded_range($from; $to; $by) | counted;";
+const RANGE: &str = "def range($from; $to; $by): unbounded_range($from; $to; $by) | looped;";
 
 /// The length of the smallest number does not fit into one of its size: jaq overflows.
 const LENGTH: &str =
@@ -42,10 +38,10 @@ const LENGTH: &str =
 
 /// The other loops of the standard library, each step of which costs one of the budget.
 const LOOPS: &str = "
-    def repeat(f): def rec: f, (counted | rec); rec;
-    def recurse(f): def rec: ., (f | counted | rec); rec;
-    def while(cond; update): def rec: if cond then ., (update | counted | rec) else empty end; rec;
-    def until(cond; update): def rec: if cond then . else update | counted | rec end; rec;
+    def repeat(f): def rec: f, (turned | rec); rec;
+    def recurse(f): def rec: ., (f | turned | rec); rec;
+    def while(cond; update): def rec: if cond then ., (update | turned | rec) else empty end; rec;
+    def until(cond; update): def rec: if cond then . else update | turned | rec end; rec;
 ";
 
 static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
@@ -53,10 +49,11 @@ static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
     let loops = own(LOOPS);
     // In place, because later definitions of the library use these loops.
     let bounded = |def: Def<&'static str>| {
-        let own = loops.iter().find(|own| own.name == def.name && own.args.len() == def.args.len());
-        let mut def = own.cloned().unwrap_or(def);
-        products::bound(&mut def.body);
-        def
+        loops
+            .iter()
+            .find(|own| own.name == def.name && own.args.len() == def.args.len())
+            .cloned()
+            .unwrap_or_else(|| metered::definition(def))
     };
     let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     let kept = standard.filter(|def| !STRIPPED.contains(&def.name)).map(bounded);
@@ -71,7 +68,7 @@ pub(super) struct Engine;
 pub(super) struct Bounds<'a> {
     pub(super) lut: &'a Lut<Engine>,
     pub(super) now: Timestamp,
-    pub(super) steps: &'a Cell<u32>,
+    pub(super) budget: &'a Budget,
 }
 
 impl DataT for Engine {
@@ -93,12 +90,12 @@ impl Needed {
     /// Finds what a term needs.
     ///
     /// # Errors
-    /// When it calls the program itself.
-    pub(super) fn by(term: &Term<&str>) -> Result<Self, String> {
+    /// When it calls what the whole of it is called.
+    pub(super) fn by(term: &Term<&str>, whole: &str) -> Result<Self, String> {
         let mut called = HashSet::new();
         calls::each(term, &mut |name| called.extend([name.to_owned()]));
-        if called.contains(MAIN) {
-            return Err(format!("there is no filter `{MAIN}`"));
+        if called.contains(whole) {
+            return Err(format!("there is no filter `{whole}`"));
         }
         let mut needed = Self(HashSet::new());
         // A definition calls earlier ones, or itself.
@@ -134,40 +131,12 @@ fn functions() -> impl Iterator<Item = Fun<Engine>> {
         };
         (inner, arity, run)
     });
-    renamed.chain([
-        ("counted", v(0), counted()),
-        (
-            products::TIMES,
-            v(2),
-            Native::<Engine>::new(|mut cv| {
-                let (right, left) = (cv.0.pop_var(), cv.0.pop_var());
-                bome(products::multiply(left, right))
-            }),
-        ),
-        ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data()))))),
-    ])
-}
-
-/// The identity, as long as the budget lasts. It also works in paths and updates, as the loops do.
-fn counted() -> Native<Engine> {
-    Native::<Engine>::new(|cv| bome(cv.0.data().spend().map(|()| cv.1)))
-        .with_paths(|cv| box_once(cv.0.data().spend().map(|()| cv.1).map_err(Exn::from)))
-        .with_update(|cv, update| match cv.0.data().spend() {
-            Ok(()) => update(cv.1),
-            Err(error) => box_once(Err(Exn::from(error))),
-        })
+    let now = ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data())))));
+    renamed.chain([now]).chain(gauges::functions())
 }
 
 fn now(bounds: &Bounds<'_>) -> Val {
     #[allow(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
     let millis = bounds.now.as_millis() as f64;
     Val::from(millis / 1_000.0)
-}
-
-impl Bounds<'_> {
-    fn spend(&self) -> Result<(), Error<Val>> {
-        let left = self.steps.get().checked_sub(1).ok_or_else(|| Error::str("it takes too many steps"))?;
-        self.steps.set(left);
-        Ok(())
-    }
 }

@@ -129,3 +129,56 @@ fn is_field(symbol: &str) -> bool {
 fn literal<'s>(parts: &[StrPart<&'s str, Token<&'s str>>]) -> Option<&'s str> {
     if let [StrPart::Str(text)] = parts { Some(text) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::language::jq::Expression;
+
+    fn inlined(source: &str) -> String {
+        inline(source).unwrap().0.replace(OPEN, "<").replace(CLOSE, ">")
+    }
+
+    #[test]
+    fn secrets_become_texts_wherever_they_are_named() {
+        for (source, text) in [
+            ("$secrets.a", "\"<secret:a>\""),
+            ("[$secrets.a.b, .c]", "[\"<secret:a.b>\", .c]"),
+            ("$secrets[\"a-b\"].c | length", "\"<secret:a-b.c>\" | length"),
+            ("$secrets.\"a-b\"", "\"<secret:a-b>\""),
+            ("\"x \\($secrets.a) $secrets.b\"", "\"x \\(\"<secret:a>\") $secrets.b\""),
+            ("{ x: $secrets.a } # $secrets.b", "{ x: \"<secret:a>\" } # $secrets.b"),
+            ("$secretsx.a", "$secretsx.a"),
+            ("$secrets.a, $secrets.a", "\"<secret:a>\", \"<secret:a>\""),
+        ] {
+            assert_eq!(inlined(source), text);
+        }
+        for source in [
+            "$secrets",
+            "$secrets[.x]",
+            "$secrets.a[.x]",
+            "$secrets.a[0]",
+            "$secrets as $s | $s.a",
+            "$secrets[\"\\(.x)\"]",
+            "$secrets.\"\\(.x)\"",
+        ] {
+            assert_eq!(inline(source), Err(Misuse::Dynamic), "{source}");
+        }
+        assert_eq!(inline("$secrets[\"a b\"]"), Err(Misuse::Name("a b".to_owned())));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_fail(source in "[$a-c.\\[\\]\"()\\\\ {}|,:ü]{0,30}|(\\$secrets|\\.a|\\[|\\]|\"|\\\\\\(|\\)| ){0,12}") {
+            if let Ok((text, names)) = inline(&source) {
+                prop_assert!(!names.is_empty() || text == source);
+                // With every use replaced, nothing is left that could name one.
+                if let Ok(expression) = Expression::compile(&text, []) {
+                    prop_assert_eq!(expression.placeholders().count(), text.matches(OPEN).count());
+                }
+            }
+        }
+    }
+}

@@ -6,8 +6,8 @@ use crate::language::plan::{Call, Id, Kind};
 use crate::language::yaml::{Node, join};
 use crate::{Operation, Target, code};
 
-/// The functions that are part of the language, but not of this engine yet.
-const FOREIGN: &[&str] = &["http", "grpc", "openapi", "asyncapi", "a2a", "mcp"];
+/// The functions of the specification.
+const STANDARD: &[&str] = &["http", "grpc", "openapi", "asyncapi", "a2a", "mcp"];
 
 impl<'a> Lower<'a> {
     pub(super) fn call(&mut self, node: &'a Node, name: &'a Node, pointer: &str) -> Kind {
@@ -22,7 +22,7 @@ impl<'a> Lower<'a> {
             "human" => self.human(name, with),
             "nats" => with.map_or(Kind::Foreign, |with| self.nats(with)),
             "saga.compensate" => Kind::Compensate,
-            _ if FOREIGN.contains(&function) => match Self::protocol(function).zip(with) {
+            _ if STANDARD.contains(&function) => match Self::protocol(function).zip(with) {
                 Some((protocol, with)) => {
                     self.choices(protocol, with);
                     match with.get("subscription") {
@@ -71,12 +71,10 @@ impl<'a> Lower<'a> {
         // A function sees its input and not the loops and errors around its call.
         let scope = std::mem::take(&mut self.scope);
         self.calling.push(identity.to_owned());
-        let id = self.in_file(file, |lower| {
-            if file.is_some() {
-                lower.check_function(body);
-            }
-            lower.task(function, body, join(pointer, function), &[])
-        });
+        if file.is_some() {
+            self.check_function(body);
+        }
+        let id = self.task(function, body, join(pointer, function), &[]);
         self.calling.pop();
         self.scope = scope;
         // The call's own word on compensation replaces the function's.
@@ -86,16 +84,11 @@ impl<'a> Lower<'a> {
         Kind::Function { arguments, body: id }
     }
 
-    fn in_file<T>(&mut self, file: Option<&str>, read: impl FnOnce(&mut Self) -> T) -> T {
-        let Some(file) = file else { return read(self) };
-        let (report, foreign) = (self.report.enter(file), self.foreign.enter(file));
-        let result = read(self);
-        self.report.enter(&report);
-        self.foreign.enter(&foreign);
-        result
-    }
-
     fn forget_compensation(&mut self, id: Id) {
+        let id = match self.plan.task(id).map(|task| &task.kind) {
+            Some(Kind::Extended(extended)) => extended.body,
+            _ => id,
+        };
         let task = usize::try_from(id.0).ok().and_then(|index| self.plan.tasks.get_mut(index));
         task.into_iter().for_each(|task| task.compensate = None);
     }
@@ -142,7 +135,7 @@ impl<'a> Lower<'a> {
         let functions = self.root.get("use").and_then(|reusable| reusable.get("functions"));
         let declared =
             functions.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.text.as_str());
-        let known: Vec<&str> = declared.chain(FOREIGN.iter().copied()).chain(["nats", "human"]).collect();
+        let known: Vec<&str> = declared.chain(STANDARD.iter().copied()).chain(["nats", "human"]).collect();
         let finding =
             self.report.error(code::UNKNOWN_NAME, name, format!("there is no function `{function}`"));
         if looks_like(function, known.iter().copied()) {

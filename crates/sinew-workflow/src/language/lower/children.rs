@@ -53,6 +53,7 @@ impl<'a> Lower<'a> {
             compensate: None,
             pivot: false,
             key: None,
+            extends: None,
             kind: Kind::Call(Box::new(call(Target::Workflow(undo), Some(null)))),
         };
         Some(self.add(task, node))

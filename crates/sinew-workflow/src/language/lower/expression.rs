@@ -120,6 +120,7 @@ impl Lower<'_> {
             list.map(Node::items).unwrap_or_default().iter().filter_map(Node::text).collect();
         let declared = known.contains(&name);
         if declared {
+            self.secrets.insert(name.to_owned());
             self.need(Need::Secrets, node);
         } else {
             let message = format!("there is no secret `{name}` below `use.secrets`");

@@ -72,7 +72,9 @@ impl<'a> Lower<'a> {
     pub(super) fn raised(&mut self, node: &Node) -> Option<Raise> {
         let mut read = |key: &str| node.get(key).map(|value| self.template(value));
         let (title, detail, instance) = (read("title"), read("detail"), read("instance"));
-        Some(Raise { r#type: read("type")?, status: read("status")?, title, detail, instance })
+        let status = read("status")?;
+        let r#type = Template::read_uri(node.get("type")?, self);
+        Some(Raise { r#type, status, title, detail, instance })
     }
 
     pub(super) fn emit(&mut self, node: &Node) -> Kind {

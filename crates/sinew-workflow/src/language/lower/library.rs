@@ -90,18 +90,18 @@ impl<'a> Lower<'a> {
         match self.library.get(&uri) {
             Some(Ok(root)) => return Some(root),
             Some(Err(problem)) => {
-                self.report.within(&uri, |report| report.unreadable(problem));
+                self.report.unreadable(problem);
                 return None;
             }
             None => {}
         }
         if !self.missing.iter().any(|missing| missing.uri == uri) {
-            if self.missing.len() >= MAX_DOCUMENTS {
+            if self.missing.len() + self.library.uris().count() >= MAX_DOCUMENTS {
                 let message = format!("the workflow refers to more than {MAX_DOCUMENTS} documents");
                 self.report.error(code::LIMIT, node, message).fix("copy some of them into the workflow");
                 return None;
             }
-            let (file, pointer) = (self.report.file().to_owned(), node.pointer.clone());
+            let (file, pointer) = (self.report.file(node.mark).to_owned(), node.pointer.clone());
             self.missing.push(Resource { uri: uri.clone(), endpoint, file, pointer, why: what.to_owned() });
         }
         self.foreign

@@ -1,8 +1,6 @@
 //! Calls and runs that leave the bus: their arguments as the specification writes them, with defaults filled in and
 //! authentication policies in place of their names.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::Lower;
@@ -42,9 +40,6 @@ const CHOICES: &[(Protocol, &[&str], &[&str])] = &[
     (Protocol::Mcp, &["transport"], &["http", "stdio"]),
     (Protocol::Script, &["script"], &["code", "source"]),
 ];
-
-/// The parts of an OAuth 2 or OpenID Connect policy that are URI templates.
-const POLICY_URIS: &[&str] = &["authority", "token", "revocation", "introspection", "issuers"];
 
 /// What runs outside, by the key of `run`.
 const PROCESSES: &[(&str, Protocol)] =
@@ -152,43 +147,6 @@ impl<'a> Lower<'a> {
                 "uri" => Template::read_uri(value, self),
                 _ => self.template(value),
             };
-            (key.text.clone(), read)
-        });
-        Template::object(read.collect())
-    }
-
-    /// Reads an authentication policy, or the one of that name below `use.authentications`.
-    fn authentication(&mut self, node: &'a Node) -> Template {
-        let policy = self.policy(node);
-        policy.map_or_else(|| Template::Constant(Arc::new(Value::Null)), |policy| self.scheme(policy))
-    }
-
-    /// Follows the name of an authentication policy.
-    fn policy(&mut self, node: &'a Node) -> Option<&'a Node> {
-        match node.get("use").unwrap_or(node).text() {
-            Some(name) => {
-                self.reuse("authentications", "authentication", node.get("use").unwrap_or(node), name)
-            }
-            None => Some(node),
-        }
-    }
-
-    /// Reads a policy: a scheme and what it needs, or the secret that holds that.
-    pub(super) fn scheme(&mut self, policy: &'a Node) -> Template {
-        let read = policy.entries().iter().map(|(scheme, body)| {
-            if let Some((secret, name)) = body.get("use").and_then(|secret| Some((secret, secret.text()?))) {
-                self.declared(secret, name);
-            }
-            (scheme.text.clone(), self.policy_body(body))
-        });
-        Template::object(read.collect())
-    }
-
-    fn policy_body(&mut self, node: &'a Node) -> Template {
-        let Tree::Map(entries) = &node.tree else { return self.template(node) };
-        let read = entries.iter().map(|(key, value)| {
-            let is_uri = POLICY_URIS.contains(&key.text.as_str()) && value.text().is_some();
-            let read = if is_uri { Template::read_uri(value, self) } else { self.policy_body(value) };
             (key.text.clone(), read)
         });
         Template::object(read.collect())

@@ -45,7 +45,7 @@ impl Place {
             Self::Load => "for what is fetched before the workflow runs",
             Self::WorkflowInput => "before the workflow starts",
             Self::WorkflowOutput => "in the output of the workflow",
-            Self::If => "in `if`",
+            Self::If => "where it is decided whether a task runs",
             Self::Input => "in `input.from`",
             Self::Task => "inside a task",
             Self::Output => "in `output.as`",

@@ -44,10 +44,11 @@ impl<'a> Lower<'a> {
             compensate,
             pivot: self.pivot(node),
             key: self.condition(saga_key(node, "idempotencyKey")),
+            extends: None,
             kind,
             pointer: pointer.into(),
         };
-        self.add(task, node)
+        self.add_extended(task, node)
     }
 
     pub(super) fn then(&mut self, node: Option<&Node>, siblings: &[&str]) -> Then {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Fold;
 use crate::entry::{Ended, Left, Timer, Trigger};
-use crate::state::{Frame, Record, Recovery, Saga, Work};
+use crate::state::{Frame, Record, Recovery, Work};
 use crate::{AttemptOutcome, Error, Fault, Status, StepStatus, TaskId, Undo};
 
 impl Fold<'_> {
@@ -35,6 +35,9 @@ impl Fold<'_> {
             self.commit();
         }
         let parent = self.leave(&frame)?;
+        if left.chosen.is_some() {
+            parent.chosen.clone_from(&left.chosen);
+        }
         match frame.branch {
             Some(branch) => drop(parent.results.insert(branch, output)),
             None => parent.data = output,
@@ -102,7 +105,7 @@ impl Fold<'_> {
     pub(super) fn undo_all(&mut self, trigger: Trigger, fault: &Fault, timer: Option<Timer>) {
         let started_at = self.at;
         self.state.recovery = Some(Recovery { trigger, fault: fault.clone(), started_at, timer });
-        self.state.saga = Saga::Compensating;
+        self.state.saga = self.undoing();
         self.plan_undos(self.state.records.keys().copied().collect(), false);
     }
 
@@ -120,11 +123,11 @@ impl Fold<'_> {
         let records = self.state.records.keys().copied();
         let lost: Vec<TaskId> = records
             .filter(|record| {
-                self.is_inside(*record, fork) && *record != winner && !self.is_inside(*record, winner)
+                self.state.is_part(*record, fork) && *record != winner && !self.state.is_part(*record, winner)
             })
             .collect();
         if !lost.is_empty() {
-            self.state.saga = Saga::Compensating;
+            self.state.saga = self.undoing();
             self.plan_undos(lost, true);
         }
     }
@@ -139,7 +142,7 @@ impl Fold<'_> {
     /// Notes a failed task for undoing when something of it may have been done and its parts do not answer for that.
     fn remember_failed(&mut self, task: TaskId, frame: &Frame) -> bool {
         let known = self.state.records.contains_key(&task);
-        let parts = self.state.records.keys().any(|record| self.is_inside(*record, task));
+        let parts = self.state.records.keys().any(|record| self.state.is_part(*record, task));
         let due = frame.touched && !known && !parts;
         if due {
             self.remember(task, frame, frame.answer.clone().unwrap_or_else(|| Arc::new(Value::Null)));
@@ -153,7 +156,7 @@ impl Fold<'_> {
     }
 
     fn forget_inside(&mut self, task: TaskId) {
-        self.forget(|fold, record| fold.is_inside(record, task));
+        self.forget(|fold, record| fold.state.is_part(record, task));
     }
 
     /// Forgets records whose undo has not begun.
@@ -167,12 +170,6 @@ impl Fold<'_> {
     /// Says whether a forward task may still be undone: nothing past the pivot is.
     fn may_record(&self, frame: &Frame) -> bool {
         frame.undo.is_none() && !self.state.committed
-    }
-
-    /// Says whether a step belongs to a task, at any depth.
-    fn is_inside(&self, step: TaskId, task: TaskId) -> bool {
-        let parent = |task: TaskId| self.state.step(task).and_then(|step| step.parent);
-        std::iter::successors(parent(step), |task| parent(*task)).any(|ancestor| ancestor == task)
     }
 
     /// Finds the open task inside a task that started last. Those inside always started after it.

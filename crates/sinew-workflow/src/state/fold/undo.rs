@@ -23,6 +23,9 @@ impl Fold<'_> {
         frame.attempts = started.attempt;
         frame.visits.clear();
         (frame.timer, frame.touched, frame.refused) = (None, false, false);
+        if started.attempt == 1 {
+            self.state.saga = Saga::Compensating;
+        }
         let undo = self.undo(started.of)?;
         undo.status = UndoStatus::Running;
         undo.started_at.get_or_insert(at);
@@ -161,6 +164,11 @@ impl Fold<'_> {
             (attempt.ended_at, attempt.outcome, attempt.fault) = (Some(at), Some(outcome), fault.cloned());
         }
         Ok(())
+    }
+
+    /// Says how a saga stands that has more to undo: as before, when something is stuck that the rest may wait for.
+    pub(super) fn undoing(&self) -> Saga {
+        if self.has(UndoStatus::Stuck) { Saga::Stuck } else { Saga::Compensating }
     }
 
     /// Says whether a compensation runs or has yet to.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::tests::world::World;
 use crate::{
-    AttemptOutcome, Definition, Diagnostics, Effect, Fault, Input, Outcome, Source, TaskId, UndoStatus,
+    AttemptOutcome, Definition, Diagnostics, Effect, Fault, Input, Outcome, Resources, Source, TaskId,
+    UndoStatus,
 };
 
 /// How a scenario is run besides what it says.
@@ -49,6 +50,8 @@ pub(super) struct Scene {
     mode: Mode,
     /// The document, once one is given.
     pub(super) definition: Option<Result<Definition, Diagnostics>>,
+    /// What it refers to.
+    pub(super) resources: Resources,
     pub(super) input: Value,
     replies: BTreeMap<String, VecDeque<Reply>>,
     always: BTreeMap<String, Reply>,
@@ -69,6 +72,7 @@ impl Scene {
         Self {
             mode,
             definition: None,
+            resources: Resources::default(),
             input: json!({}),
             replies: BTreeMap::new(),
             always: BTreeMap::new(),

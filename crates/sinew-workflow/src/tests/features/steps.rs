@@ -21,6 +21,10 @@ type Perform = fn(&mut Scene, &[&str], Option<&str>) -> Check;
 const STEPS: &[(&str, Perform)] = &[
     // Given.
     ("a workflow with definition", |scene, _, block| define(scene, needed(block)?)),
+    ("the document at {} is", |scene, words, block| {
+        scene.resources.insert(words[0], needed(block)?);
+        Ok(())
+    }),
     ("given the workflow input is", |scene, _, block| {
         scene.input = yaml(needed(block)?)?;
         Ok(())
@@ -228,7 +232,8 @@ fn fit<'s>(pattern: &str, text: &'s str) -> Option<Vec<&'s str>> {
 fn define(scene: &mut Scene, source: &str) -> Check {
     let header = "document: { dsl: '1.0.3', namespace: test, name: test, version: '1.0.0' }\n";
     let shared = if source.lines().any(|line| line.starts_with("document:")) { "" } else { header };
-    scene.definition = Some(Definition::parse(&format!("{source}{shared}"), "test.yaml"));
+    let definition = Definition::parse_with(&format!("{source}{shared}"), "test.yaml", &scene.resources);
+    scene.definition = Some(definition);
     Ok(())
 }
 

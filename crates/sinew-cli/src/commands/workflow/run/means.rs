@@ -30,6 +30,9 @@ pub(super) struct MeansArgs {
     /// Lets `run: container` run this image, by its name without a tag; without one, any
     #[arg(long, value_name = "IMAGE", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     allow_container: Vec<String>,
+    /// Lets `file:` URIs name documents below this directory
+    #[arg(long = "allow-file", value_name = "DIRECTORY")]
+    allow_files: Vec<PathBuf>,
     /// Trusts the certificates of this file, in PEM, beside those of the system
     #[arg(long, value_name = "FILE")]
     ca: Vec<PathBuf>,
@@ -57,12 +60,8 @@ impl MeansArgs {
         if script.remove("*") {
             script.extend(["js", "javascript", "python"].map(str::to_owned));
         }
-        Allow {
-            shell: set(&self.allow_shell),
-            script,
-            container: set(&self.allow_container),
-            ..Allow::default()
-        }
+        let file = self.allow_files.iter().cloned().collect();
+        Allow { shell: set(&self.allow_shell), script, container: set(&self.allow_container), file }
     }
 
     /// Collects secrets; a later one replaces an earlier. No error shows a value.
@@ -128,6 +127,7 @@ mod tests {
             allow_shell: Vec::new(),
             allow_script: vec!["*".to_owned()],
             allow_container: Vec::new(),
+            allow_files: Vec::new(),
             ca: Vec::new(),
             resolve: Vec::new(),
         }
