@@ -16,6 +16,7 @@ mod listen;
 mod outside;
 mod points;
 mod properties;
+mod refusals;
 mod saga;
 mod schedule;
 mod secrets;

@@ -12,7 +12,9 @@
 //! what it sorts as often as sorting takes.
 
 mod budget;
+mod calls;
 mod direct;
+mod fields;
 mod gauges;
 mod library;
 mod metered;
@@ -33,7 +35,8 @@ use serde_json::Value;
 use crate::{Fault, Timestamp};
 use budget::Budget;
 use direct::Direct;
-use library::{Bounds, Engine};
+use fields::Fields;
+use library::{Bounds, Engine, Needed};
 use metered::Metered;
 use value::to_jq;
 
@@ -48,6 +51,8 @@ struct Program {
     source: String,
     /// How it is evaluated without jq, if it can be.
     direct: Option<Direct>,
+    /// The fields of an object it looks at, if it does not look at the whole.
+    fields: Option<Fields>,
     /// The program of jq. Written once, when it is first needed: for most expressions that is never.
     compiled: OnceLock<Result<Compiled, String>>,
     /// The variables it mentions, without their `$`, in the order the program takes them.
@@ -99,8 +104,10 @@ impl Expression {
         let scope: Vec<&str> = scope.into_iter().filter(|name| mentions(source, name)).collect();
         let variables = scope.iter().map(|name| (*name).to_owned()).collect();
         let term = parse_term(source);
-        let direct = term.as_ref().and_then(|term| Direct::compile(term, &scope));
-        let program = Program { source: source.to_owned(), direct, compiled: OnceLock::new(), variables };
+        let direct = term.as_ref().and_then(|term| Direct::of(term, &scope));
+        let fields = term.as_ref().and_then(Fields::of);
+        let (source, compiled) = (source.to_owned(), OnceLock::new());
+        let program = Program { source, direct, fields, compiled, variables };
         if program.direct.is_none() {
             program.compiled()?;
         }
@@ -113,11 +120,8 @@ impl Expression {
             return Ok(output);
         }
         self.run(input, variables, |output| {
-            value::from_jq(&output).map_err(|problem| {
-                // Dropping a value recurses as deep as it nests: one that is too deep to read is better leaked.
-                std::mem::forget(output);
-                problem
-            })
+            // Dropping a value recurses as deep as it nests: one that is too deep to read is better leaked.
+            value::from_jq(&output).inspect_err(|_| std::mem::forget(output))
         })
     }
 
@@ -143,7 +147,11 @@ impl Expression {
         let bounds = Bounds { lut: &filter.lut, now: variables.now(), budget: &budget };
         let values = program.variables.iter().map(|name| to_jq(&variables.variable(name)));
         let context = Ctx::<Engine>::new(bounds, Vars::new(values));
-        match filter.id.run((context, to_jq(input))).next() {
+        let input = match (&program.fields, input) {
+            (Some(fields), Value::Object(entries)) => fields.to_jq(entries),
+            _ => to_jq(input),
+        };
+        match filter.id.run((context, input)).next() {
             None => Err(fail("it has no output".to_owned())),
             Some(Ok(output)) => read(output).map_err(fail),
             Some(Err(exception)) => Err(fail(match exception.get_err() {
@@ -188,13 +196,14 @@ fn compile(source: &str, variables: &[String]) -> Result<Compiled, String> {
     let term = parse_term(source).ok_or_else(|| why_not(source))?;
     recursion::refuse(&term)?;
     let Metered { term, terms, builders } = metered::expression(term);
+    let needed = Needed::by(&term, MAIN)?;
     let main = parse::Def { name: MAIN, args: Vec::new(), body: term };
     let arena = Arena::default();
-    let modules = Loader::new(library::definitions().chain([main]))
+    let modules = Loader::new(needed.definitions().into_iter().chain([main]))
         .load(&arena, File { code: MAIN, path: () })
         .map_err(|errors| errors.first().map_or_else(String::new, |(_, error)| syntax(error)))?;
     let filter = Compiler::default()
-        .with_funs(library::functions())
+        .with_funs(needed.functions())
         .with_global_vars(variables.iter().map(String::as_str))
         .compile(modules)
         .map_err(|errors| undefined(&errors))?;
@@ -204,7 +213,7 @@ fn compile(source: &str, variables: &[String]) -> Result<Compiled, String> {
 /// Finds out why an expression cannot be read.
 fn why_not(source: &str) -> String {
     let arena = Arena::default();
-    match Loader::new(library::definitions()).load(&arena, File { code: source, path: () }) {
+    match Loader::new([]).load(&arena, File { code: source, path: () }) {
         Ok(_) => "it must be one expression".to_owned(),
         Err(errors) => errors.first().map_or_else(String::new, |(_, error)| syntax(error)),
     }

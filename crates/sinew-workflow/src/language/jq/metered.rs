@@ -170,7 +170,7 @@ impl<'s> Count<'s> {
 }
 
 /// Visits the terms directly inside a term.
-fn each<'t, 's>(term: &'t Term<&'s str>, visit: &mut dyn FnMut(&'t Term<&'s str>)) {
+pub(super) fn each<'t, 's>(term: &'t Term<&'s str>, visit: &mut dyn FnMut(&'t Term<&'s str>)) {
     match term {
         Term::Id | Term::Recurse | Term::Num(_) | Term::Break(_) | Term::Var(_) | Term::Arr(None) => {}
         Term::Str(_, parts) => parts.iter().for_each(|part| {
