@@ -116,7 +116,7 @@ impl Market {
 fn passes(Wanted(attributes): &Wanted, event: &Value) -> bool {
     attributes.iter().all(|(name, wanted)| match event.get(name) {
         Some(Value::String(text)) => text == wanted,
-        Some(other) => other.to_string() == *wanted,
+        Some(other) => other.to_string().as_str() == wanted.as_str(),
         None => false,
     })
 }
