@@ -124,7 +124,7 @@ pub(crate) mod tests {
             description: String::new(),
             idempotent: false,
             stream: false,
-        upload: None,
+            upload: None,
             http: Some(binding),
             request: json!({ "type": "object", "properties": {
                 "id": { "type": "string" }, "count": { "type": "integer" }, "tags": { "type": "array", "items": { "type": "string" } },

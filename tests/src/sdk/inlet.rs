@@ -2,7 +2,7 @@
 
 use sinew::{EVENTS, REDELIVERIES, Redelivery, Retry};
 
-use super::book::{Book, mail};
+use super::book::{Book, Entry, mail};
 use super::*;
 use crate::harness::{SOON, eventually};
 
@@ -62,8 +62,7 @@ async fn p1_a_retry_that_waits_survives_a_killed_server() {
     stage.harness.revive().await;
     // A server writes down lazily what its consumers have acknowledged: killed, it may hand out the original once more, as
     // if for the first time. What waited comes all the same, as the second attempt it is.
-    let second =
-        |entry: &super::book::Entry| (entry.attempt, entry.redelivery) == (2, Some(Redelivery::Retry));
+    let second = |entry: &Entry| (entry.attempt, entry.redelivery) == (2, Some(Redelivery::Retry));
     eventually(SOON, || std::future::ready(book.entries().iter().any(second))).await;
     assert!(book.numbers().iter().all(|number| *number == 5));
 }

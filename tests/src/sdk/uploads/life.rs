@@ -1,5 +1,7 @@
 //! Who goes away is noticed: the caller by the service, the service by the caller. Who is only slow is not.
 
+use async_nats::{HeaderName, HeaderValue};
+
 use super::*;
 
 /// Short enough for a test, long enough for a busy machine.
@@ -123,9 +125,7 @@ async fn a_caller_that_falls_silent_ends_the_upload() {
     let inbox = bus.new_inbox();
     let mut words = bus.subscribe(&inbox, None).await.unwrap();
     let raw = async_nats::connect(act.stage.harness.url()).await.unwrap();
-    let mut headers = async_nats::HeaderMap::new();
-    headers.insert(header::UPLOAD, "items");
-    headers.insert(header::IDLE, "300");
+    let headers = headers(&[(header::UPLOAD, "items"), (header::IDLE, "300")]);
     raw.publish_with_reply_and_headers(Add::SUBJECT, inbox, headers, r#"{"start":0}"#.into()).await.unwrap();
     let word = words.next().await.unwrap();
     assert_eq!(word.payload().as_ref(), b"=8");
@@ -146,14 +146,12 @@ async fn a_lost_item_is_noticed_and_stops_the_sender() {
     let inbox = bus.new_inbox();
     let mut words = bus.subscribe(&inbox, None).await.unwrap();
     let raw = async_nats::connect(act.stage.harness.url()).await.unwrap();
-    let mut headers = async_nats::HeaderMap::new();
-    headers.insert(header::UPLOAD, "items");
-    raw.publish_with_reply_and_headers(Add::SUBJECT, inbox, headers, r#"{"start":0}"#.into()).await.unwrap();
+    let upload = headers(&[(header::UPLOAD, "items")]);
+    raw.publish_with_reply_and_headers(Add::SUBJECT, inbox, upload, r#"{"start":0}"#.into()).await.unwrap();
     let to = words.next().await.unwrap().reply_to().unwrap().to_owned();
     for number in ["1", "3"] {
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert(header::SEQ, number);
-        raw.publish_with_headers(to.clone(), headers, r#"{"value":1}"#.into()).await.unwrap();
+        let numbered = headers(&[(header::SEQ, number)]);
+        raw.publish_with_headers(to.clone(), numbered, r#"{"value":1}"#.into()).await.unwrap();
     }
     let stop = words.next().await.unwrap();
     assert_eq!(stop.payload().as_ref(), b"-");
@@ -221,4 +219,12 @@ async fn p5_an_ended_upload_leaves_no_task() {
         drop(act.add(1_000).into_future());
     }
     eventually(SOON, || std::future::ready(tasks() <= before)).await;
+}
+
+/// Headers as another client writes them.
+fn headers(pairs: &[(&str, &str)]) -> async_nats::HeaderMap {
+    pairs
+        .iter()
+        .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap()))
+        .collect()
 }
