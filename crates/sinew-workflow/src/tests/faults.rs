@@ -115,7 +115,11 @@ fn outcome(trouble: Trouble, task: TaskId) -> Outcome {
         Trouble::Refused => Outcome::Refused(Fault::communication("refused").with_status(409)),
         Trouble::Nobody => Outcome::NotSent(Fault::communication("nobody there").with_status(503)),
         Trouble::Lost => Outcome::Unknown(Fault::timeout("lost")),
-        Trouble::None | Trouble::Crash | Trouble::Repeat => Outcome::Completed(json!({ "n": task.get() })),
+        Trouble::None | Trouble::Crash | Trouble::Repeat =>
+        // It is a decision as well, for tasks that wait for a person.
+        {
+            Outcome::Completed(json!({ "n": task.get(), "approved": true }))
+        }
     }
 }
 
