@@ -188,7 +188,7 @@ pub(crate) fn published(headers: &Headers) -> Headers {
     for (name, value) in headers.iter() {
         let ours = OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name));
         if !ours && !begins(name, "nats-") && !begins(name, "sinew-dead-") {
-            let _ = own.set(name.to_owned(), value);
+            let _ = own.set(name, value);
         }
     }
     own
