@@ -11,6 +11,7 @@ pub(crate) mod program;
 mod run;
 mod tail;
 mod top;
+mod uploads;
 
 use serde_json::Value;
 
@@ -122,4 +123,15 @@ async fn codes_are_explained_and_near_misses_suggested() {
 async fn a_reader_that_goes_away_is_no_failure() {
     let ran: Ran = program::sinew_unread(&["--json", "explain"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}
+
+#[tokio::test]
+async fn an_address_of_another_protocol_is_a_usage_error_that_names_the_schemes() {
+    for command in [&["services"][..], &["call", "greeter.hello"], &["check"]] {
+        let arguments = [&["--json", "--nats-url", "http://bus:4222"], command].concat();
+        let refused = sinew(&arguments).await;
+        assert_eq!((refused.code, refused.error_code()), (2, "SNW-1101".into()), "{refused:?}");
+        let told = refused.error()["message"].to_string();
+        assert!(told.contains("nats") && told.contains("tls"), "{told}");
+    }
 }

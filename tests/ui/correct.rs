@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use futures::{Stream, StreamExt, stream};
 use sinew::{
-    Caller, Ctx, Event, FromHeader, Header, Problem, Request, Service, State, contract,
+    Caller, Ctx, Event, FromHeader, Header, Problem, Request, Service, State, Upload, contract,
 };
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,10 @@ struct AllOrders {
 #[derive(Request, Serialize, Deserialize, JsonSchema)]
 #[sinew(subject = "orders.ids", stream = u32)]
 struct OrderIds {}
+
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "orders.import", upload = Order, reply = u32, error = OrderError)]
+struct ImportOrders {}
 
 struct Tenant(String);
 
@@ -73,7 +77,8 @@ contract! {
         get: GetOrder,
         /// Goes through all of them.
         all: stream AllOrders,
-        ids: stream OrderIds
+        ids: stream OrderIds,
+        import: upload ImportOrders,
     }
 }
 
@@ -99,6 +104,22 @@ fn ids(_: OrderIds, State(first): State<u32>) -> impl Stream<Item = Result<u32, 
     stream::iter(first..).map(Ok)
 }
 
+async fn import(_: ImportOrders, mut orders: Upload<Order>, _ctx: Ctx) -> Result<u32, OrderError> {
+    let mut count = 0;
+    while let Some(order) = orders.next().await {
+        count += order.map(|_| 1)?;
+    }
+    Ok(count)
+}
+
+async fn send(ctx: Ctx) -> Option<u32> {
+    let orders = Orders::client(&ctx);
+    let items = stream::iter(1..9).map(|id| Order { id });
+    let doubtful = stream::iter(1..9).map(|id| Err::<Order, _>(OrderError::Busy(format!("{id}"))));
+    orders.import(ImportOrders {}, items).await.ok()?;
+    ctx.upload(ImportOrders {}, doubtful).await.ok()
+}
+
 async fn last(ctx: Ctx) -> Option<u32> {
     let orders = Orders::client(&ctx);
     let mut all = orders.all(AllOrders { from: 1 }).credit(8).await.ok()?;
@@ -110,8 +131,8 @@ async fn last(ctx: Ctx) -> Option<u32> {
 }
 
 fn main() {
-    let _ = last;
-    let _whole = Service::new("orders", 1u32).serve(Orders, |orders| orders.all(all).ids(ids).unimplemented());
+    let _ = (last, send);
+    let _whole = Service::new("orders", 1u32).serve(Orders, |orders| orders.all(all).ids(ids).import(import).unimplemented());
     let _gradual = Service::new("orders", ()).serve(Orders, |orders| orders.change(change).unimplemented());
     let _ = [OrderChanged::Withdrawn, OrderChanged::Completed { id: 1 }];
     let _ = OrderError::Busy("later".to_owned());

@@ -91,6 +91,12 @@ impl Error {
         Self::failed(code::FILE, message).hint("check the path and its permissions")
     }
 
+    /// Says that what was typed is wrong.
+    pub(crate) fn of_usage(mut self) -> Self {
+        self.0.kind = Kind::Usage;
+        self
+    }
+
     /// Adds what to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into()).filter(|hint| !hint.is_empty());

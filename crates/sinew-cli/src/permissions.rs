@@ -23,7 +23,8 @@ const GIVEN_UP: &str = "GIVEN_UP";
 pub(crate) struct Permissions {
     pub(crate) publish: Vec<Grant>,
     pub(crate) subscribe: Vec<Grant>,
-    /// Whether a message is answered with more than one: a request with a stream, a stream with words of its reader.
+    /// Whether a message is answered with more than one: a request with a stream or with words that ask for an
+    /// upload, a stream with words of its reader, such a word with items.
     pub(crate) many_responses: bool,
 }
 
@@ -37,8 +38,8 @@ pub(crate) struct Grant {
 
 /// Derives what `service` needs when its reply inboxes begin with `inbox`.
 pub(crate) fn of(service: &ServiceDescriptor, inbox: &str) -> Permissions {
-    let many_responses = service.operations.iter().any(|operation| operation.stream)
-        || service.requires.iter().any(|required| required.stream);
+    let many_responses = service.operations.iter().any(|one| one.stream || one.upload.is_some())
+        || service.requires.iter().any(|required| required.stream || required.upload);
     let mut list = Permissions { publish: Vec::new(), subscribe: Vec::new(), many_responses };
     list.hear(format!("{inbox}.>"), "replies to its own requests");
     list.say(format!("{inbox}.>"), "its own round trips to the server");

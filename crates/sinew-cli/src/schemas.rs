@@ -148,7 +148,7 @@ mod tests {
         let event =
             CloudEvent { id: "1".into(), kind: kind.into(), source: "/x".into(), time: None, subject: None };
         event.write(&mut headers).unwrap();
-        headers.set(header::CONTENT_TYPE, content_type.to_owned()).unwrap();
+        headers.set(header::CONTENT_TYPE, content_type).unwrap();
         schemas().decode("evt.a.b", &headers, payload)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sinew::{Bus, Config};
+use sinew::{Bus, Config, Kind};
 
 use crate::{
     error::Error,
@@ -32,7 +32,11 @@ impl Session {
         let config = Config::new(url, name).traced_to(self.settings.otlp());
         let connected = Bus::connect(Config { connect_timeout_ms: CONNECT_TIMEOUT_MS, ..config }).await;
         // The address stands in the message as it was given, with the password it may hold.
-        connected.map_err(|error| Error::from(error).replacing(url, &without_secrets(url)))
+        connected.map_err(|error| {
+            let typed_wrongly = error.kind() == Kind::Config;
+            let error = Error::from(error).replacing(url, &without_secrets(url));
+            if typed_wrongly { error.of_usage() } else { error }
+        })
     }
 
     /// Connects, does `work`, and closes the connection whatever became of it.

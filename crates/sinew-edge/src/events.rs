@@ -144,7 +144,7 @@ fn extensions(from: &HeaderMap, to: &mut Headers) -> Result<(), Refusal> {
         let plain = extension.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         let text = value.to_str().ok().filter(|_| plain && !extension.is_empty());
         let text = text.ok_or_else(|| Refusal::malformed(format!("{name} is no cloudevents attribute")))?;
-        to.set(name.as_str().to_owned(), text).map_err(|error| Refusal::malformed(error.to_string()))?;
+        to.set(name.as_str(), text).map_err(|error| Refusal::malformed(error.to_string()))?;
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ enum Answer {
     Stream(Type),
     /// One reply, to a request with a stream of items behind it.
     Upload {
-        item: Type,
+        item: Box<Type>,
         reply: Type,
     },
 }
@@ -86,7 +86,7 @@ impl Keys {
             (None, Some(reply), None) => Ok(Answer::Reply(reply.clone())),
             (None, None, Some(item)) => Ok(Answer::Stream(item.clone())),
             (Some(item), Some(reply), None) => {
-                Ok(Answer::Upload { item: item.clone(), reply: reply.clone() })
+                Ok(Answer::Upload { item: Box::new(item.clone()), reply: reply.clone() })
             }
             (_, None, None) => Err(syn::Error::new(
                 place,
@@ -188,7 +188,7 @@ impl ToTokens for Request {
             Answer::Upload { reply, .. } => (quote!(UploadRequest), quote!(Reply), reply, false),
         };
         let uploaded = match answer {
-            Answer::Upload { item, .. } => Some(item),
+            Answer::Upload { item, .. } => Some(&**item),
             Answer::Reply(_) | Answer::Stream(_) => None,
         };
         let uploads = uploaded.map(|item| quote!(type Item = #item;));

@@ -207,12 +207,9 @@ impl<J: Journal, W: World> Shard<J, W> {
             return Ok(());
         };
         let limit = self.config.max_record_bytes;
-        let decided = decide::within(limit, &definition, &live.state, id, event)?;
+        let decided = decide::within(limit, &definition, &mut live.state, id, event)?;
         if decided.entries.is_empty() {
             return Ok(());
-        }
-        for entry in &decided.entries {
-            sinew_workflow::apply(&mut live.state, entry)?;
         }
         let effects = live.state.effects(&decided.entries);
         let (closed, rested) = (live.state.is_closed(), live.state.saga() == Saga::Pending);

@@ -1,9 +1,6 @@
 //! Headers: few, because each costs; checked, because one stray byte can cut a client's connection.
 
-use std::{
-    fmt::{self, Write as _},
-    ops::Range,
-};
+use std::fmt::{self, Write as _};
 
 /// The names of the headers Sinew reads and writes.
 pub mod header {
@@ -62,15 +59,25 @@ pub mod header {
 /// An ordered list of header fields whose names and values are known to be safe on the wire.
 ///
 /// Lookup ignores case, as HTTP does; NATS itself does not.
-// One text, the very lines that go on the wire: a message has few fields, so looking for one costs less than keeping
-// each name and value in memory of its own, and writing them all is one copy.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(String);
+pub struct Headers {
+    /// The very lines that go on the wire: one piece of memory for all names and values, and one copy to write them.
+    lines: String,
+    /// How long name and value of each line are.
+    fields: Vec<Field>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Field {
+    name: usize,
+    value: usize,
+}
 
 /// The line a block of headers begins with.
 const VERSION: &[u8] = b"NATS/1.0\r\n";
-/// Room for the fields of most messages.
+/// Room for the fields of most messages, and how many those are.
 const ROOM: usize = 224;
+const FIELDS: usize = 6;
 
 /// Says which header field cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,14 +104,6 @@ impl Headers {
         self.put(name.as_ref(), |lines| lines.push_str(value.as_ref()))
     }
 
-    /// As [`Headers::set`], for constants.
-    ///
-    /// # Errors
-    /// As [`Headers::set`].
-    pub fn set_static(&mut self, name: &'static str, value: &'static str) -> Result<(), InvalidHeader> {
-        self.set(name, value)
-    }
-
     /// As [`Headers::set`], for a value that is only written here, such as a number.
     ///
     /// # Errors
@@ -123,71 +122,90 @@ impl Headers {
         if name.is_empty() || !name.bytes().all(visible) {
             return Err(InvalidHeader::Name(name.chars().take(80).collect()));
         }
-        if self.0.is_empty() {
-            self.0.reserve(ROOM);
+        if self.lines.is_empty() {
+            self.lines.reserve(ROOM);
+            self.fields.reserve(FIELDS);
         }
-        let before = self.0.len();
-        self.0.push_str(name);
-        self.0.push_str(": ");
-        let begin = self.0.len();
-        write(&mut self.0);
-        if !is_sendable(&self.0[begin..]) {
-            self.0.truncate(before);
+        let before = self.lines.len();
+        self.lines.push_str(name);
+        self.lines.push_str(": ");
+        let begin = self.lines.len();
+        write(&mut self.lines);
+        if !is_sendable(&self.lines[begin..]) {
+            self.lines.truncate(before);
             return Err(InvalidHeader::Value(name.to_owned()));
         }
-        self.0.push_str("\r\n");
-        if let Some(older) = self.find(name).filter(|line| line.start < before) {
-            self.0.replace_range(older, "");
-        }
+        let value = self.lines.len() - begin;
+        self.lines.push_str("\r\n");
+        self.remove(name);
+        self.fields.push(Field { name: name.len(), value });
         Ok(())
     }
 
     /// Removes `name`.
     pub fn remove(&mut self, name: &str) {
-        if let Some(line) = self.find(name) {
-            self.0.replace_range(line, "");
+        if let Some((index, at)) = self.find(name) {
+            let field = self.fields.remove(index);
+            self.lines.replace_range(at..at + field.line(), "");
         }
     }
 
     /// Returns the value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let line = self.find(name)?;
-        self.0.get(line.start + name.len() + 2..line.end - 2)
+        let (index, at) = self.find(name)?;
+        self.fields[index].value(&self.lines[at..])
     }
 
     /// Goes through the fields in the order they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.lines().filter_map(|line| line.split_once(": "))
+        let mut rest = self.lines.as_str();
+        self.fields.iter().filter_map(move |field| {
+            let (line, behind) = rest.split_at_checked(field.line())?;
+            rest = behind;
+            Some((&line[..field.name], field.value(line)?))
+        })
     }
 
     /// Returns how many bytes [`Headers::write`] writes.
     pub fn wire_len(&self) -> usize {
-        VERSION.len() + self.0.len() + 2
+        VERSION.len() + self.lines.len() + 2
     }
 
     /// Writes the block that stands before a payload (NATS ADR-4): the version, a line for each field, an empty one.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(VERSION);
-        out.extend_from_slice(self.0.as_bytes());
+        out.extend_from_slice(self.lines.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
 
     /// Says whether there is no field.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.lines.is_empty()
     }
 
-    /// Returns where the first line of `name` stands.
-    fn find(&self, name: &str) -> Option<Range<usize>> {
+    /// Returns which field `name` is, and where its line begins.
+    fn find(&self, name: &str) -> Option<(usize, usize)> {
+        let (lines, name) = (self.lines.as_bytes(), name.as_bytes());
         let mut at = 0;
-        for line in self.0.split_inclusive('\n') {
-            let (own, rest) = line.as_bytes().split_at(name.len().min(line.len()));
-            if rest.first() == Some(&b':') && own.eq_ignore_ascii_case(name.as_bytes()) {
-                return Some(at..at + line.len());
+        for (index, field) in self.fields.iter().enumerate() {
+            if field.name == name.len() && lines[at..at + field.name].eq_ignore_ascii_case(name) {
+                return Some((index, at));
             }
-            at += line.len();
+            at += field.line();
         }
         None
+    }
+}
+
+impl Field {
+    /// Returns how long its line is: name, colon, space, value, line end.
+    fn line(self) -> usize {
+        self.name + 2 + self.value + 2
+    }
+
+    /// Returns the value in a text that begins with its line.
+    fn value(self, line: &str) -> Option<&str> {
+        line.get(self.name + 2..self.name + 2 + self.value)
     }
 }
 
@@ -224,7 +242,7 @@ mod tests {
             assert_eq!(headers.set("x", value), Err(InvalidHeader::Value("x".into())));
         }
         for name in ["", "a b", "a:b", "ä", "a\r"] {
-            assert!(headers.set(name.to_owned(), "v").is_err(), "{name:?}");
+            assert!(headers.set(name, "v").is_err(), "{name:?}");
         }
         assert!(headers.is_empty());
     }

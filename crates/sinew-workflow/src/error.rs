@@ -2,7 +2,7 @@
 
 use crate::{Diagnostics, Reference};
 
-/// Why the engine refused. The state is as it was.
+/// Why the engine refused. The state is as it was, except after the last two: see [`run`](crate::run).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

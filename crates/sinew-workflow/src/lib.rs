@@ -33,7 +33,22 @@
 //! `pivot` completed nothing is undone any more. Compensations are retried by their own policy; one that spent its retries
 //! is [stuck](Saga::Stuck) until an operator [decides](Operate).
 //!
+//! The losing branches of a competing `fork` are undone at once, while the work goes on. A child workflow that completed
+//! stays open until its parent has closed, and is undone with it: [`Child`] says what hosts do for that. [`Cancel`] undoes,
+//! [`Terminate`] does not and says what it gave up.
+//!
+//! [`Cancel`]: Input::Cancel
+//! [`Terminate`]: Input::Terminate
+//!
 //! Two questions therefore have two answers: [`Status`] says how the forward work went, [`Saga`] what became of it.
+//!
+//! # Events
+//!
+//! A task that listens is an [`Effect::Listen`], and each event an [`Input::Event`]. Hosts may select by what a filter fixes
+//! ([`Wanted`]); the engine has the last word, and notes which filter an event passed and which keys it bound. At most
+//! 1,000 events wait while the tasks of another run, and a task hears at most 10,000 whose list is its output: beyond
+//! that it faults. Events that start instances are [gathered](Definition::gather) by the same filters, and what happened
+//! to an instance is told by [`lifecycle`] events.
 //!
 //! # Example
 //!

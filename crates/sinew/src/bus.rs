@@ -54,6 +54,8 @@ use nats::Taken;
 
 /// How long publishing may wait for a connection, or for room in front of it.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits that names no end.
+const LONGEST: Duration = Duration::from_secs(3_600 * 24 * 365);
 /// How long closing waits for the last bytes to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -210,18 +212,17 @@ impl Bus {
             return Err(self.unusable());
         }
         let (waiting, reply) = self.shared.inlets.enlist(subject);
-        let exchange = async {
+        let at = began.checked_add(limit).unwrap_or_else(|| began + LONGEST);
+        // Written in place: kept in a variable first, it would take its room twice.
+        let answer = timeout_at(at, async {
             self.send(subject, Some(&reply), headers, payload).await?;
             // From here on somebody may be at work on it; dropped before the reply, it says that nobody waits.
             let hangup = hangup::Hangup { bus: self, subject, reply: &reply, headers, began, limit };
             let reply = waiting.reply().await;
             hangup.disarm();
             reply.ok_or_else(Error::closed)
-        };
-        let answer = match began.checked_add(limit) {
-            Some(at) => timeout_at(at, exchange).await.map_err(|_| Error::timed_out(subject, limit))??,
-            None => exchange.await?,
-        };
+        });
+        let answer = answer.await.map_err(|_| Error::timed_out(subject, limit))??;
         let message = answer.map_err(|denied| denied.into_error(subject))?;
         if began.elapsed() > limit {
             // The reply was there when this task was woken, but the caller's time was over before that.
@@ -270,7 +271,7 @@ impl Bus {
     /// # Errors
     /// [`Kind::TooLarge`], [`Kind::Codec`]; [`Kind::Disconnected`] when the connection stays down.
     pub async fn publish(&self, subject: &str, headers: &Headers, payload: Bytes) -> Result<(), Error> {
-        self.publish_reply(subject, None, headers, payload).await
+        self.post(subject, None, headers, &payload).await
     }
 
     pub(crate) async fn publish_reply(
@@ -280,13 +281,25 @@ impl Bus {
         headers: &Headers,
         payload: Bytes,
     ) -> Result<(), Error> {
-        let reply = reply.as_deref();
+        self.post(subject, reply.as_deref(), headers, &payload).await
+    }
+
+    /// As [`Bus::publish`], of what the caller keeps.
+    pub(crate) async fn post(
+        &self,
+        subject: &str,
+        reply: Option<&str>,
+        headers: &Headers,
+        payload: &Bytes,
+    ) -> Result<(), Error> {
         // Nearly always taken at once, and then no timer is needed.
-        if self.offer(subject, reply, headers, &payload)? == Taken::Yes {
+        if self.offer(subject, reply, headers, payload)? == Taken::Yes {
             return Ok(());
         }
-        let sent = self.send(subject, reply, headers, &payload);
-        tokio::time::timeout(ENQUEUE_TIMEOUT, sent).await.unwrap_or_else(|_| Err(self.unusable()))
+        let sent = self.send_later(subject, reply, headers, payload);
+        // Boxed: whoever is taken at once does not carry the room that waiting needs.
+        let sent = Box::pin(tokio::time::timeout(ENQUEUE_TIMEOUT, sent)).await;
+        sent.unwrap_or_else(|_| Err(self.unusable()))
     }
 
     /// Subscribes to `subject`, wildcards allowed; with a group, members share the messages.
@@ -381,13 +394,30 @@ impl Bus {
         headers: &Headers,
         payload: &Bytes,
     ) -> Result<(), Error> {
-        while self.offer(subject, reply, headers, payload)? == Taken::NotNow {
+        match self.offer(subject, reply, headers, payload)? {
+            Taken::Yes => Ok(()),
+            // Boxed, as above.
+            Taken::NotNow => Box::pin(self.send_later(subject, reply, headers, payload)).await,
+        }
+    }
+
+    /// As [`Bus::send`], for what was not taken at once.
+    async fn send_later(
+        &self,
+        subject: &str,
+        reply: Option<&str>,
+        headers: &Headers,
+        payload: &Bytes,
+    ) -> Result<(), Error> {
+        loop {
             tokio::select! {
                 () = self.shared.link.writable() => {}
                 () = self.shared.stop.cancelled() => return Err(Error::closed()),
             }
+            if self.offer(subject, reply, headers, payload)? == Taken::Yes {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn is_closed(&self) -> bool {

@@ -197,7 +197,7 @@ impl Options {
 fn answer<R: Request>(sent: Sent) -> (Result<R::Reply, CallError<R::Error>>, Span) {
     let outcome = match sent.result {
         Ok(reply) => match reply.problem {
-            Some(problem) => Err(refusal(problem)),
+            Some(problem) => Err(refusal(*problem)),
             None => read::<R>(&reply.message),
         },
         Err(error) if sent.begun => Err(lost(error)),

@@ -69,8 +69,9 @@
 //!   letter, to be mended and retried ([`dead_letters`]).
 //! - **Stopping loses nothing.** [`Service::run`] drains on SIGTERM: takes nothing new, hands back what was not begun,
 //!   finishes the rest, in bounded time ([`Running::drain`]).
-//! - **A stream is whole or says so.** An operation may answer with many items ([`StreamHandler`], [`Ctx::stream`]): in
-//!   order, no faster than they are taken, and ended on both sides when either is gone ([`stream`]).
+//! - **A stream is whole or says so.** An operation may answer with many items ([`StreamHandler`], [`Ctx::stream`]) or
+//!   take many ([`Upload`], [`Ctx::upload`]): in order, no faster than they are taken, and ended on both sides when either
+//!   is gone ([`stream`]).
 //! - **One trace.** What a handler calls or publishes through [`Ctx`] is in its caller's trace ([`telemetry`]).
 //!
 //! # Where things are

@@ -231,8 +231,13 @@ pub(crate) fn codecs(message: &Message) -> Result<(ContentType, ContentType), Pr
     let unsupported = |error: sinew_wire::CodecError| {
         Problem::new(415, "unsupported-media-type", "unsupported media type").detail(error.to_string())
     };
-    let from = message.content_type().map_err(unsupported)?;
-    let to = match message.header(header::ACCEPT) {
+    let [own, accept] = message.header_values([header::CONTENT_TYPE, header::ACCEPT]);
+    let from = match own {
+        Some(own) => ContentType::parse(own),
+        None => message.content_type(),
+    };
+    let from = from.map_err(unsupported)?;
+    let to = match accept {
         Some(accept) => ContentType::parse(accept).unwrap_or(from),
         None => from,
     };

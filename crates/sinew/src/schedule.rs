@@ -32,6 +32,7 @@
 //! limit that an operator puts on that stream ends what waits longer, and the clock that counts is the server's.
 
 mod cancel;
+mod cron;
 mod list;
 mod recurrence;
 
@@ -44,6 +45,7 @@ use crate::Error;
 
 pub(crate) use cancel::cancel;
 pub use cancel::remove;
+pub(crate) use cron::Cron;
 pub use list::{Waiting, list};
 pub(crate) use recurrence::declare;
 pub use recurrence::{Declared, Recurrence};

@@ -78,9 +78,9 @@
 //! - Delivery is immediate and in order, and a queue group takes turns; a server spreads at random, and a cluster may
 //!   show an older message to a direct read for a moment.
 //! - Nothing breaks: there are no reconnects, no slow consumers, no lost acknowledgements and no leader elections. Those
-//!   are tested against servers. A message may have up to one mebibyte, but that is not checked.
+//!   are tested against servers.
 //! - A consumer's priority groups are ignored: every member may take a message.
-//! - Schedules know `@at`, `@every`, `@hourly`, `@daily` and `@weekly`; a server also reads cron expressions.
+//! - Time zones of cron expressions are taken for UTC.
 //! - Permissions, accounts, replicas, placement, storage limits in bytes, mirrors and sources are taken and ignored.
 //! - A recurring schedule and an expiry come to the nanosecond; a server may be a second late.
 

@@ -39,10 +39,13 @@ pub struct Item {
 ///
 /// # Errors
 /// As [`sinew::Service::run`].
+#[expect(clippy::print_stderr, reason = "says to whoever started it what to do next")]
 pub async fn run<S: Clone + Send + Sync + 'static>(service: sinew::Service<S>) -> Result<(), sinew::Error> {
     let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
     let url = variable("NATS_URL").unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned());
-    let config = sinew::Config::new(url, service.describe().name);
+    let name = service.describe().name;
+    eprintln!("{name} connects to {url}; then try: sinew describe {name}");
+    let config = sinew::Config::new(url, name);
     service.run(config.traced_to(variable("OTEL_EXPORTER_OTLP_ENDPOINT"))).await
 }
 

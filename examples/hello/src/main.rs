@@ -33,8 +33,10 @@ async fn hello(request: Hello) -> Result<Greeting, Problem> {
 }
 
 #[tokio::main]
+#[expect(clippy::print_stderr, reason = "says to whoever started it what to do next")]
 async fn main() -> Result<(), sinew::Error> {
     let url = std::env::var("NATS_URL").unwrap_or_else(|_| "nats://127.0.0.1:4222".to_owned());
+    eprintln!(r#"connecting to {url}; then try: sinew call greeter.hello '{{"name":"Ada"}}'"#);
     Service::new("greeter", ())
         .serve(Greeter, |routes| routes.hello(hello))
         .run(Config::new(url, "greeter"))

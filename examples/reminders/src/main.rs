@@ -85,10 +85,13 @@ async fn look(_: MinutePassed) -> Result<(), Problem> {
 }
 
 #[tokio::main]
+#[expect(clippy::print_stderr, reason = "says to whoever started it what to do next")]
 async fn main() -> Result<(), sinew::Error> {
     let url = std::env::var("NATS_URL").unwrap_or_else(|_| "nats://127.0.0.1:4222".to_owned());
     // A second, two, four, … up to six hours: about a day in all, waited for at the server.
     let patient = Retry::exponential(Duration::from_secs(1), Duration::from_secs(6 * 3600)).attempts(18);
+    let order = r#"{"order":"o-1","email":"ada@example.org"}"#;
+    eprintln!("connecting to {url}; then try: sinew publish shop.order-placed '{order}'");
     Service::new("reminders", ())
         .on("watcher", watch, |group| group)
         .on("mailer", remind, |group| group.concurrency(4).retry(patient))

@@ -56,6 +56,7 @@ async fn listen(config: Config, count: usize) -> Result<(), Box<dyn std::error::
 }
 
 #[tokio::main]
+#[expect(clippy::print_stderr, reason = "says to whoever started it what to do next")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("NATS_URL").unwrap_or_else(|_| "nats://127.0.0.1:4222".to_owned());
     let config = Config::new(url, "ticker");
@@ -64,6 +65,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let count = std::env::args().nth(2).map_or(Ok(3), |count| count.parse())?;
             listen(config, count).await
         }
-        _ => Ok(Service::new("ticker", ()).serve(Ticker, |routes| routes.ticks(ticks)).run(config).await?),
+        _ => {
+            eprintln!("connecting to {}; then try: cargo run -p ticker -- listen 5", config.url);
+            Ok(Service::new("ticker", ()).serve(Ticker, |routes| routes.ticks(ticks)).run(config).await?)
+        }
     }
 }

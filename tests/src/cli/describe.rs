@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sinew::{
-    Batch, Bus, Config, Ctx, Event, Problem, Request, Retry, Service, bus::Bus as Connection, contract,
-    wire::Headers,
+    Batch, Bus, Config, Ctx, Event, Problem, Request, Retry, Service, Upload, bus::Bus as Connection,
+    contract, wire::Headers,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -46,16 +46,18 @@ struct Baked {
 
 contract! {
     /// Bakes bread.
-    Bakery = "bakery" @ "2.0.0" { bake: Bake, watch: stream Watch }
+    Bakery = "bakery" @ "2.0.0" { bake: Bake, watch: stream Watch, knead: upload Knead }
 }
 
-contract! { Mill = "mill" @ "1.0.0" { grind: Grind, turn: stream Turn } }
+contract! { Mill = "mill" @ "1.0.0" { grind: Grind, turn: stream Turn, fill: upload Fill } }
 
 async fn bake(request: Bake, ctx: Ctx) -> Result<u32, Problem> {
     let turns = ctx.stream(Turn { times: 200 }).await.map_err(|error| error.to_problem())?;
     if turns.filter(|turn| ready(turn.is_ok())).count().await != 200 {
         return Err(Problem::new(503, "calm", "the mill stands still"));
     }
+    let sacks = ctx.upload(Fill {}, stream::iter(0..300)).await.map_err(|error| error.to_problem())?;
+    assert_eq!(sacks, 300);
     let flour = ctx.call(Grind { sacks: request.loaves }).await.map_err(|error| error.to_problem())?;
     let later = ctx.publish(Baked { loaves: 1_000 }).after(Duration::from_secs(3_600));
     later.await.map_err(|error| error.to_problem())?;
@@ -68,6 +70,24 @@ async fn bake(request: Bake, ctx: Ctx) -> Result<u32, Problem> {
 #[sinew(subject = "mill.turn", stream = u32)]
 struct Turn {
     times: u32,
+}
+
+/// Takes the numbers of sacks.
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "mill.fill", upload = u32, reply = u32)]
+struct Fill {}
+
+/// Takes ingredients, one by one.
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "bakery.knead", upload = u32, reply = u32)]
+struct Knead {}
+
+async fn fill(_: Fill, sacks: Upload<u32>) -> Result<u32, Problem> {
+    Ok(sacks.filter(|sack| ready(sack.is_ok())).count().await as u32)
+}
+
+async fn knead(_: Knead, ingredients: Upload<u32>) -> Result<u32, Problem> {
+    Ok(ingredients.filter(|one| ready(one.is_ok())).count().await as u32)
 }
 
 async fn turn(request: Turn) -> Result<impl Stream<Item = Result<u32, Problem>> + Send + 'static, Problem> {
@@ -112,7 +132,7 @@ async fn store(loaves: Batch<Baked>) -> Result<(), Problem> {
 fn bakery() -> Service<()> {
     let days = Duration::from_secs(10 * 24 * 3_600);
     Service::new("bakery", ())
-        .serve(Bakery, |routes| routes.bake(bake).watch(watch))
+        .serve(Bakery, |routes| routes.bake(bake).watch(watch).knead(knead))
         .on("van", deliver, |group| {
             group.retry(Retry::exponential(Duration::from_millis(100), Duration::from_secs(5)).attempts(3))
         })
@@ -122,6 +142,7 @@ fn bakery() -> Service<()> {
         .publishes::<Baked>()
         .requires::<Grind>()
         .requires_stream::<Turn>()
+        .requires_upload::<Fill>()
 }
 
 #[tokio::test]
@@ -181,6 +202,8 @@ async fn the_catalogue_knows_services_that_are_not_running() {
     for part in ["keys at once, each in order", "at once, in batches of 20 within 50 ms"] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
+    let knead = text.lines().find(|line| line.contains("bakery.knead")).unwrap_or(&text);
+    assert!(knead.contains(" upload "), "{knead}");
     let wrong = describe("bakerry").await;
     assert_eq!((wrong.code, wrong.error_code()), (1, "SNW-5011".into()), "{wrong:?}");
     assert_eq!(wrong.error()["hint"], "did you mean bakery?");
@@ -199,7 +222,7 @@ async fn the_printed_permissions_are_enough_and_nothing_more_is_granted() {
 
     let everybody = connect(&guarded.url("admin"), "admin").await;
     let mill = Service::new("mill", ())
-        .serve(Mill, |routes| routes.grind(grind).turn(turn))
+        .serve(Mill, |routes| routes.grind(grind).turn(turn).fill(fill))
         .start(&everybody)
         .await
         .unwrap();
@@ -213,6 +236,7 @@ async fn the_printed_permissions_are_enough_and_nothing_more_is_granted() {
     let items: Vec<u32> =
         caller.stream(Watch { until: 300 }).await.unwrap().map(Result::unwrap).collect().await;
     assert_eq!(items, (0..300).collect::<Vec<_>>());
+    assert_eq!(caller.upload(Knead {}, stream::iter(0..300)).await.unwrap(), 300);
     // The second event was refused for good: it is a dead letter, and the first is settled.
     eventually(SOON, || async { counts(&everybody, "DEAD_LETTERS").await == 1 }).await;
     eventually(SOON, || async {

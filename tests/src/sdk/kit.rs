@@ -312,6 +312,28 @@ async fn an_upload_comes_whole_without_a_server() {
 }
 
 #[tokio::test]
+async fn an_event_by_the_calendar_comes_on_its_days() {
+    let app = clerk().test().stub::<Send>(|send| Ok(send.number)).starting_at(new_year()).await;
+    let mornings = sinew::schedule::Recurrence::cron("0 30 8 * * mon-fri");
+    app.ctx().publish(Noted { number: 1 }).repeat("mornings", mornings).await.unwrap();
+    // 2030 begins with a Tuesday.
+    app.advance(Duration::from_secs(8 * 3_600 + 29 * 60)).await;
+    assert!(app.consumed::<Noted>("sender").is_empty());
+    app.advance(Duration::from_secs(60)).await;
+    assert_eq!(app.consumed::<Noted>("sender").len(), 1);
+    app.advance(Duration::from_secs(7 * 24 * 3_600)).await;
+    assert_eq!(app.consumed::<Noted>("sender").len(), 6);
+}
+
+#[tokio::test]
+async fn what_a_server_would_not_take_is_not_taken_here() {
+    let app = desk((), repeat).test().await;
+    let error = app.call(echo(&"x".repeat(2 << 20))).await.unwrap_err();
+    assert!(matches!(&error, CallError::NotSent(told) if told.kind() == sinew::Kind::TooLarge), "{error:?}");
+    assert!(app.call(echo(&"x".repeat(1_000_000))).await.is_ok());
+}
+
+#[tokio::test]
 async fn the_story_is_told_in_order() {
     let app = clerk().test().stub::<Send>(|send| Ok(send.number)).await;
     app.publish(Noted { number: 3 }).await;

@@ -106,7 +106,7 @@ async fn the_last_watch_to_go_ends_the_watcher_and_the_next_begins_anew() {
         one = kv.watch();
         if number == 2 {
             other = kv.watch();
-            crate::harness::eventually(crate::harness::SOON, || std::future::ready(tasks() == before)).await;
+            eventually(SOON, || std::future::ready(tasks() == before)).await;
         }
     }
 }

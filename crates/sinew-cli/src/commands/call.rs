@@ -1,11 +1,13 @@
 //! `sinew call`: sends one request to an operation and prints the reply.
 
+mod lines;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 use sinew::{
-    Bus, Kind,
+    Bus, Ctx, Kind,
     bus::Message,
     telemetry::SpanKind,
     wire::{ContentType, Headers, header},
@@ -20,7 +22,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Reaches services of Sinew and, in JSON, every NATS service that answers discovery.\n\nExamples:\n  sinew call greeter.hello '{\"name\":\"Ada\"}'\n  sinew call orders.place @order.json --key order-1 --timeout 5s"
+    after_help = "Reaches services of Sinew and, in JSON, every NATS service that answers discovery.\n\nExamples:\n  sinew call greeter.hello '{\"name\":\"Ada\"}'\n  sinew call orders.place @order.json --key order-1 --timeout 5s\n  sinew call orders.import '{\"table\":\"sales\"}' --upload rows.jsonl"
 )]
 pub(crate) struct Args {
     /// The operation, as SERVICE.OPERATION
@@ -35,9 +37,16 @@ pub(crate) struct Args {
     /// Idempotency key: the same key means the same effect
     #[arg(long)]
     key: Option<String>,
+    /// Send what follows the request: JSON lines of FILE, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    upload: Option<String>,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<(), Error> {
+    if args.upload.as_deref() == Some("-") && args.request == "-" {
+        let hint = "give the request as an argument or as @FILE, and the items on standard input";
+        return Err(Error::usage("standard input cannot be both the request and its items").hint(hint));
+    }
     let request = document::read(&args.request)?;
     let reply = session.on_bus(async |bus| call(bus, &args, &request).await).await?;
     session.output.value(&reply);
@@ -49,7 +58,11 @@ async fn call(bus: &Bus, args: &Args, request: &Value) -> Result<Value, Error> {
     let span = bus.tracer().span(name, SpanKind::Client, None);
     let headers = headers(args, span.context().map(|trace| trace.to_string())).map_err(sinew::Error::from)?;
     let payload = sinew::wire::encode(ContentType::Json, request).map_err(sinew::Error::from)?;
-    match send(bus, args, &headers, payload).await {
+    let sent = match &args.upload {
+        None => send(bus, args, &headers, payload).await,
+        Some(from) => upload(bus, args, headers, payload, lines::open(from)?).await,
+    };
+    match sent {
         Ok(message) => read(&message),
         Err(error) => {
             span.fail(error.to_string());
@@ -76,6 +89,19 @@ async fn send(bus: &Bus, args: &Args, headers: &Headers, payload: Bytes) -> Resu
         },
         sent => sent,
     }
+}
+
+/// Sends it with items behind it, as fast as the service takes them.
+async fn upload(
+    bus: &Bus,
+    args: &Args,
+    headers: Headers,
+    payload: Bytes,
+    items: lines::Lines,
+) -> Result<Message, sinew::Error> {
+    let subject = args.operation.subject().as_str().to_owned();
+    let call = Ctx::detached(bus, "sinew").upload_raw(subject, payload, items.into_stream());
+    call.headers(headers).within(args.timeout).await
 }
 
 fn headers(args: &Args, traceparent: Option<String>) -> Result<Headers, sinew::wire::InvalidHeader> {

@@ -11,57 +11,86 @@ pub(super) struct Decided {
     pub(super) item: Bytes,
 }
 
-/// Decides what follows from an input.
+/// Decides what follows from an input, and brings the state there.
 ///
 /// Where that is larger than `limit` bytes, the workflow has to do without it: a reply becomes one whose outcome is
 /// unknown, so that what it stood for is undone; whatever else it was cancels the instance. These may take twice as
 /// much, which a record still holds.
 ///
 /// # Errors
-/// When the engine refuses the input.
+/// When the engine refuses the input; the state is as it was.
 pub(super) fn within(
     limit: usize,
     definition: &Definition,
-    state: &State,
+    state: &mut State,
     id: &str,
     event: Event,
 ) -> Result<Decided, Error> {
-    let mut decided = decide(definition, state, id, &event)?;
-    if fits(decided.as_ref(), limit) {
-        return Ok(decided.unwrap_or_else(Decided::nothing));
-    }
-    for lesser in lesser(&event, limit) {
-        let size = decided.as_ref().map_or(0, |decided| decided.item.len());
+    let outline = outline(&event);
+    let mut size = match decide(definition, state, id, event, limit)? {
+        Attempt::Fits(decided) => return Ok(decided),
+        Attempt::TooLarge(size) => size,
+    };
+    for lesser in lesser(&outline, limit) {
         tracing::warn!(instance = id, size, limit, "an instance outgrows the log");
-        decided = decide(definition, state, id, &lesser)?;
-        if decided.as_ref().is_some_and(|decided| !decided.entries.is_empty())
-            && fits(decided.as_ref(), hard(limit))
-        {
-            return Ok(decided.unwrap_or_else(Decided::nothing));
+        match decide(definition, state, id, lesser, hard(limit))? {
+            Attempt::Fits(decided) if !decided.entries.is_empty() => return Ok(decided),
+            Attempt::Fits(_) => {}
+            Attempt::TooLarge(too_large) => size = too_large,
         }
     }
     tracing::error!(instance = id, limit, "an instance stands still: what follows does not fit into the log");
     Ok(Decided::nothing())
 }
 
-/// Decides; `None` when the outcome cannot even be written.
-fn decide(definition: &Definition, state: &State, id: &str, event: &Event) -> Result<Option<Decided>, Error> {
-    let entries = sinew_workflow::decide(definition, state, event)?;
+/// What deciding came to: the state is where it leads, or still where it was.
+enum Attempt {
+    Fits(Decided),
+    /// So many bytes; zero when it cannot even be written.
+    TooLarge(usize),
+}
+
+fn decide(
+    definition: &Definition,
+    state: &mut State,
+    id: &str,
+    event: Event,
+    limit: usize,
+) -> Result<Attempt, Error> {
+    // What does not fit must leave no trace, so what is brought forward is a copy.
+    let mut next = state.clone();
+    let entries = sinew_workflow::run(definition, &mut next, event)?;
     if entries.is_empty() {
-        return Ok(Some(Decided::nothing()));
+        return Ok(Attempt::Fits(Decided::nothing()));
     }
     let item = Item { entries, ..Item::new(id) };
-    Ok(item.encode().ok().map(|bytes| Decided { entries: item.entries, item: bytes }))
+    Ok(match item.encode() {
+        Ok(bytes) if bytes.len() <= limit => {
+            *state = next;
+            Attempt::Fits(Decided { entries: item.entries, item: bytes })
+        }
+        Ok(bytes) => Attempt::TooLarge(bytes.len()),
+        Err(_) => Attempt::TooLarge(0),
+    })
+}
+
+/// What must be known of an input to find a lesser one: not the reply itself, which may be large.
+fn outline(event: &Event) -> Event {
+    match event {
+        Event::Reply { task, attempt, outcome: Outcome::Completed(_), at } => Event::Reply {
+            task: *task,
+            attempt: *attempt,
+            outcome: Outcome::Completed(serde_json::Value::Null),
+            at: *at,
+        },
+        other => other.clone(),
+    }
 }
 
 impl Decided {
     fn nothing() -> Self {
         Self { entries: Vec::new(), item: Bytes::new() }
     }
-}
-
-fn fits(decided: Option<&Decided>, limit: usize) -> bool {
-    decided.is_some_and(|decided| decided.item.len() <= limit)
 }
 
 /// What a record holds beyond the configured limit, which is at most half of the server's.

@@ -3,20 +3,28 @@
 //! What is simple is evaluated [directly](direct) on the data, which jq's own values are only made for where it takes jq.
 //!
 //! The library is jaq's without what reaches outside (`halt`, `env`, `input`, `stderr`, `debug`, local time), and `now`
-//! is the logged time. Loops are bounded by a budget of steps and results by a size. Not bounded: the time one built-in
-//! takes on one large value, such as multiplying huge strings, products of several `.[]`, and how deep a value nests that
-//! is built and dropped within one evaluation: an author can still make an expression slow, or exhaust the stack.
+//! is the logged time. Every evaluation has a [budget](budget): of steps, of work on large values, of how large and how
+//! deep a value may get. The syntax tree is [rewritten](metered) to ask for it, because jaq bounds nothing itself.
+//!
+//! What this comes to: an evaluation that uses all of it takes seconds and a few hundred megabytes at worst, most of them
+//! milliseconds, and then fails like any other expression. Not bounded exactly, because jaq does it in one go: a single
+//! native function may produce up to 16 times the largest value before anybody looks (`explode`), and sorting compares
+//! what it sorts as often as sorting takes.
 
+mod budget;
+mod calls;
 mod direct;
+mod fields;
+mod gauges;
 mod library;
+mod metered;
 mod recursion;
 pub(crate) mod secrets;
 mod size;
 mod value;
 
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use jaq_core::load::{self, Arena, File, Loader, lex, parse};
@@ -25,12 +33,15 @@ use jaq_json::Val;
 use serde_json::Value;
 
 use crate::{Fault, Timestamp};
+use budget::Budget;
 use direct::Direct;
-use library::{Bounds, Engine};
+use fields::Fields;
+use library::{Bounds, Engine, Needed};
+use metered::Metered;
 use value::to_jq;
 
-/// The steps all loops of one evaluation may take together.
-const MAX_STEPS: u32 = 100_000;
+/// The function a rewritten expression stands in.
+const MAIN: &str = "main__";
 
 /// A compiled expression. Cheap to clone: expressions with the same text share their program.
 #[derive(Clone)]
@@ -40,10 +51,20 @@ struct Program {
     source: String,
     /// How it is evaluated without jq, if it can be.
     direct: Option<Direct>,
+    /// The fields of an object it looks at, if it does not look at the whole.
+    fields: Option<Fields>,
     /// The program of jq. Written once, when it is first needed: for most expressions that is never.
-    filter: OnceLock<Result<Filter<Engine>, String>>,
+    compiled: OnceLock<Result<Compiled, String>>,
     /// The variables it mentions, without their `$`, in the order the program takes them.
     variables: Vec<String>,
+}
+
+/// A program of jq.
+struct Compiled {
+    filter: Filter<Engine>,
+    /// How many terms the expression has, and how many of them may build a level of nesting.
+    terms: u32,
+    builders: u32,
 }
 
 /// Where an evaluation finds its variables and the time. Variables are named without their `$`.
@@ -83,10 +104,12 @@ impl Expression {
         let scope: Vec<&str> = scope.into_iter().filter(|name| mentions(source, name)).collect();
         let variables = scope.iter().map(|name| (*name).to_owned()).collect();
         let term = parse_term(source);
-        let direct = term.as_ref().and_then(|term| Direct::compile(term, &scope));
-        let program = Program { source: source.to_owned(), direct, filter: OnceLock::new(), variables };
+        let direct = term.as_ref().and_then(|term| Direct::of(term, &scope));
+        let fields = term.as_ref().and_then(Fields::of);
+        let (source, compiled) = (source.to_owned(), OnceLock::new());
+        let program = Program { source, direct, fields, compiled, variables };
         if program.direct.is_none() {
-            program.filter()?;
+            program.compiled()?;
         }
         Ok(Self(Arc::new(program)))
     }
@@ -97,11 +120,8 @@ impl Expression {
             return Ok(output);
         }
         self.run(input, variables, |output| {
-            value::from_jq(&output).map_err(|problem| {
-                // Dropping a value recurses as deep as it nests: one that is too deep to read is better leaked.
-                std::mem::forget(output);
-                problem
-            })
+            // Dropping a value recurses as deep as it nests: one that is too deep to read is better leaked.
+            value::from_jq(&output).inspect_err(|_| std::mem::forget(output))
         })
     }
 
@@ -122,16 +142,20 @@ impl Expression {
     ) -> Result<T, Box<Fault>> {
         let program = &*self.0;
         let fail = |what: String| Box::new(Fault::expression(format!("`{}` failed: {what}", self.excerpt())));
-        let filter = program.filter().map_err(fail)?;
-        let steps = Cell::new(MAX_STEPS);
-        let bounds = Bounds { lut: &filter.lut, now: variables.now(), steps: &steps };
+        let Compiled { filter, terms, builders } = program.compiled().map_err(fail)?;
+        let budget = Budget::new(*terms, *builders);
+        let bounds = Bounds { lut: &filter.lut, now: variables.now(), budget: &budget };
         let values = program.variables.iter().map(|name| to_jq(&variables.variable(name)));
         let context = Ctx::<Engine>::new(bounds, Vars::new(values));
-        match filter.id.run((context, to_jq(input))).next() {
+        let input = match (&program.fields, input) {
+            (Some(fields), Value::Object(entries)) => fields.to_jq(entries),
+            _ => to_jq(input),
+        };
+        match filter.id.run((context, input)).next() {
             None => Err(fail("it has no output".to_owned())),
             Some(Ok(output)) => read(output).map_err(fail),
             Some(Err(exception)) => Err(fail(match exception.get_err() {
-                Ok(error) => error.to_string().chars().take(500).collect(),
+                Ok(error) => Excerpt::of(&error),
                 Err(_) => "it breaks out of nothing".to_owned(),
             })),
         }
@@ -150,8 +174,8 @@ impl Expression {
 }
 
 impl Program {
-    fn filter(&self) -> Result<&Filter<Engine>, String> {
-        self.filter.get_or_init(|| compile(&self.source, &self.variables)).as_ref().map_err(String::clone)
+    fn compiled(&self) -> Result<&Compiled, String> {
+        self.compiled.get_or_init(|| compile(&self.source, &self.variables)).as_ref().map_err(String::clone)
     }
 }
 
@@ -167,18 +191,53 @@ fn parse_term(source: &str) -> Option<parse::Term<&str>> {
 }
 
 /// Compiles a program of jq.
-fn compile(source: &str, variables: &[String]) -> Result<Filter<Engine>, String> {
+fn compile(source: &str, variables: &[String]) -> Result<Compiled, String> {
     let variables: Vec<String> = variables.iter().map(|name| format!("${name}")).collect();
+    let term = parse_term(source).ok_or_else(|| why_not(source))?;
+    recursion::refuse(&term)?;
+    let Metered { term, terms, builders } = metered::expression(term);
+    let needed = Needed::by(&term, MAIN)?;
+    let main = parse::Def { name: MAIN, args: Vec::new(), body: term };
     let arena = Arena::default();
-    let modules = Loader::new(library::definitions())
-        .load(&arena, File { code: source, path: () })
+    let modules = Loader::new(needed.definitions().into_iter().chain([main]))
+        .load(&arena, File { code: MAIN, path: () })
         .map_err(|errors| errors.first().map_or_else(String::new, |(_, error)| syntax(error)))?;
-    recursion::refuse(source)?;
-    Compiler::default()
-        .with_funs(library::functions())
+    let filter = Compiler::default()
+        .with_funs(needed.functions())
         .with_global_vars(variables.iter().map(String::as_str))
         .compile(modules)
-        .map_err(|errors| undefined(&errors))
+        .map_err(|errors| undefined(&errors))?;
+    Ok(Compiled { filter, terms, builders })
+}
+
+/// Finds out why an expression cannot be read.
+fn why_not(source: &str) -> String {
+    let arena = Arena::default();
+    match Loader::new([]).load(&arena, File { code: source, path: () }) {
+        Ok(_) => "it must be one expression".to_owned(),
+        Err(errors) => errors.first().map_or_else(String::new, |(_, error)| syntax(error)),
+    }
+}
+
+/// The beginning of a message: one about a large value would be as large.
+struct Excerpt(String);
+
+impl Excerpt {
+    const MAX: usize = 500;
+
+    fn of(message: &impl fmt::Display) -> String {
+        let mut excerpt = Self(String::new());
+        // It stops early on purpose.
+        let _ = write!(excerpt, "{message}");
+        excerpt.0
+    }
+}
+
+impl Write for Excerpt {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend(text.chars().take(Self::MAX - self.0.chars().count()));
+        if self.0.chars().count() < Self::MAX { Ok(()) } else { Err(fmt::Error) }
+    }
 }
 
 /// Says whether a variable occurs in an expression, so that only those are bound.
@@ -236,5 +295,7 @@ fn excerpt(found: &str) -> String {
     found.chars().take(40).collect()
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

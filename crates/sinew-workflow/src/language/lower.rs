@@ -205,11 +205,6 @@ impl<'a> Lower<'a> {
         id
     }
 
-    /// Notes something that is part of the language, but cannot run yet.
-    fn not_yet(&mut self, node: &Node, what: &str, instead: &str) {
-        self.foreign.error(code::NOT_RUNNABLE, node, format!("{what} cannot run yet")).fix(instead);
-    }
-
     /// Notes something the host must be able to do.
     fn need(&mut self, need: Need, node: &Node) {
         let message = format!("{need} is beyond what runs this");

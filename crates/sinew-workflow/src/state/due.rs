@@ -1,17 +1,21 @@
 //! The effects an instance is waiting for, read off its state: recovery asks for the same things as before.
 
 use super::{Frame, State, Work};
-use crate::entry::{Fact, Listened, Timer};
+use crate::entry::{Fact, Kept, Listened, Timer};
 use crate::{Effect, Entry, TaskId};
 
 impl State {
-    /// Returns every outstanding effect, in the order of their tasks: what to do again after a recovery.
+    /// Returns every outstanding effect, in the order of their tasks: what to do again after a recovery. What was answered
+    /// while the instance is paused is not among them.
     #[must_use]
     pub fn due(&self) -> Vec<Effect> {
         let mut due: Vec<Effect> = self.saga_timer().into_iter().collect();
         for (task, frame) in &self.frames {
             due.extend(self.work(*task, frame));
             due.extend([frame.timeout, frame.timer].into_iter().flatten().map(|timer| effect(*task, timer)));
+        }
+        if !self.kept.is_empty() {
+            due.retain(|effect| !self.kept.iter().any(|kept| kept.answers(effect)));
         }
         due
     }
@@ -38,7 +42,7 @@ impl State {
             Fact::Waiting { task, timer } => self.timers(*task, Some(*timer)),
             Fact::Opened(opened) => self.timers(opened.task, opened.timer),
             Fact::UndoFailed(failed) => self.timers(failed.task, failed.timer),
-            Fact::Ended(_) => self.saga_timer().into_iter().collect(),
+            Fact::Ended(_) | Fact::Recalled { .. } => self.saga_timer().into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -91,6 +95,22 @@ impl State {
     fn forward_key(&self, frame: &Frame) -> Option<String> {
         let undone = self.frames.get(&frame.undo?)?.undoes?;
         Some(self.step(undone)?.key.to_string())
+    }
+}
+
+impl Kept {
+    /// Says whether this is what an effect asks for.
+    fn answers(&self, effect: &Effect) -> bool {
+        match (self, effect) {
+            (Self::Timer { task, timer }, Effect::Timer { task: of, timer: due, .. }) => {
+                (task, timer) == (of, due)
+            }
+            (
+                Self::Answer { task, attempt, .. },
+                Effect::Call { task: of, attempt: sent, .. } | Effect::Emit { task: of, attempt: sent, .. },
+            ) => (task, attempt) == (of, sent),
+            _ => false,
+        }
     }
 }
 

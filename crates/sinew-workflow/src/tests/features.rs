@@ -13,6 +13,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use gherkin::Scenario;
+use serde_json::Value;
+
+use crate::Entry;
 use scene::{Mode, Scene};
 
 /// Makes one test per feature file, and one that finds files nobody listed.
@@ -29,7 +32,8 @@ macro_rules! features {
 }
 
 features! {
-    calls, checks, data, emit, expressions, extensions, flow, r#for, fork, functions, restart, retry, sagas, secrets, timeout, r#try, wait,
+    calls, checks, children, control, data, emit, expressions, extensions, flow, r#for, fork, functions, human, listen, race,
+    restart, retry, sagas, secrets, timeout, r#try, wait,
 }
 
 #[test]
@@ -67,6 +71,42 @@ fn check(name: &str) {
         }
     }
     assert!(failed.is_empty(), "\n{}", failed.join("\n\n"));
+}
+
+/// Returns the name, definition and input of every workflow of the features, wrong ones included.
+pub(super) fn workflows() -> Vec<(String, String, Value)> {
+    let mut workflows = Vec::new();
+    each(|name, scenario| {
+        let mut scene = Scene::new(Mode::Plain);
+        let given = scenario.steps.iter().take_while(|step| step.block.is_some());
+        given.for_each(|step| steps::perform(&mut scene, step).unwrap());
+        workflows.push((name, scene.source, scene.input));
+    });
+    workflows
+}
+
+/// Returns the name, definition and log of every scenario whose workflow starts.
+pub(super) fn histories() -> Vec<(String, String, Vec<Entry>)> {
+    let mut histories = Vec::new();
+    each(|name, scenario| {
+        let mut scene = Scene::new(Mode::Plain);
+        scenario.steps.iter().for_each(|step| steps::perform(&mut scene, step).unwrap());
+        if let Ok(world) = scene.world() {
+            histories.push((name, scene.source.clone(), world.log.clone()));
+        }
+    });
+    histories
+}
+
+fn each(mut visit: impl FnMut(String, &Scenario<'_>)) {
+    let mut names: Vec<String> = LISTED.iter().map(|name| file_name(name)).collect();
+    names.sort();
+    for name in names {
+        let text = fs::read_to_string(folder().join(format!("{name}.feature"))).unwrap();
+        for scenario in &gherkin::read(&text).unwrap() {
+            visit(format!("{name}: {}", scenario.name), scenario);
+        }
+    }
 }
 
 fn run(scenario: &Scenario<'_>, mode: Mode) -> Result<(), String> {

@@ -80,6 +80,9 @@ fn tell(definition: crate::Definition, outcomes: &[u8]) -> (Vec<String>, Status,
             }
             other => other,
         });
+        if matches!(effect, Effect::Listen { .. }) && world.state.due().contains(&effect) {
+            world.due.push(effect);
+        }
     }
     (seen, world.state.status(), world.state.saga(), world.state.output().cloned())
 }

@@ -4,8 +4,8 @@
 //! wire and with no hop in between; a request that timed out or was dropped leaves nothing behind.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
+    collections::{HashMap, hash_map::RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -53,6 +53,8 @@ pub(super) struct Outlet {
 pub(crate) struct Inlets {
     prefix: String,
     next: AtomicU64,
+    /// Makes tokens of numbers that count up, so that nobody who got one request can answer or cancel the next.
+    tokens: RandomState,
     subscriptions: Mutex<HashMap<u64, Inlet>>,
     /// A plain lock, held for one map operation and never across an await: a channel to an owning task would cost
     /// every request two more hops between threads.
@@ -84,13 +86,13 @@ pub(super) struct Waiting {
     reply: oneshot::Receiver<Result<Message, Denied>>,
 }
 
-/// Tokens count up, which is spread enough for a table.
+/// Tokens are hashes already, with a key of their own.
 #[derive(Default)]
 struct Token(u64);
 
 impl Hasher for Token {
     fn finish(&self) -> u64 {
-        self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        self.0
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -107,6 +109,7 @@ impl Inlets {
         Self {
             prefix,
             next: AtomicU64::new(REPLIES + 1),
+            tokens: RandomState::new(),
             subscriptions: Mutex::default(),
             waiting: Mutex::default(),
             dropped: AtomicU64::new(0),
@@ -209,9 +212,17 @@ impl Inlets {
 
     /// Takes a place for the reply to a request on `subject`; the text is where to reply to.
     pub(super) fn enlist(self: &Arc<Self>, subject: &str) -> (Waiting, String) {
-        let token = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
-        self.waiting().insert(token, Waiter { subject: digest(subject), reply: sender });
+        let waiter = Waiter { subject: digest(subject), reply: sender };
+        let mut waiting = self.waiting();
+        let token = loop {
+            let token = self.tokens.hash_one(self.next.fetch_add(1, Ordering::Relaxed));
+            if !waiting.contains_key(&token) {
+                break token;
+            }
+        };
+        waiting.insert(token, waiter);
+        drop(waiting);
         (Waiting { token, inlets: self.clone(), reply }, self.reply_subject(token))
     }
 
@@ -375,6 +386,20 @@ mod tests {
         assert!(inlets.waiting().is_empty());
         inlets.settle(reply_on("_INBOX.x.r.nonsense"));
         inlets.settle(reply_on("short"));
+    }
+
+    #[test]
+    fn whoever_was_sent_some_requests_cannot_tell_the_place_of_another() {
+        let tokens = |inlets: Arc<Inlets>| -> Vec<u64> {
+            let kept: Vec<_> = (0..100).map(|_| inlets.enlist("a")).collect();
+            kept.iter().map(|(_, subject)| subject.rsplit_once('.').unwrap().1.parse().unwrap()).collect()
+        };
+        let (one, other) = (tokens(inlets()), tokens(inlets()));
+        assert!(one.iter().all(|token| !other.contains(token)), "each process has a key of its own");
+        let mut steps: Vec<_> = one.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        assert_eq!(steps.len(), 99, "they do not count up");
     }
 
     #[tokio::test]

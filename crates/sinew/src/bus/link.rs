@@ -9,7 +9,7 @@ use sinew_wire::Headers;
 use tokio::sync::watch;
 
 use super::nats::{Client, Taken};
-use crate::Error;
+use crate::{Error, Kind};
 
 /// The version an in-process carrier passes for.
 const IN_PROCESS: &str = "in-process";
@@ -60,6 +60,10 @@ impl Link {
         match self {
             Self::Nats(client) => client.publish(subject, reply, headers, payload),
             Self::InProcess { carrier, .. } => {
+                let header_bytes = if headers.is_empty() { 0 } else { headers.wire_len() };
+                if header_bytes + payload.len() > IN_PROCESS_LIMIT {
+                    return Err(too_large(IN_PROCESS_LIMIT));
+                }
                 carrier.publish(subject, reply, headers, payload);
                 Ok(Taken::Yes)
             }
@@ -136,4 +140,9 @@ impl Link {
             Self::InProcess { connects, .. } => connects.subscribe(),
         }
     }
+}
+
+/// Returns the error of a message that no carrier with such a limit takes.
+pub(super) fn too_large(limit: usize) -> Error {
+    Error::new(Kind::TooLarge, format!("the message is larger than the server's limit of {limit} bytes"))
 }

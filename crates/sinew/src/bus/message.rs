@@ -186,7 +186,7 @@ pub(super) fn sendable(block: &[u8]) -> Headers {
             continue;
         };
         if headers.get(name).is_none() {
-            let _ = headers.set(name.to_owned(), value);
+            let _ = headers.set(name, value);
         }
     }
     headers

@@ -91,8 +91,7 @@ impl Client {
         let limit = self.shared.info.load().max_payload;
         let header_bytes = if headers.is_empty() { 0 } else { headers.wire_len() };
         if header_bytes + payload.len() > limit {
-            let text = format!("the message is larger than the server's limit of {limit} bytes");
-            return Err(Error::new(Kind::TooLarge, text));
+            return Err(super::link::too_large(limit));
         }
         Ok(self.shared.outgoing.push(|out| protocol::publish(out, subject, reply, headers, payload)))
     }

@@ -51,7 +51,8 @@ pub(super) struct Sent {
 /// A reply, and the problem it carries.
 pub(super) struct Reply {
     pub(super) message: Message,
-    pub(super) problem: Option<Problem>,
+    /// Boxed, as few do.
+    pub(super) problem: Option<Box<Problem>>,
 }
 
 impl Target {
@@ -233,7 +234,7 @@ impl Sent {
 
 impl Reply {
     fn new(message: Message) -> Self {
-        let problem = problem_of(&message);
+        let problem = problem_of(&message).map(Box::new);
         Self { message, problem }
     }
 }
@@ -252,7 +253,7 @@ async fn exchange(
     match bus.request_within(subject, headers, payload, began, limit).await {
         Ok(message) => {
             let reply = Reply::new(message);
-            pass.answered(reply.problem.as_ref());
+            pass.answered(reply.problem.as_deref());
             Ok(reply)
         }
         Err(error) => {

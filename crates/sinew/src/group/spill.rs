@@ -151,7 +151,7 @@ impl Shelf {
         let mut headers = Headers::new();
         for (name, value) in super::inlet::published(&stored.headers).iter().filter(|(name, _)| *name != TIME)
         {
-            let _ = headers.set(name.to_owned(), value);
+            let _ = headers.set(name, value);
         }
         let message = Message::from_parts(subject, None, None, &headers, stored.payload.clone());
         let time = time.map_or_else(SystemTime::now, SystemTime::from);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
-use super::{EVERY, FIRED, ONCE, Recurrence, ScheduleId, after};
+use super::{Cron, EVERY, FIRED, ONCE, Recurrence, ScheduleId, after};
 use crate::{Bus, Error, Kind, bus::Stored, streams::EVENTS};
 
 /// An event that waits at the server.
@@ -29,7 +29,8 @@ pub enum Waiting {
         target: String,
         /// How often it comes.
         recurrence: Recurrence,
-        /// When it comes next, where that is known: a cron expression's first time is the server's secret.
+        /// When it comes next: as the server says, or as it is declared. Of a cron expression in another time zone than UTC
+        /// it may be unknown until it has come once, where this machine has no such zone.
         next: Option<Timestamp>,
     },
 }
@@ -95,7 +96,10 @@ fn next(
     if let Some(next) = told.filter(|next| *next >= now) {
         return Some(next);
     }
-    let interval = recurrence.interval()?;
+    let Some(interval) = recurrence.interval() else {
+        let zone = recurrence.time_zone().map_or(Ok(TimeZone::UTC), TimeZone::get).ok()?;
+        return Cron::parse(recurrence.as_str())?.next(now, &zone);
+    };
     let begin: Timestamp = declared.headers.get("Nats-Time-Stamp")?.parse().ok()?;
     // The server counts whole seconds.
     let begin = Timestamp::from_second(begin.as_second()).ok()?;
@@ -131,10 +135,16 @@ mod tests {
         };
         let told = stored("evt.x.y", 6, &fired);
         assert_eq!(of(&Recurrence::cron("@daily"), Some(&told)).as_deref(), Some("2026-01-01T00:00:30Z"));
-        assert_eq!(of(&Recurrence::cron("@daily"), None), None);
+        assert_eq!(of(&Recurrence::cron("@daily"), None).as_deref(), Some("2026-01-02T00:00:00Z"));
+        assert_eq!(of(&Recurrence::cron("0 30 2 * * *").zone("Nowhere/Land"), None), None);
         assert_eq!(of(&every, None).as_deref(), Some("2026-01-01T00:00:30Z"));
         let earlier = stored("evt.x.y", 4, &fired);
-        assert_eq!(of(&Recurrence::cron("@daily"), Some(&earlier)), None, "of another declaration");
+        let next = of(&Recurrence::cron("@daily"), Some(&earlier));
+        assert_eq!(
+            next.as_deref(),
+            Some("2026-01-02T00:00:00Z"),
+            "what another declaration did says nothing"
+        );
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     future::poll_fn,
     hash::BuildHasher,
-    pin::pin,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
 };
@@ -53,9 +53,8 @@ impl InFlight {
         &self,
         reply_to: Option<&str>,
         ctx: &Ctx,
-        work: F,
+        mut work: Pin<&mut F>,
     ) -> Option<F::Output> {
-        let mut work = pin!(work);
         if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
             return Some(output);
         }

@@ -2,6 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -129,18 +130,19 @@ pub(super) async fn work(
         .with("rpc.system", || "sinew")
         .with("messaging.destination.name", || message.subject().to_owned());
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
-    let running = run(operation, &message, ctx.clone(), deadline);
+    let running = || run(operation, &message, ctx.clone(), deadline);
     let answer = match operation.stream {
         // Boxed: no other request has to carry the room a stream needs.
         true => {
             let _token = shop.streams.token();
-            Box::pin(super::stream::run(shop, operation, &message, deadline, running)).await
+            Box::pin(super::stream::run(shop, operation, &message, deadline, running())).await
         }
         false if operation.upload => {
             let _token = shop.streams.token();
-            Box::pin(super::upload::run(shop, operation, &message, &ctx, running)).await
+            Box::pin(super::upload::run(shop, operation, &message, &ctx, running())).await
         }
-        false => shop.in_flight.unless_gone(message.reply_to(), &ctx, running).await,
+        // Pinned here: handed on by value, it would take its room twice.
+        false => shop.in_flight.unless_gone(message.reply_to(), &ctx, pin!(running())).await,
     };
     operation
         .stats
@@ -187,7 +189,8 @@ impl Inner {
             Self::Plain(handle) => Ok(handle(message, ctx).await),
             Self::Layered(service) => {
                 let invocation = Invocation { operation: operation.clone(), message, ctx };
-                service.clone().oneshot(invocation).await
+                // Boxed: a request without layers does not carry their room.
+                Box::pin(service.clone().oneshot(invocation)).await
             }
         }
     }
@@ -204,13 +207,22 @@ fn fit(shop: &Shop, operation: &Operation, message: &Message, answer: Answer) ->
     Answer::problem(problem, wanted(message))
 }
 
-pub(super) async fn reply(shop: &Shop, operation: &Operation, message: &Message, answer: Answer) {
+/// Sends an answer. What is sent is taken out of it first: the rest is not kept until that is done.
+pub(super) fn reply<'a>(
+    shop: &'a Shop,
+    operation: &'a Operation,
+    message: &'a Message,
+    answer: Answer,
+) -> impl Future<Output = ()> + Send + 'a {
     if let Some(problem) = &answer.problem {
         operation.stats.failed(problem);
     }
-    let Some(to) = message.reply_to() else { return };
-    if let Err(error) = shop.bus.publish(to, &answer.headers, answer.payload).await {
-        tracing::warn!(operation = %operation.name, %error, "a reply could not be sent");
+    let Answer { headers, payload, .. } = answer;
+    async move {
+        let Some(to) = message.reply_to() else { return };
+        if let Err(error) = shop.bus.post(to, None, &headers, &payload).await {
+            tracing::warn!(operation = %operation.name, %error, "a reply could not be sent");
+        }
     }
 }
 

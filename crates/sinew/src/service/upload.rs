@@ -58,7 +58,7 @@ pub(super) async fn run(
     let followed = message.header(header::UPLOAD).is_some();
     let Some(to) = message.reply_to().filter(|_| followed) else {
         // The handler's route finds nothing, and says what is missing.
-        return shop.in_flight.unless_gone(message.reply_to(), ctx, work).await;
+        return shop.in_flight.unless_gone(message.reply_to(), ctx, std::pin::pin!(work)).await;
     };
     let (incoming, source) = Incoming::new();
     let line = match Line::open(shop, operation, message, to, source).await {

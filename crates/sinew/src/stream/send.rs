@@ -159,7 +159,7 @@ impl Sending {
 
     async fn item(&mut self, item: Bytes) -> Result<(), Lost> {
         let mut headers = self.counted(true);
-        let _ = headers.set_static(header::CONTENT_TYPE, self.codec.as_str());
+        let _ = headers.set(header::CONTENT_TYPE, self.codec.as_str());
         self.say(&headers, item).await
     }
 

@@ -282,8 +282,8 @@ impl Prepared {
         self.ctx.sign(headers);
         prepare(headers, limit);
         // Names and numbers can be sent.
-        let _ = headers.set_static(header::CONTENT_TYPE, codec.as_str());
-        let _ = headers.set_static(header::UPLOAD, "items");
+        let _ = headers.set(header::CONTENT_TYPE, codec.as_str());
+        let _ = headers.set(header::UPLOAD, "items");
         let _ = headers.set(header::IDLE, pace.idle().as_millis().to_string());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::RETRY_AFTER};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::AbortHandle, time::Instant};
@@ -15,6 +15,8 @@ use super::settings::Settings;
 
 /// The first pause before an export is tried again; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Bytes of an answer that are read.
+const ANSWER: usize = 64 << 10;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -91,8 +93,7 @@ impl Post {
         let hint = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         if status.is_success() {
             // What a collector answers is short; dropped unread, the connection is of no use any more.
-            http_body_util::BodyExt::collect(http_body_util::Limited::new(response.into_body(), ANSWER))
-                .await?;
+            Limited::new(response.into_body(), ANSWER).collect().await?;
             self.open = Some(connection);
             return Ok(Tried::Done);
         }
@@ -103,9 +104,6 @@ impl Post {
         })
     }
 }
-
-/// Bytes of an answer that are read.
-const ANSWER: usize = 64 << 10;
 
 impl Connection {
     async fn open(authority: &str) -> Result<Self, Failed> {
@@ -132,4 +130,63 @@ fn is_retryable(status: StatusCode) -> bool {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::Config;
+
+    /// Answers one request after the other with these statuses; returns what arrived on how many connections.
+    async fn collector(statuses: &'static [u16]) -> (Post, tokio::task::JoinHandle<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let answering = tokio::spawn(async move {
+            let (mut connections, mut left) = (0, statuses.iter().peekable());
+            while left.peek().is_some() {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                connections += 1;
+                let mut seen = Vec::new();
+                while stream.read_buf(&mut seen).await.unwrap_or(0) > 0 {
+                    if !seen.ends_with(b"spans") {
+                        continue;
+                    }
+                    seen.clear();
+                    let Some(status) = left.next() else { break };
+                    let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    if left.peek().is_none() {
+                        break;
+                    }
+                }
+            }
+            connections
+        });
+        let config = Config::default().traced_to(Some(endpoint));
+        let settings = Settings::read(&config, |_| None).unwrap().unwrap();
+        (Post::new(settings), answering)
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_takes_what_it_gets_keeps_one_connection() {
+        let (mut post, answering) = collector(&[200, 202]).await;
+        post.send(Bytes::from_static(b"spans")).await.unwrap();
+        post.send(Bytes::from_static(b"spans")).await.unwrap();
+        assert_eq!(answering.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_busy_collector_is_asked_again_and_one_that_refuses_is_not() {
+        let (mut post, answering) = collector(&[503, 429, 200]).await;
+        post.send(Bytes::from_static(b"spans")).await.unwrap();
+        answering.await.unwrap();
+        let (mut post, answering) = collector(&[400]).await;
+        assert!(post.send(Bytes::from_static(b"spans")).await.unwrap_err().to_string().contains("400"));
+        answering.await.unwrap();
+    }
 }

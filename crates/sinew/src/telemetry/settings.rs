@@ -117,7 +117,7 @@ fn pairs(variable: &str, text: &str) -> Result<Vec<(String, String)>, Error> {
     let decoded =
         |text: &str| percent_encoding::percent_decode_str(text.trim()).decode_utf8_lossy().into_owned();
     let parts = text.split(',').filter(|part| !part.trim().is_empty());
-    let pair = |part: &str| Some(part.split_once('=').map(|(name, value)| (decoded(name), decoded(value)))?);
+    let pair = |part: &str| part.split_once('=').map(|(name, value)| (decoded(name), decoded(value)));
     parts
         .map(|part| pair(part).filter(|(name, _)| !name.is_empty()))
         .collect::<Option<_>>()

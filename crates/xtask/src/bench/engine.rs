@@ -56,7 +56,7 @@ fn hundred_tasks() -> String {
   - each{number}:
       for: {{ each: item, in: '${{ .items // [] }}' }}
       do:
-        - note{number}: {{ set: {{ names: '${{ [.items[]? | .name] | join(\", \") }}' }} }}
+        - note{number}: {{ set: {{ names: '${{ [.items[]? | .name] | join(\", {number} \") }}' }} }}
 "
         ));
     }

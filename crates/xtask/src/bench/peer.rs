@@ -15,6 +15,7 @@ use sinew::{
     Bus, Config, Problem, Request, Service, contract,
     wire::{ContentType, transcode},
 };
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
 use super::Error;
 
@@ -114,6 +115,9 @@ pub(super) async fn play(arguments: &[&str]) -> Result<(), Error> {
         [part, nats, collector] => (part, nats, Some((*collector).to_owned())),
         _ => return Err("usage: bench-peer PART NATS_URL [COLLECTOR_URL]".into()),
     };
+    if *part == "collector" {
+        return collect().await;
+    }
     let bus = Bus::connect(Config::new(*nats, *part).traced_to(collector)).await?;
     let edge = sinew_edge::Config { listen: ([127, 0, 0, 1], 0).into(), ..sinew_edge::Config::default() };
     match *part {
@@ -186,6 +190,36 @@ async fn raw(nats: &str) -> Result<(), Error> {
         client
             .publish_with_headers(reply, headers(&[("content-type", "application/msgpack")]), message.payload)
             .await?;
+    }
+    Ok(())
+}
+
+/// Takes whatever is posted and throws it away, as cheaply as a socket allows.
+async fn collect() -> Result<(), Error> {
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    ready(&format!("http://{}", listener.local_addr()?));
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(swallow(stream));
+    }
+    Ok(())
+}
+
+/// Reads one request after the other: a head, whose length says how much follows, and then as much.
+async fn swallow(stream: tokio::net::TcpStream) -> std::io::Result<()> {
+    let mut stream = tokio::io::BufReader::with_capacity(256 << 10, stream);
+    let (mut line, mut length) = (String::new(), 0);
+    while stream.read_line(&mut line).await? > 0 {
+        if let Some((_, number)) =
+            line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        {
+            length = number.trim().parse().unwrap_or(0);
+        }
+        if line.trim().is_empty() {
+            let mut rest = (&mut stream).take(length);
+            tokio::io::copy_buf(&mut rest, &mut tokio::io::sink()).await?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await?;
+        }
+        line.clear();
     }
     Ok(())
 }

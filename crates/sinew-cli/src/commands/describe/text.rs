@@ -54,16 +54,21 @@ pub(super) fn page(described: &Described, output: &Output) -> String {
 
 fn operation(service: &str, operation: &OperationDescriptor) -> Vec<String> {
     let http = operation.http.as_ref().map(|http| format!("{} {}", http.method, http.path));
-    let repeated = match (operation.idempotent, operation.stream) {
-        (true, false) => "idempotent",
-        (false, false) => "once",
-        (true, true) => "idempotent stream",
-        (false, true) => "stream",
+    let kind = match (operation.stream, &operation.upload) {
+        (true, _) => Some("stream"),
+        (false, Some(_)) => Some("upload"),
+        (false, None) => None,
+    };
+    let repeated = match (operation.idempotent, kind) {
+        (true, None) => "idempotent".to_owned(),
+        (false, None) => "once".to_owned(),
+        (true, Some(kind)) => format!("idempotent {kind}"),
+        (false, Some(kind)) => kind.to_owned(),
     };
     row([
         format!("{service}.{}", operation.name),
         operation.subject.clone(),
-        repeated.to_owned(),
+        repeated,
         http.unwrap_or_else(|| "-".to_owned()),
         operation.description.clone(),
     ])

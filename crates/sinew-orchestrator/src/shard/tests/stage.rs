@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 use sinew::workflow::WorkflowInstance;
-use sinew_workflow::{Definition, Effect, Outcome, State};
+use sinew_workflow::{Definition, Effect, Outcome, State, TaskId};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -262,6 +262,10 @@ impl Stage {
         self.follow().await;
         let asked = std::mem::take(&mut *self.puppet.asked.lock().unwrap());
         for (id, effect) in asked.effects {
+            if let Effect::Stop { task, attempt } = effect {
+                self.check_stopped(&id, (task, attempt));
+                continue;
+            }
             if !self.due.contains(&(id.clone(), effect.clone())) {
                 self.violations.push(format!("{id}: left before its entry was stored: {effect:?}"));
             }
@@ -273,6 +277,20 @@ impl Stage {
         }
         self.archives.extend(asked.archives);
         self.hear();
+    }
+
+    /// Checks that what is stopped is not wanted any more by what is stored.
+    fn check_stopped(&mut self, id: &str, stopped: (TaskId, u32)) {
+        let due = self.shadow.live.get(id).map_or_else(Vec::new, |found| found.state.due());
+        let wanted = due.iter().any(|effect| match effect {
+            Effect::Call { task, attempt, .. }
+            | Effect::Emit { task, attempt, .. }
+            | Effect::Listen { task, attempt, .. } => (*task, *attempt) == stopped,
+            Effect::Timer { .. } | Effect::Stop { .. } => false,
+        });
+        if wanted {
+            self.violations.push(format!("{id}: stopped before its end was stored: {stopped:?}"));
+        }
     }
 
     /// Folds what is new in the log.

@@ -37,7 +37,7 @@ pub(super) fn check(planned: Planned<'_>, report: &mut Report) {
 }
 
 /// Reports what a compensation reads that is gone by the time it runs; `scope` are the variables around its task.
-pub(crate) fn gone<'n>(compensation: &'n Node, scope: &[&str], report: &mut Report) {
+pub(crate) fn gone(compensation: &Node, scope: &[&str], report: &mut Report) {
     let mut bound = Vec::new();
     binds(compensation, &mut bound);
     let gone: Vec<&str> = scope.iter().copied().filter(|name| !bound.contains(name)).collect();

@@ -6,9 +6,11 @@
 
 mod compile;
 mod compute;
+mod growth;
 
 use std::borrow::Cow;
 
+use jaq_core::load::parse::Term;
 use jaq_core::ops::{Cmp, Math};
 use serde_json::{Map, Value};
 
@@ -74,6 +76,11 @@ struct Place<'v> {
 }
 
 impl Direct {
+    /// Reads a term in which variables of these names, written without `$`, may occur; `None` where it takes jq.
+    pub(super) fn of(term: &Term<&str>, scope: &[&str]) -> Option<Self> {
+        Self::compile(term, scope).filter(Self::is_harmless)
+    }
+
     /// Evaluates, unless it takes jq.
     pub(super) fn evaluate(&self, input: &Value, variables: &dyn Variables) -> Result<Value, Unsure> {
         let output = self.run(Place { input, variables })?;

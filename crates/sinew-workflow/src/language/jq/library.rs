@@ -1,14 +1,15 @@
 //! The functions of expressions: jaq's, without the outside world and with bounded loops.
 
-use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use jaq_core::box_iter::box_once;
-use jaq_core::load::parse::Def;
+use jaq_core::load::parse::{Def, Term};
 use jaq_core::native::{Fun, bome, v};
-use jaq_core::{DataT, Error, Exn, Lut, Native, data::HasLut};
+use jaq_core::{DataT, Lut, Native, data::HasLut};
 use jaq_json::Val;
 
+use super::budget::Budget;
+use super::{calls, gauges, metered};
 use crate::Timestamp;
 
 /// What would let an expression see or change the world, or stop the process.
@@ -29,14 +30,18 @@ const STRIPPED: &[&str] = &[
 ];
 
 /// `range/3` is native in jaq; ours counts what it yields.
-const RANGE: &str = "def range($from; $to; $by): unbounded_range($from; $to; $by) | counted;";
+const RANGE: &str = "def range($from; $to; $by): unbounded_range($from; $to; $by) | looped;";
+
+/// The length of the smallest number does not fit into one of its size: jaq overflows.
+const LENGTH: &str =
+    "def length: if . == -9223372036854775808 then 9223372036854775808 else plain_length end;";
 
 /// The other loops of the standard library, each step of which costs one of the budget.
 const LOOPS: &str = "
-    def repeat(f): def rec: f, (counted | rec); rec;
-    def recurse(f): def rec: ., (f | counted | rec); rec;
-    def while(cond; update): def rec: if cond then ., (update | counted | rec) else empty end; rec;
-    def until(cond; update): def rec: if cond then . else update | counted | rec end; rec;
+    def repeat(f): def rec: f, (turned | rec); rec;
+    def recurse(f): def rec: ., (f | turned | rec); rec;
+    def while(cond; update): def rec: if cond then ., (update | turned | rec) else empty end; rec;
+    def until(cond; update): def rec: if cond then . else update | turned | rec end; rec;
 ";
 
 static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
@@ -48,11 +53,11 @@ static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
             .iter()
             .find(|own| own.name == def.name && own.args.len() == def.args.len())
             .cloned()
-            .unwrap_or(def)
+            .unwrap_or_else(|| metered::definition(def))
     };
     let standard = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     let kept = standard.filter(|def| !STRIPPED.contains(&def.name)).map(bounded);
-    own(RANGE).into_iter().chain(kept).collect()
+    own(RANGE).into_iter().chain(own(LENGTH)).chain(kept).collect()
 });
 
 /// The kind of data expressions run on.
@@ -63,7 +68,7 @@ pub(super) struct Engine;
 pub(super) struct Bounds<'a> {
     pub(super) lut: &'a Lut<Engine>,
     pub(super) now: Timestamp,
-    pub(super) steps: &'a Cell<u32>,
+    pub(super) budget: &'a Budget,
 }
 
 impl DataT for Engine {
@@ -77,41 +82,61 @@ impl<'a> HasLut<'a, Engine> for Bounds<'a> {
     }
 }
 
-pub(super) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
-    DEFINITIONS.iter().cloned()
+/// The names an expression may call: those it does, and what stands behind them. Compiling the whole library takes a
+/// hundred times as long as the few functions an expression needs.
+pub(super) struct Needed(HashSet<&'static str>);
+
+impl Needed {
+    /// Finds what a term needs.
+    ///
+    /// # Errors
+    /// When it calls what the whole of it is called.
+    pub(super) fn by(term: &Term<&str>, whole: &str) -> Result<Self, String> {
+        let mut called = HashSet::new();
+        calls::each(term, &mut |name| called.extend([name.to_owned()]));
+        if called.contains(whole) {
+            return Err(format!("there is no filter `{whole}`"));
+        }
+        let mut needed = Self(HashSet::new());
+        // A definition calls earlier ones, or itself.
+        for definition in DEFINITIONS.iter().rev() {
+            if called.contains(definition.name) || needed.0.contains(definition.name) {
+                needed.0.insert(definition.name);
+                calls::each(&definition.body, &mut |name| needed.0.extend([name]));
+            }
+        }
+        needed.0.extend(NATIVES.iter().filter(|name| called.contains(**name)));
+        Ok(needed)
+    }
+
+    pub(super) fn definitions<'s>(&self) -> Vec<Def<&'s str>> {
+        DEFINITIONS.iter().filter(|definition| self.0.contains(definition.name)).cloned().collect()
+    }
+
+    pub(super) fn functions(&self) -> impl Iterator<Item = Fun<Engine>> {
+        functions().filter(|(name, ..)| self.0.contains(name))
+    }
 }
 
-pub(super) fn functions() -> impl Iterator<Item = Fun<Engine>> {
+static NATIVES: LazyLock<Vec<&'static str>> = LazyLock::new(|| functions().map(|(name, ..)| name).collect());
+
+fn functions() -> impl Iterator<Item = Fun<Engine>> {
     let standard = jaq_core::funs::<Engine>().chain(jaq_std::funs()).chain(jaq_json::funs());
     let kept = standard.filter(|(name, ..)| !STRIPPED.contains(name));
-    let renamed =
-        kept.map(|(name, arity, run)| (if name == "range" { "unbounded_range" } else { name }, arity, run));
-    renamed.chain([
-        ("counted", v(0), counted()),
-        ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data()))))),
-    ])
-}
-
-/// The identity, as long as the budget lasts. It also works in paths and updates, as the loops do.
-fn counted() -> Native<Engine> {
-    Native::<Engine>::new(|cv| bome(cv.0.data().spend().map(|()| cv.1)))
-        .with_paths(|cv| box_once(cv.0.data().spend().map(|()| cv.1).map_err(Exn::from)))
-        .with_update(|cv, update| match cv.0.data().spend() {
-            Ok(()) => update(cv.1),
-            Err(error) => box_once(Err(Exn::from(error))),
-        })
+    let renamed = kept.map(|(name, arity, run)| {
+        let inner = match name {
+            "range" => "unbounded_range",
+            "length" => "plain_length",
+            _ => name,
+        };
+        (inner, arity, run)
+    });
+    let now = ("now", v(0), Native::<Engine>::new(|cv| bome(Ok(now(cv.0.data())))));
+    renamed.chain([now]).chain(gauges::functions())
 }
 
 fn now(bounds: &Bounds<'_>) -> Val {
     #[allow(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
     let millis = bounds.now.as_millis() as f64;
     Val::from(millis / 1_000.0)
-}
-
-impl Bounds<'_> {
-    fn spend(&self) -> Result<(), Error<Val>> {
-        let left = self.steps.get().checked_sub(1).ok_or_else(|| Error::str("it takes too many steps"))?;
-        self.steps.set(left);
-        Ok(())
-    }
 }

@@ -7,9 +7,8 @@ use jaq_core::path::{Part, Path};
 type Names<'s> = Vec<(&'s str, usize)>;
 
 /// Refuses a recursive definition anywhere in an expression.
-pub(super) fn refuse(source: &str) -> Result<(), String> {
-    let Some(term) = jaq_core::load::parse(source, |parser| parser.term()) else { return Ok(()) };
-    match find(&term, &mut Vec::new()) {
+pub(super) fn refuse(term: &Term<&str>) -> Result<(), String> {
+    match find(term, &mut Vec::new()) {
         Some(name) => {
             Err(format!("`{name}` calls itself; use `recurse`, `until`, `reduce` or `limit` instead"))
         }

@@ -41,6 +41,14 @@ fn numbers_are_written_as_jq_writes_them() {
 }
 
 #[test]
+fn the_smallest_number_has_a_length() {
+    assert_eq!(
+        evaluate("[.[] | length]", json!([i64::MIN, -3])),
+        Ok(json!([9_223_372_036_854_775_808_u64, 3]))
+    );
+}
+
+#[test]
 fn time_is_the_logged_one() {
     assert_eq!(evaluate("now | todate", json!(null)), Ok(json!("1970-01-01T00:00:01.5Z")));
 }
@@ -132,6 +140,80 @@ fn long_expressions_do_not_exhaust_the_stack() {
     }
     let fields: Vec<String> = (0..300).map(|field| format!("f{field}: (.a + {field} | tostring)")).collect();
     assert!(evaluate(&format!("{{ {} }}", fields.join(", ")), json!({ "a": 1 })).is_ok());
+}
+
+#[test]
+fn products_are_those_of_jq_within_bounds() {
+    assert_eq!(evaluate("[(1, 2) * (10, 20)]", json!(null)), Ok(json!([10, 20, 20, 40])));
+    assert_eq!(evaluate("[.[] * 3]", json!(["ab", 2, 0.5])), Ok(json!(["ababab", 6, 1.5])));
+    assert_eq!(
+        evaluate("{ a: { b: 1 } } * { a: { c: 2 } }", json!(null)),
+        Ok(json!({ "a": { "b": 1, "c": 2 } }))
+    );
+    assert_eq!(evaluate(".[] *= 2", json!([1, "x"])), Ok(json!([2, "xx"])));
+    assert_eq!(evaluate("[\"x\" * 0, \"x\" * -1]", json!(null)), Ok(json!([null, null])));
+    for (source, times) in [
+        (".t * .n", i64::MAX),
+        (".n * .t", 1 << 40),
+        (".t *= .n", 1 << 30),
+        ("[.t] | map(. * 1e2) | .[0] * 1000000000000", 1),
+    ] {
+        let input = json!({ "t": "text", "n": times });
+        assert!(evaluate(source, input).is_err(), "{source}");
+    }
+    assert!(evaluate("\"x\" * 18446744073709551615", json!(null)).unwrap_err().contains("larger than"));
+    assert!(evaluate("main__", json!(null)).unwrap_err().contains("no filter"));
+}
+
+#[test]
+fn what_an_expression_does_not_look_at_makes_no_difference() {
+    let input = json!({ "a": { "b": [3, 1, 2] }, "b": "text", "c d": 5, "other": [1, { "x": 2 }] });
+    let looked_at = |source: &str| Expression::compile(source, []).unwrap().0.fields.is_some();
+    for source in [
+        ".a.b | map(. + 1)",
+        "[.a.b[] | select(. > 1)] | add",
+        "{ b, \"c d\", sum: (.a.b | add) }",
+        ".a as $a | $a.b | sort | first",
+        "reduce .a.b[] as $n (.\"c d\"; . + $n)",
+        "[foreach .a.b[] as $n (0; . + $n)]",
+        "try (.b | tonumber) catch \"no\"",
+        "if .b == \"text\" then .a.b | length else empty end",
+        "\"\\(.b | ascii_upcase) of \\(.a.b | tojson)\"",
+        ".a.b[.missing // 1:] | tojson",
+        "label $out | .a.b[] | if . == 1 then ., break $out else . end",
+        "[.a.b[0], (.[\"c d\"] | tostring), -.a.b[1]] | join(\"-\")",
+        ".missing.deeper?, 1 | tojson",
+    ] {
+        assert!(looked_at(source), "{source}");
+        assert_eq!(
+            evaluate(source, input.clone()),
+            evaluate(&format!("(. | .) as $all | $all | ({source})"), input.clone()),
+            "{source}"
+        );
+    }
+    for source in [
+        ".",
+        "..",
+        ".[]",
+        "keys",
+        "length",
+        "tojson",
+        ".a |= 1",
+        "if .a then 1 end",
+        "def f: .; f",
+        ".[.b]",
+        "{ (.b): . }",
+        "[.a, .]",
+        "to_entries | map(.key)",
+        "(.a, .) | tojson",
+        "{ a: 1 } + . | keys",
+        ". as { b: $x } | $x",
+        "del(.a)",
+        "map_values(1)",
+        "(. | .) as $all | $all",
+    ] {
+        assert!(!looked_at(source), "{source}");
+    }
 }
 
 #[test]

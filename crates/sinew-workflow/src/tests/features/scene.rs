@@ -48,7 +48,9 @@ pub(super) struct Asked {
 /// A scenario on its way.
 pub(super) struct Scene {
     mode: Mode,
-    /// The document, once one is given.
+    /// The text of the document, once one is given.
+    pub(super) source: String,
+    /// The document itself.
     pub(super) definition: Option<Result<Definition, Diagnostics>>,
     /// What it refers to.
     pub(super) resources: Resources,
@@ -71,6 +73,7 @@ impl Scene {
     pub(super) fn new(mode: Mode) -> Self {
         Self {
             mode,
+            source: String::new(),
             definition: None,
             resources: Resources::default(),
             input: json!({}),

@@ -50,6 +50,18 @@ const STEPS: &[(&str, Perform)] = &[
         let at = scene.world()?.at();
         scene.give(Input::Cancel { reason: Some("enough".to_owned()), at })
     }),
+    ("the workflow is terminated", |scene, _, _| {
+        let at = scene.world()?.at();
+        scene.give(Input::Terminate { reason: Some("enough".to_owned()), at })
+    }),
+    ("the workflow is paused", |scene, _, _| {
+        let at = scene.world()?.at();
+        scene.give(Input::Pause { at })
+    }),
+    ("the workflow is resumed", |scene, _, _| {
+        let at = scene.world()?.at();
+        scene.give(Input::Resume { at })
+    }),
     ("the operator retries", |scene, _, _| operate(scene, Operate::Retry)),
     ("the operator skips", |scene, _, _| operate(scene, Operate::Skip)),
     ("the operator abandons", |scene, _, _| operate(scene, Operate::Abandon)),
@@ -232,8 +244,8 @@ fn fit<'s>(pattern: &str, text: &'s str) -> Option<Vec<&'s str>> {
 fn define(scene: &mut Scene, source: &str) -> Check {
     let header = "document: { dsl: '1.0.3', namespace: test, name: test, version: '1.0.0' }\n";
     let shared = if source.lines().any(|line| line.starts_with("document:")) { "" } else { header };
-    let definition = Definition::parse_with(&format!("{source}{shared}"), "test.yaml", &scene.resources);
-    scene.definition = Some(definition);
+    scene.source = format!("{source}{shared}");
+    scene.definition = Some(Definition::parse_with(&scene.source, "test.yaml", &scene.resources));
     Ok(())
 }
 

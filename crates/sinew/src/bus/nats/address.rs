@@ -51,7 +51,7 @@ impl FromStr for Address {
         let tls = match scheme {
             "nats" => false,
             "tls" => true,
-            _ => return Err(wrong()),
+            _ => return Err(other_scheme(text, scheme)),
         };
         let rest = rest.trim_end_matches('/');
         let (identity, place) = match rest.rsplit_once('@') {
@@ -97,6 +97,16 @@ pub(super) fn redacted(url: &str) -> String {
         None => address.to_owned(),
     };
     url.split(',').map(one).collect::<Vec<_>>().join(",")
+}
+
+fn other_scheme(text: &str, scheme: &str) -> Error {
+    let shown = redacted(text);
+    let hint =
+        "the schemes are nats and, where the connection has to be encrypted, tls: use nats://host:port";
+    Error::new(
+        Kind::Config,
+        format!("{shown:?} is not a server address: {scheme} is another protocol; {hint}"),
+    )
 }
 
 fn split_port(place: &str) -> Option<(&str, u16)> {

@@ -1,8 +1,10 @@
-//! When a scheduled message is due (NATS ADR-51): `@at`, `@every` and the named intervals. Pure.
+//! When a scheduled message is due (NATS ADR-51): `@at`, `@every` and cron expressions. Pure.
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+
+use crate::schedule::Cron;
 
 /// What the server says of a schedule it cannot read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,21 +15,19 @@ pub(super) struct Unreadable;
 pub(super) enum Schedule {
     /// Once.
     At(Timestamp),
-    /// Again and again.
+    /// Again and again, counted from the first time.
     Every(SignedDuration),
+    /// Again and again, by the calendar.
+    Cron(Cron),
 }
 
 impl Schedule {
     pub(super) fn parse(text: &str) -> Result<Self, Unreadable> {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-        let hours = |hours| Ok(Self::Every(SignedDuration::from_hours(hours)));
         match word {
             "@at" => rest.trim().parse().map(Self::At).map_err(|_| Unreadable),
             "@every" => interval(rest.trim()).map(Self::Every).ok_or(Unreadable),
-            "@hourly" => hours(1),
-            "@daily" | "@midnight" => hours(24),
-            "@weekly" => hours(7 * 24),
-            _ => Err(Unreadable),
+            _ => Cron::parse(text).map(Self::Cron).ok_or(Unreadable),
         }
     }
 
@@ -35,7 +35,7 @@ impl Schedule {
     pub(super) fn first(self, stored: Timestamp) -> Timestamp {
         match self {
             Self::At(at) => at,
-            Self::Every(_) => self.after(stored).unwrap_or(Timestamp::MAX),
+            Self::Every(_) | Self::Cron(_) => self.after(stored).unwrap_or(Timestamp::MAX),
         }
     }
 
@@ -44,6 +44,7 @@ impl Schedule {
         match self {
             Self::At(_) => None,
             Self::Every(interval) => due.checked_add(interval).ok(),
+            Self::Cron(cron) => cron.next(due, &TimeZone::UTC),
         }
     }
 }
@@ -81,7 +82,8 @@ mod tests {
         assert_eq!(due("@at 2030-01-01T00:00:07Z").unwrap(), "2030-01-01T00:00:07Z");
         assert_eq!(due("@every 1m30s").unwrap(), "2030-01-01T00:01:30Z");
         assert_eq!(due("@hourly").unwrap(), "2030-01-01T01:00:00Z");
-        for unreadable in ["", "@at soon", "@every", "@every 5", "@every 10ms", "@every 5x", "0 30 2 * * *"] {
+        assert_eq!(due("0 30 2 * * *").unwrap(), "2030-01-01T02:30:00Z");
+        for unreadable in ["", "@at soon", "@every", "@every 5", "@every 10ms", "@every 5x", "30 2 * * *"] {
             assert_eq!(Schedule::parse(unreadable), Err(Unreadable), "{unreadable}");
         }
         let every = Schedule::parse("@every 5s").unwrap();

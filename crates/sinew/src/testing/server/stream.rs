@@ -286,7 +286,7 @@ fn fired(entry: &Entry, next: String) -> Headers {
     for (name, value) in entry.headers.iter() {
         let order = begins(name, "Nats-Schedule") || ORDERS.iter().any(|order| begins(name, order));
         if !order {
-            let _ = headers.set(name.to_owned(), value);
+            let _ = headers.set(name, value);
         }
     }
     let _ = headers.set("Nats-Scheduler", entry.subject.clone());

@@ -1,18 +1,9 @@
 //! What tracing costs, and what a crowd of slow requests does to memory.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use sinew::{Bus, CallError, Config, Ctx, telemetry};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{ROUNDS, requests::sdk};
 use crate::bench::{
@@ -29,32 +20,30 @@ pub(super) async fn run(time: Duration) -> Result<(), Error> {
     crowd().await
 }
 
-/// The same calls without a trace, in one that nobody records, and in one that is exported.
+/// The same calls without a trace, in one that nobody records, and in one that is exported. Rounds take turns; for the
+/// last kind both sides are started anew, because who serves decides whether it records. The collector is a process that
+/// reads and throws away, so what it takes of the machine is the network's part, as with one elsewhere.
 async fn tracing_cost(time: Duration) -> Result<(), Error> {
     println!("\nsdk: what tracing costs, 64 in flight, both sides");
     let broker = server(false).await?;
-    let (collector, received) = collector().await?;
-    let _off = Peer::start("service", broker.url())?;
+    let collector = Peer::start("collector", broker.url())?;
     let bus = Bus::connect(Config::new(broker.url(), "bench")).await?;
-    let exporting = Config::new(broker.url(), "bench").traced_to(Some(collector.clone()));
+    let exporting = Config::new(broker.url(), "bench").traced_to(Some(collector.said.clone()));
     let traced_bus = Bus::connect(exporting).await?;
     let (mut without, mut silent, mut exported) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        let off = Peer::start("service", broker.url())?;
         without.push(sdk(&Ctx::detached(&bus, "bench"), IN_FLIGHT, time).await?);
         let context = Some(telemetry::new_root(true));
         silent.push(sdk(&Ctx::traced(&bus, "bench", context), IN_FLIGHT, time).await?);
-    }
-    drop(_off);
-    let on = Peer::start_traced("service", broker.url(), &collector)?;
-    for _ in 0..ROUNDS {
-        let context = Some(telemetry::new_root(true));
+        drop(off);
+        let on = Peer::start_traced("service", broker.url(), &collector.said)?;
         exported.push(sdk(&Ctx::traced(&traced_bus, "bench", context), IN_FLIGHT, time).await?);
+        drop(on);
     }
     let without = load::median(without);
     load::compare("trace, no exporter", load::median(silent), without);
     load::compare("trace, OTLP export", load::median(exported), without);
-    println!("{:>24}  {} batches received", "collector", received.load(Ordering::Relaxed));
-    drop(on);
     traced_bus.close().await;
     bus.close().await;
     broker.stop().await?;
@@ -88,30 +77,4 @@ async fn crowd() -> Result<(), Error> {
     bus.close().await;
     broker.stop().await?;
     Ok(())
-}
-
-/// Takes whatever is exported, and counts it.
-async fn collector() -> Result<(String, Arc<AtomicU64>), Error> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}", listener.local_addr()?);
-    let received = Arc::new(AtomicU64::new(0));
-    let counted = received.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let counted = counted.clone();
-            tokio::spawn(async move {
-                let answer = service_fn(move |request: Request<Incoming>| {
-                    let counted = counted.clone();
-                    async move {
-                        let _ = request.into_body().collect().await;
-                        counted.fetch_add(1, Ordering::Relaxed);
-                        Ok::<_, std::convert::Infallible>(Response::new(Full::<bytes::Bytes>::default()))
-                    }
-                });
-                let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                let _ = server.serve_connection(TokioIo::new(stream), answer).await;
-            });
-        }
-    });
-    Ok((url, received))
 }

@@ -8,8 +8,8 @@ use serde_json::{Number, Value};
 use super::{Direct, Function, Index, Piece};
 
 impl Direct {
-    /// Reads a term in which variables of these names, written without `$`, may occur.
-    pub(in crate::language::jq) fn compile(term: &Term<&str>, scope: &[&str]) -> Option<Self> {
+    /// As [`Direct::of`], however much it multiplies its data.
+    pub(super) fn compile(term: &Term<&str>, scope: &[&str]) -> Option<Self> {
         let boxed = |term: &Term<&str>| Self::compile(term, scope).map(Box::new);
         Some(match term {
             Term::Id => Self::Identity,
