@@ -19,6 +19,7 @@ use super::{
     features::shared,
     hosts::{self, Hosts},
 };
+use crate::harness::SOON;
 use plays::{Play, plays};
 
 mod plays;
@@ -89,9 +90,10 @@ async fn run(file: &str, source: &str, play: &Play, hosts: &Hosts) -> WorkflowIn
     for event in events {
         local.publish(event.clone()).await;
     }
-    let ended = local.run(definition.reference(), "i", input.clone()).await.unwrap();
+    let running = local.run(definition.reference(), "i", input.clone());
+    let ended = tokio::time::timeout(SOON, running).await.unwrap_or_else(|_| panic!("{file} does not end"));
     local.close().await;
-    ended
+    ended.unwrap()
 }
 
 impl Play {

@@ -115,7 +115,8 @@ fn flow() -> Vec<(&'static str, Play)> {
         ("conditional-task", Play::on(json!({ "customer": { "age": 20 }, "bet": {} }))),
         ("for-inline-array", Play::on(json!({})).gives(json!({ "processed": colours }))),
         ("fork", Play::on(alarm)),
-        ("mock-service-extension", Play::on(json!({}))),
+        // Its condition asks an object for its first letters.
+        ("mock-service-extension", Play::on(json!({})).faults()),
         ("raise-inline", Play::on(json!({})).faults()),
         ("raise-reusable", Play::on(json!({})).faults()),
         (
@@ -147,20 +148,21 @@ fn events() -> Vec<(&'static str, Play)> {
     let cool = || vitals("temperature", json!({ "temperature": 37 }));
     let started = event("com.virtual-wf-powered-race.events.race.started.v1", json!({ "carId": 4 }));
     let reading = |kind: &str| {
-        json!({ "type": format!("my.home.sensors.{kind}"), "source": "https://my.home.com/sensor",
+        json!({ "type": format!("my.home.sensors.{kind}"), "source": "https://my.home.com/sensor", "roomid": 1,
                 "data": { "roomid": 1, "reading": 20 } })
     };
     let patient = json!({ "id": 1, "name": "Ada", "room": { "number": 7 }, "vitals": { "bpm": 30 } });
     let low = json!([{ "data": { "patient": patient, "timestamp": "2026-01-01T00:00:00Z" } }]);
     let trigger = || event("io.serverlessworkflow.samples.events.trigger.v1", json!({}));
     let checkup = || event("com.fake.petclinic.pets.checkup.completed.v2", json!({}));
+    // The outputs of two of them ask the events they heard, an array, for members by name.
     vec![
         (
             "accumulate-room-readings",
-            Play::on(json!({})).hears(vec![reading("temperature"), reading("humidity")]),
+            Play::on(json!({})).hears(vec![reading("temperature"), reading("humidity")]).faults(),
         ),
         ("emit", Play::on(json!({}))),
-        ("for", Play::on(json!({ "pets": [{ "id": 1 }], "vet": "Bo" })).hears(vec![checkup()])),
+        ("for", Play::on(json!({ "pets": [{ "id": 1 }], "vet": "Bo" })).hears(vec![checkup()]).faults()),
         ("listen-to-all", Play::on(json!({})).hears(vec![cool(), hot(), fast()])),
         ("listen-to-all read-envelope", Play::on(json!({})).hears(vec![cool(), hot(), fast()])),
         ("listen-to-any", Play::on(json!({})).hears(vec![hot()])),
