@@ -12,7 +12,7 @@ pub(crate) enum Command {
     /// Checks documents without a bus; every finding with its place and a fix
     Validate(documents::Files),
     /// Runs one instance in this process, without a broker
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Checks documents and stores them, so that they can be started
     Apply(documents::Files),
     /// Lists the workflows that can be started
@@ -33,7 +33,7 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error> {
     match command {
         Command::Validate(args) => documents::validate(&args, session),
-        Command::Run(args) => run::run(args, session).await,
+        Command::Run(args) => run::run(*args, session).await,
         Command::Apply(args) => documents::apply(&args, session).await,
         Command::Definitions => documents::list(session).await,
         Command::Start(args) => instances::start(args, session).await,
