@@ -8,6 +8,7 @@ mod clean;
 mod clock;
 mod command;
 mod decide;
+mod ending;
 mod live;
 mod open;
 mod recent;
@@ -20,7 +21,6 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sinew::workflow::WorkflowError;
 use sinew_workflow::{Effect, Input as Event, Outcome, Saga, State, TaskId, Timestamp};
 use tokio::{
     sync::{mpsc, watch},
@@ -51,10 +51,6 @@ const TAKE: usize = 256;
 /// Pause before an append is tried again, and the longest it grows to while the log refuses.
 const RETRY: Duration = Duration::from_millis(50);
 const LONG_RETRY: Duration = Duration::from_secs(2);
-/// How long an owner that stops may take for its last appends.
-const FLUSH: Duration = Duration::from_secs(5);
-/// How long an owner that hands over waits for the replies of calls in flight, which the next owner would repeat.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// Everything that can happen to a shard.
 pub(crate) enum Input {
@@ -370,108 +366,6 @@ impl<J: Journal, W: World> Shard<J, W> {
             let Some((id, task, timer)) = self.timers.due(now) else { return };
             self.advance_alone(&id, Event::Timer { task, timer, at: now });
         }
-    }
-
-    /// An owner that may not append lets nothing out: whoever waits is told to ask the new owner.
-    async fn abandon(self, error: JournalError) {
-        tracing::warn!(epoch = self.epoch, %error, "an owner of a shard stops at once");
-        self.stop().await;
-    }
-
-    /// Ends in order: calls in flight, the append in flight, what gathered behind it, then the waiters.
-    async fn finish(mut self, mut appending: Option<Appending>) {
-        self.ending = true;
-        if !self.is_in_doubt() {
-            // What does not come in time is asked for again by the next owner, under the same key.
-            let _ = tokio::time::timeout(SETTLE, self.settle(&mut appending)).await;
-        }
-        let flushed = tokio::time::timeout(FLUSH, self.flush(appending)).await;
-        match flushed {
-            Ok(Ok(())) if !self.is_in_doubt() => self.tell_waiters(),
-            // What is not acknowledged may never have happened: whoever waits asks the next owner.
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!(
-                    epoch = self.epoch,
-                    "the last entries of a shard were not stored: the next owner goes on"
-                );
-            }
-        }
-        self.stop().await;
-    }
-
-    /// Takes the replies of what was begun until all are there; an append the log refuses is left to [`Self::flush`].
-    async fn settle(&mut self, appending: &mut Option<Appending>) {
-        let settled = self.world.settled();
-        tokio::pin!(settled);
-        let mut inputs = Vec::with_capacity(TAKE);
-        loop {
-            if appending.is_none() && !self.batch.is_empty() {
-                *appending = Some(self.append());
-            }
-            tokio::select! {
-                biased;
-                taken = self.inbox.recv_many(&mut inputs, TAKE) => {
-                    inputs.drain(..).for_each(|input| self.take_last(input));
-                    if taken == 0 {
-                        return;
-                    }
-                }
-                outcome = until(appending) => match outcome {
-                    Ok(sequence) => self.acknowledged(sequence),
-                    Err(error) => {
-                        *appending = Some(Box::pin(std::future::ready(Err(error))));
-                        return;
-                    }
-                },
-                () = &mut settled => break,
-            }
-        }
-        // The last of them may have come between the two looks.
-        while let Ok(input) = self.inbox.try_recv() {
-            self.take_last(input);
-        }
-    }
-
-    /// As [`Shard::take`], for an owner that begins nothing any more.
-    fn take_last(&mut self, input: Input) {
-        match input {
-            Input::Start { reply, .. } | Input::Ask { reply, .. } => {
-                reply.send(Err(WorkflowError::ShardUnavailable));
-            }
-            input @ (Input::Reply { .. } | Input::Event { .. } | Input::Archived { .. }) => self.take(input),
-        }
-    }
-
-    async fn flush(&mut self, mut appending: Option<Appending>) -> Result<(), JournalError> {
-        loop {
-            if appending.is_none() && !self.batch.is_empty() {
-                appending = Some(self.append());
-            }
-            if appending.is_none() {
-                return Ok(());
-            }
-            let sequence = until(&mut appending).await?;
-            self.acknowledged(sequence);
-        }
-    }
-
-    /// Tells those who wait for an end that the work goes on elsewhere.
-    fn tell_waiters(&mut self) {
-        for live in self.live.values_mut() {
-            let waiters = live.take_waiters();
-            if waiters.is_empty() {
-                continue;
-            }
-            let answer = command::shown(live);
-            waiters.into_iter().for_each(|waiter| waiter.send(Ok(answer.clone())));
-        }
-    }
-
-    async fn stop(self) {
-        self.world.stop().await;
-        self.work.close();
-        self.work.wait().await;
     }
 }
 

@@ -116,7 +116,10 @@ impl Market {
 fn passes(Wanted(attributes): &Wanted, event: &Value) -> bool {
     attributes.iter().all(|(name, wanted)| match event.get(name) {
         Some(Value::String(text)) => text == wanted,
-        Some(other) => other.to_string().as_str() == wanted.as_str(),
+        Some(Value::Bool(flag)) => wanted == if *flag { "true" } else { "false" },
+        Some(Value::Number(number)) => wanted.parse().ok().as_ref() == Some(number),
+        // No attribute of an event is anything else.
+        Some(_) => false,
         None => false,
     })
 }
