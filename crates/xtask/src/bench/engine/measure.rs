@@ -1,10 +1,11 @@
-//! Time, instructions and allocations per operation. A figure is that of the fastest round: what makes the others slower
-//! is the machine, which has other things to do.
+//! Processor time, instructions and allocations per operation. A figure is that of the fastest round: what makes the others
+//! slower is the machine, which has other things to do.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use perf_event::{Builder, Counter, events::Hardware};
+use rustix::time::{ClockId, clock_gettime};
 
 pub(super) const ROUNDS: usize = 15;
 /// How many operations are prepared at once where each needs something of its own.
@@ -53,11 +54,11 @@ impl Meter {
                 let prepared: Vec<S> = (0..BATCH).map(|_| prepare()).collect();
                 let mut results = Vec::with_capacity(BATCH);
                 let before = self.instructions();
-                let begin = Instant::now();
+                let begin = processor_time();
                 for each in prepared {
                     results.push(black_box(operation(black_box(each))));
                 }
-                spent += begin.elapsed();
+                spent += processor_time().saturating_sub(begin);
                 instructions += self.instructions().saturating_sub(before);
                 done += results.len() as u32;
             }
@@ -108,6 +109,11 @@ impl Cost {
             allocations: ((self.allocations - beyond.allocations) / count * 10.0).round() / 10.0,
         }
     }
+}
+
+/// Returns how long this thread has been running, which does not go on while others do.
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 fn least(values: Vec<f64>) -> f64 {
