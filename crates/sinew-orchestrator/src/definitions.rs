@@ -18,7 +18,7 @@ use sinew::{
     workflow::{AppliedWorkflow, WorkflowError},
 };
 use sinew_protocols::Protocols;
-use sinew_workflow::{Definition, Reference, Resources};
+use sinew_workflow::{Contracts, Definition, Reference, Resources};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -82,8 +82,13 @@ impl Definitions {
         Ok(Self { kv, index, compiled: Arc::default(), allow, protocols })
     }
 
-    /// Checks and stores a document.
-    pub(crate) async fn apply(&self, source: String, file: &str) -> Result<AppliedWorkflow, WorkflowError> {
+    /// Checks and stores a document; what the contracts of services speak against only warns, as they change without it.
+    pub(crate) async fn apply(
+        &self,
+        source: String,
+        file: &str,
+        contracts: &(dyn Contracts + Sync),
+    ) -> Result<AppliedWorkflow, WorkflowError> {
         let file = if file.is_empty() { "workflow.yaml" } else { file };
         let invalid = |diagnostics: sinew_workflow::Diagnostics| WorkflowError::InvalidDefinition {
             diagnostics: diagnostics.as_slice().iter().map(ToString::to_string).collect(),
@@ -92,7 +97,8 @@ impl Definitions {
         let resources = fetched.map_err(|diagnostics| WorkflowError::InvalidDefinition { diagnostics })?;
         let definition = Definition::parse_with(&source, file, &resources).map_err(invalid)?;
         definition.runnable_by(|need| self.allow.has(need)).map_err(invalid)?;
-        let warnings = definition.warnings().iter().map(ToString::to_string).collect();
+        let doubtful = definition.check_against(contracts);
+        let warnings = definition.warnings().iter().chain(&doubtful).map(ToString::to_string).collect();
         let Reference { namespace, name, version } = definition.reference().clone();
         let digest = resources::digest(&source, &resources);
         self.cache().insert(digest.clone(), Arc::new(definition));

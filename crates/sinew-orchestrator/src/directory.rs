@@ -10,7 +10,7 @@ use sinew::{
     Bus, Catalogue, CatalogueChange,
     wire::{ContentType, Headers, OperationDescriptor},
 };
-use sinew_workflow::Operation;
+use sinew_workflow::{Contracts, Operation};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
     pub(crate) codec: ContentType,
     /// Whether it answers with a stream, which a step cannot take.
     pub(crate) stream: bool,
+    /// Whether asking twice is harmless; `None` where its contract is not known.
+    pub(crate) idempotent: Option<bool>,
 }
 
 /// The known operations; a cheap handle.
@@ -36,6 +38,9 @@ pub(crate) struct Directory {
 }
 
 type Known = HashMap<String, HashMap<String, Endpoint>>;
+
+/// The contracts of this moment.
+pub(crate) struct Listed(Arc<Known>);
 
 /// The parts of a `$SRV.INFO` answer that matter here.
 #[derive(Deserialize)]
@@ -80,10 +85,16 @@ impl Directory {
                 let known = introduced.as_ref();
                 let codec = known.map_or(ContentType::Json, |endpoint| endpoint.codec);
                 let stream = known.is_some_and(|endpoint| endpoint.stream);
-                Some(Endpoint { subject: subject.clone(), codec, stream })
+                let idempotent = known.and_then(|endpoint| endpoint.idempotent);
+                Some(Endpoint { subject: subject.clone(), codec, stream, idempotent })
             }
             None => introduced,
         }
+    }
+
+    /// Returns what the catalogue says now, for documents to be checked against.
+    pub(crate) fn contracts(&self) -> Listed {
+        Listed(self.known.borrow().clone())
     }
 
     /// Asks a service that is not in the catalogue, such as one written with another language's client.
@@ -95,7 +106,20 @@ impl Directory {
         let endpoint = info.endpoints.into_iter().find(|endpoint| endpoint.name == target.operation)?;
         let codec = if ours { ContentType::MessagePack } else { ContentType::Json };
         let stream = endpoint.metadata.is_some_and(|metadata| metadata.contains_key("stream"));
-        Some(Endpoint { subject: endpoint.subject, codec, stream })
+        Some(Endpoint { subject: endpoint.subject, codec, stream, idempotent: None })
+    }
+}
+
+impl Contracts for Listed {
+    fn find(&self, service: &str, operation: &str) -> sinew_workflow::Known {
+        let Some(operations) = self.0.get(service) else { return sinew_workflow::Known::Nothing };
+        match operations.get(operation) {
+            Some(Endpoint { idempotent: Some(idempotent), .. }) => {
+                sinew_workflow::Known::Operation { idempotent: *idempotent }
+            }
+            Some(_) => sinew_workflow::Known::Nothing,
+            None => sinew_workflow::Known::Missing { others: operations.keys().cloned().collect() },
+        }
     }
 }
 
@@ -121,8 +145,8 @@ async fn follow(catalogue: Catalogue, known: watch::Sender<Arc<Known>>, stop: Ca
 }
 
 fn listed(operation: OperationDescriptor) -> (String, Endpoint) {
-    let (subject, stream) = (operation.subject, operation.stream);
-    (operation.name, Endpoint { subject, codec: ContentType::MessagePack, stream })
+    let (subject, stream, idempotent) = (operation.subject, operation.stream, Some(operation.idempotent));
+    (operation.name, Endpoint { subject, codec: ContentType::MessagePack, stream, idempotent })
 }
 
 #[cfg(test)]
@@ -143,5 +167,24 @@ mod tests {
             let (name, endpoint) = listed(described(stream));
             assert_eq!((name.as_str(), endpoint.stream), ("rows", stream));
         }
+    }
+
+    #[test]
+    fn documents_are_held_against_the_contracts_of_this_moment() {
+        let described = |name: &str, idempotent: bool| {
+            let text = json!({
+                "name": name, "subject": "svc.pay.x", "idempotent": idempotent, "request": true, "reply": true,
+            });
+            serde_json::from_value::<OperationDescriptor>(text).unwrap()
+        };
+        let operations = [described("charge", false), described("refund", true)].map(listed);
+        let listed = Listed(Arc::new(Known::from([("pay".to_owned(), HashMap::from(operations))])));
+        let found = |service, operation| listed.find(service, operation);
+        assert_eq!(found("pay", "charge"), sinew_workflow::Known::Operation { idempotent: false });
+        assert_eq!(found("pay", "refund"), sinew_workflow::Known::Operation { idempotent: true });
+        assert!(
+            matches!(found("pay", "chrge"), sinew_workflow::Known::Missing { others } if others.len() == 2)
+        );
+        assert_eq!(found("mail", "send"), sinew_workflow::Known::Nothing);
     }
 }

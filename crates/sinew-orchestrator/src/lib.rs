@@ -94,10 +94,10 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     let leases = Leases::open(&bus, Duration::from_secs(config.lease_seconds)).await?;
     let library = Library::Stored(definitions.clone());
     let children = Children::new(library, Owners::Bus(bus.clone(), router.clone()));
-    let line = Line { bus: bus.clone(), directory };
+    let line = Line { bus: bus.clone(), directory: directory.clone() };
     let parts = owner::Parts { config, line, protocols: protocols.clone(), children };
     tasks.spawn(owner::run(parts, leases, router.clone(), stop.clone()));
-    let service = service::serve(&bus, router.clone(), definitions).await?;
+    let service = service::serve(&bus, router.clone(), definitions, directory).await?;
     Ok(Running { service, router, protocols, stop: guard, tasks })
 }
 

@@ -15,6 +15,7 @@ use sinew::{
 use crate::{
     Error,
     definitions::Definitions,
+    directory::Directory,
     history,
     router::Router,
     shard::{Answer, Ask, Command, Start},
@@ -34,10 +35,17 @@ const PAGE: u32 = 100;
 struct Desk {
     router: Arc<Router>,
     definitions: Definitions,
+    directory: Directory,
 }
 
-pub(crate) async fn serve(bus: &Bus, router: Arc<Router>, stored: Definitions) -> Result<Running, Error> {
-    let service = Service::new("workflow", Desk { router, definitions: stored }).serve(Workflows, |s| {
+pub(crate) async fn serve(
+    bus: &Bus,
+    router: Arc<Router>,
+    stored: Definitions,
+    directory: Directory,
+) -> Result<Running, Error> {
+    let desk = Desk { router, definitions: stored, directory };
+    let service = Service::new("workflow", desk).serve(Workflows, |s| {
         s.apply(apply)
             .definitions(definitions)
             .start(start)
@@ -50,7 +58,7 @@ pub(crate) async fn serve(bus: &Bus, router: Arc<Router>, stored: Definitions) -
 }
 
 async fn apply(request: ApplyWorkflow, State(desk): State<Desk>) -> Result<AppliedWorkflow, WorkflowError> {
-    desk.definitions.apply(request.source, &request.file).await
+    desk.definitions.apply(request.source, &request.file, &desk.directory.contracts()).await
 }
 
 async fn definitions(

@@ -5,6 +5,7 @@ use sinew::workflow::{ApplyWorkflow, ListDefinitions, StartWorkflow};
 
 use super::lab::{Lab, THREE};
 use crate::edge::client::Client;
+use crate::harness::{SOON, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_twice_is_answered_as_once_and_another_input_is_refused() {
@@ -110,5 +111,19 @@ async fn a_start_over_http_waits_for_the_end_or_says_where_to_look() {
     client.post("/workflows/four", &json!({})).await.problem(404, "unknown-workflow");
     client.get("/workflows/three/nobody").await.problem(404, "unknown-instance");
     edge.drain().await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_an_operation_its_service_does_not_have_is_warned_of() {
+    let lab = Lab::start().await;
+    let source = "document: { dsl: '1.0.3', namespace: t, name: slip, version: '1.0.0' }\ndo:\n  - a: { call: lab.atc }\n";
+    let request = ApplyWorkflow { source: source.to_owned(), file: "slip.yaml".to_owned() };
+    // The catalogue follows: what it says is there a moment after the service.
+    eventually(SOON, || async {
+        let applied = lab.ctx.call(request.clone()).await.unwrap();
+        applied.warnings.iter().any(|text| text.contains("slip.yaml:3") && text.contains("SNW-2039"))
+    })
+    .await;
     lab.stop().await;
 }

@@ -56,7 +56,9 @@ pub(super) async fn apply(args: &Files, session: &Session) -> Result<(), Error> 
     session.output.show(&applied, |applied| {
         let line = |one: &AppliedWorkflow| {
             let verb = if one.changed { "applied" } else { "unchanged" };
-            format!("{verb}  {}/{}@{}", one.namespace, one.name, one.version)
+            let applied = format!("{verb}  {}/{}@{}", one.namespace, one.name, one.version);
+            let warnings = one.warnings.iter().map(|warning| format!("  {warning}"));
+            std::iter::once(applied).chain(warnings).collect::<Vec<_>>().join("\n")
         };
         applied.iter().map(line).collect::<Vec<_>>().join("\n")
     });
