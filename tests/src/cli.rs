@@ -99,9 +99,9 @@ async fn an_unreachable_bus_ends_with_4_and_says_how_to_get_one() {
 
 #[tokio::test]
 async fn check_shows_the_settings_even_without_a_bus() {
-    let ran = sinew(&["--json", "--nats-url", "nats://ada:secret@127.0.0.1:1", "check"]).await;
+    let ran = sinew(&["--json", "--nats-url", "nats://ada:hunter2@127.0.0.1:1", "check"]).await;
     assert_eq!(ran.code, 4, "{ran:?}");
-    assert!(!ran.stdout.contains("secret") && !ran.stderr.contains("secret"), "{ran:?}");
+    assert!(!ran.stdout.contains("hunter2") && !ran.stderr.contains("hunter2"), "{ran:?}");
     let report: Value = ran.json();
     assert_eq!(report["bus"], Value::Null);
     let url = &report["settings"][0];

@@ -1,5 +1,6 @@
 //! The SDK against real servers: requests, events, what happens when the bus breaks, and what others see of a service.
 
+mod barrier;
 mod batches;
 mod book;
 mod calls;

@@ -82,6 +82,7 @@
 //! in many at once are a [`Batch`]; events for later, or again and again, are in [`schedule`]; the past comes again with
 //! [`replay`]. Extractors are in the documentation of [`FromMessage`], tower layers in [`Service::layer`].
 
+pub mod barrier;
 mod batch;
 pub mod broker;
 mod bulk;
@@ -110,6 +111,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod workflow;
 
+pub use barrier::Barrier;
 pub use batch::{Batch, BatchHandler, IntoOutcomes, Item, Outcomes};
 pub use bulk::Bulk;
 pub use bus::Bus;
