@@ -68,8 +68,10 @@ fn tell(definition: crate::Definition, outcomes: &[u8]) -> (Vec<String>, Status,
         };
         let effect = world.due.remove(index);
         match &effect {
-            Effect::Call { name, key, body, undo, .. } => seen.push(format!("{name} {key} {body} {undo}")),
-            Effect::Emit { id, .. } => seen.push(id.clone()),
+            Effect::Call { name, key, body, undo, .. } => {
+                seen.push(format!("{name} {} {body} {undo}", levelled(key)));
+            }
+            Effect::Emit { id, .. } => seen.push(levelled(id)),
             _ => {}
         }
         let input = answer(&mut world, &effect, &mut outcomes);
@@ -85,6 +87,13 @@ fn tell(definition: crate::Definition, outcomes: &[u8]) -> (Vec<String>, Status,
         }
     }
     (seen, world.state.status(), world.state.saga(), world.state.output().cloned())
+}
+
+/// Takes the levels of jumps out of a key: they count the tasks around one, those that extensions wrap it in among them.
+fn levelled(key: &str) -> String {
+    let mut parts = key.split('~');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |key, jump| format!("{key}~{}", jump.split_once('.').map_or(jump, |(_, visit)| visit)))
 }
 
 /// Bytes that decide: what a test case is made of, so that shrinking removes decisions.
