@@ -132,7 +132,7 @@ impl Hands {
         let work = self.tasks.spawn(async move {
             let told = async {
                 if let Effect::Listen { task, attempt, source } = effect {
-                    let outcome = means.listen(&handle, (&id, task, attempt), &source).await;
+                    let outcome = Box::pin(means.listen(&handle, (&id, task, attempt), &source)).await;
                     return handle.tell(Input::Reply { id, task, attempt, outcome }).await;
                 }
                 if let Some((task, attempt, outcome)) = means.carry_out(&origin, effect).await {
@@ -195,6 +195,8 @@ impl Hands {
 
 impl Means {
     /// Carries out one effect; `None` for those that are somebody else's.
+    ///
+    /// Everything but a call to an operation is boxed: each effect in flight would have to carry the room for it.
     async fn carry_out(&self, origin: &Origin, effect: Effect) -> Option<Answered> {
         match effect {
             Effect::Call { command: true, task, attempt, .. } => {
@@ -203,14 +205,14 @@ impl Means {
             Effect::Call { task, attempt, ref target, .. } => {
                 let outcome = match target {
                     Target::Operation(_) => self.ask(origin, &effect).await,
-                    Target::Protocol(protocol) => self.reach(origin, *protocol, &effect).await,
-                    Target::Workflow(child) => self.children.ask(origin, child, &effect).await,
+                    Target::Protocol(protocol) => Box::pin(self.reach(origin, *protocol, &effect)).await,
+                    Target::Workflow(child) => Box::pin(self.children.ask(origin, child, &effect)).await,
                 };
                 Some((task, attempt, outcome))
             }
             Effect::Emit { task, attempt, id, event } => {
                 let outcome = match &self.line {
-                    Some(line) => line.emit(origin, &id, &event).await,
+                    Some(line) => Box::pin(line.emit(origin, &id, &event)).await,
                     None => Outcome::Completed(serde_json::Value::Null),
                 };
                 Some((task, attempt, outcome))

@@ -78,7 +78,7 @@ impl Directory {
         let introduced = match known {
             Some(endpoint) => Some(endpoint),
             None if target.subject.is_some() => None,
-            None => self.introduce(target).await,
+            None => Box::pin(self.introduce(target)).await,
         };
         match &target.subject {
             Some(subject) => {

@@ -13,7 +13,7 @@ const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Shows an instance with all its steps.
 pub(crate) fn instance(state: &State) -> WorkflowInstance {
-    let (output, steps) = (state.output().cloned(), state.steps().iter().map(step).collect());
+    let (output, steps) = (state.output().cloned(), state.steps().iter().map(|one| step(one)).collect());
     WorkflowInstance { output, steps, ..outline(state) }
 }
 

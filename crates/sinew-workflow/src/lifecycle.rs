@@ -116,7 +116,9 @@ impl Change<'_> {
     }
 
     fn correlated(&mut self, task: TaskId) {
-        let Some(listening) = self.before.frames.get(&task).and_then(Frame::listening) else { return };
+        let Some(listening) = self.before.frames.get(&task).and_then(|frame| frame.listening()) else {
+            return;
+        };
         if !matches!(listening.source, Source::Bus(_)) {
             return;
         }

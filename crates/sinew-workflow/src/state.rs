@@ -21,7 +21,8 @@ use crate::{Error, Fault, Parent, Reference, Step, TaskId, Timestamp};
 /// An instance between two inputs.
 ///
 /// Made by [`apply`](crate::apply) alone, comparable, and serializable to any self-describing format, so that it can be
-/// stored as a snapshot.
+/// stored as a snapshot. A copy shares the tasks it does not change, so that a host can decide on a copy and keep the
+/// original until what was decided is safe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
@@ -44,9 +45,9 @@ pub struct State {
     pub(crate) folded: u64,
     pub(crate) next_task: u32,
     pub(crate) next_timer: u32,
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<Arc<Step>>,
     /// The open tasks, the workflow itself among them.
-    pub(crate) frames: BTreeMap<TaskId, Frame>,
+    pub(crate) frames: BTreeMap<TaskId, Arc<Frame>>,
     /// What may have to be undone.
     pub(crate) records: BTreeMap<TaskId, Record>,
     pub(crate) recovery: Option<Recovery>,
@@ -270,7 +271,7 @@ impl State {
 
     /// Returns the timeline, in the order tasks started.
     #[must_use]
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[Arc<Step>] {
         &self.steps
     }
 
@@ -285,12 +286,15 @@ impl State {
     }
 
     pub(crate) fn frame(&self, task: TaskId) -> Result<&Frame, Error> {
-        self.frames.get(&task).ok_or(Error::Illegal { entry: "any", reason: "the task is not open" })
+        self.frames
+            .get(&task)
+            .map(Arc::as_ref)
+            .ok_or(Error::Illegal { entry: "any", reason: "the task is not open" })
     }
 
     pub(crate) fn step(&self, task: TaskId) -> Option<&Step> {
         let index = self.steps.binary_search_by_key(&task, |step| step.task).ok()?;
-        self.steps.get(index)
+        self.steps.get(index).map(Arc::as_ref)
     }
 
     /// Says whether an open task is inside another, at any depth.
@@ -307,7 +311,7 @@ impl State {
 
     pub(crate) fn step_mut(&mut self, task: TaskId) -> Option<&mut Step> {
         let index = self.steps.binary_search_by_key(&task, |step| step.task).ok()?;
-        self.steps.get_mut(index)
+        self.steps.get_mut(index).map(Arc::make_mut)
     }
 }
 

@@ -63,7 +63,7 @@ impl Line {
             match self.exchange(&endpoint, &headers, payload.clone(), left).await {
                 // Nothing was sent, so nothing is known to the callee: wait for the bus as long as the step may take.
                 Err(error) if error.kind() == Kind::Disconnected && !left.is_zero() => {
-                    let _ = self.bus.connected(left).await;
+                    let _ = Box::pin(self.bus.connected(left)).await;
                     tokio::time::sleep(AGAIN.min(left)).await;
                 }
                 Err(error) => return unanswered(&error, call.target),

@@ -146,7 +146,7 @@ impl Driver<'_> {
             let parts = state.steps.iter().filter(|part| part.is_lost());
             parts.into_iter().any(|part| part.task == step.task || state.is_part(part.task, step.task))
         };
-        if branch.is_none() || !state.steps.iter().any(crate::Step::is_lost) {
+        if branch.is_none() || !state.steps.iter().any(|step| step.is_lost()) {
             return 0;
         }
         let passes = state.steps.iter().filter(|step| step.parent == Some(fork) && &*step.pointer == pointer);
@@ -158,13 +158,14 @@ impl Driver<'_> {
         let frames = &self.state.frames;
         let frame = frames.get(&parent)?;
         let mut around = std::iter::successors(Some(frame), |frame| frames.get(&frame.parent?));
-        let retried = |frame: &Frame| !frame.is_loop() && matches!(frame.part, Part::Again(_));
+        let retried = |frame: &Arc<Frame>| !frame.is_loop() && matches!(frame.part, Part::Again(_));
         if frame.undo.is_some() || !around.any(retried) {
             return None;
         }
         let own_parent = Some(parent).filter(|parent| *parent != TaskId::WORKFLOW);
-        let known =
-            |step: &&crate::Step| &*step.pointer == pointer && step.parent == own_parent && &*step.key == key;
+        let known = |step: &&Arc<crate::Step>| {
+            &*step.pointer == pointer && step.parent == own_parent && &*step.key == key
+        };
         self.state.steps.iter().rev().find(known).map(|step| step.task)
     }
 }

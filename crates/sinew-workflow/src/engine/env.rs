@@ -142,7 +142,7 @@ impl<'e> Env<'e> {
 
     /// Returns the frame that runs the compensation this is part of.
     fn undo(&self) -> Option<&Frame> {
-        self.state.frames.get(&self.state.frames.get(&self.scope?)?.undo?)
+        self.state.frames.get(&self.state.frames.get(&self.scope?)?.undo?).map(Arc::as_ref)
     }
 
     /// Returns a field of `$task`.

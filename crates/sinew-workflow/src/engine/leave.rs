@@ -162,7 +162,7 @@ impl Driver<'_> {
         let Kind::Fork { branches, compete: true } = &task.kind else { return None };
         let branch = *self.state.frames.get(&fork)?.results.keys().next()?;
         let won = self.definition.plan.task(*branches.get(usize::try_from(branch).ok()?)?)?;
-        let is_won = |step: &&crate::Step| step.parent == Some(fork) && step.pointer == won.pointer;
+        let is_won = |step: &&Arc<crate::Step>| step.parent == Some(fork) && step.pointer == won.pointer;
         self.state.steps.iter().rev().find(is_won).map(|step| step.task)
     }
 

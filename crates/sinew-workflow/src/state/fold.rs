@@ -92,7 +92,7 @@ impl Fold<'_> {
         self.state.started_at = Some(self.at);
         self.state.next_task = 1;
         self.note_timer(started.deadline);
-        self.state.frames.insert(TaskId::WORKFLOW, root);
+        self.state.frames.insert(TaskId::WORKFLOW, Arc::new(root));
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Fold<'_> {
         }
         frame.touched |= self.state.records.contains_key(&entered.task);
         self.note_timer(entered.timeout);
-        self.state.frames.insert(entered.task, frame);
+        self.state.frames.insert(entered.task, Arc::new(frame));
         Ok(())
     }
 
@@ -258,12 +258,12 @@ impl Fold<'_> {
         let index = match known {
             Ok(index) => index,
             Err(index) if index == self.state.steps.len() => {
-                self.state.steps.push(new_step(entered, self.at));
+                self.state.steps.push(Arc::new(new_step(entered, self.at)));
                 index
             }
             Err(_) => return Err(self.illegal("tasks start in the order of their numbers")),
         };
-        let step = &mut self.state.steps[index];
+        let step = Arc::make_mut(&mut self.state.steps[index]);
         (step.status, step.ended_at, step.fault) = (status, None, None);
         Ok(step)
     }
@@ -283,7 +283,8 @@ impl Fold<'_> {
 
     fn frame(&mut self, task: TaskId) -> Result<&mut Frame, Error> {
         let entry = self.entry;
-        self.state.frames.get_mut(&task).ok_or(Error::Illegal { entry, reason: "the task is not open" })
+        let frame = self.state.frames.get_mut(&task).map(Arc::make_mut);
+        frame.ok_or(Error::Illegal { entry, reason: "the task is not open" })
     }
 
     fn note_timer(&mut self, timer: Option<Timer>) {

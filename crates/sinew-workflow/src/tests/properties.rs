@@ -277,7 +277,7 @@ fn check_end(world: &World) {
     world.check_storage();
     let state = &world.state;
     // What lost a race is undone whatever becomes of the rest.
-    let undone = |step: &crate::Step| {
+    let undone = |step: &Arc<crate::Step>| {
         step.undo.as_ref().is_some_and(|undo| undo.status == UndoStatus::Compensated && !undo.lost)
     };
     match (state.status(), state.saga()) {
@@ -296,7 +296,7 @@ fn check_end(world: &World) {
             assert!(!state.steps().iter().any(undone), "nothing is undone once a pivot completed: {step:?}");
         }
         if step.undo.is_some() {
-            let inside = |other: &&crate::Step| {
+            let inside = |other: &&Arc<crate::Step>| {
                 std::iter::successors(other.parent, |task| state.step(*task)?.parent)
                     .any(|task| task == step.task)
             };

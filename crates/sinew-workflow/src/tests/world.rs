@@ -226,7 +226,8 @@ impl World {
 
 /// Checks what must hold of every state.
 pub(super) fn check_invariants(state: &State, policy: &SagaPolicy) {
-    let undone: Vec<_> = state.steps.iter().filter_map(|step| Some((step, step.undo.as_ref()?))).collect();
+    let undone: Vec<_> =
+        state.steps.iter().filter_map(|step| Some((step.as_ref(), step.undo.as_ref()?))).collect();
     for (step, _) in &undone {
         let done =
             step.attempts.iter().any(|attempt| attempt.outcome == Some(crate::AttemptOutcome::Completed));

@@ -13,6 +13,8 @@ pub(super) struct Figures {
     pub(super) per_second: f64,
     pub(super) p50: Duration,
     pub(super) p99: Duration,
+    /// How many were done; 0 where nobody told.
+    pub(super) count: usize,
 }
 
 /// Runs `concurrency` workers for `time`; `make` gives each worker its own state.
@@ -53,7 +55,7 @@ where
     let elapsed = begin.elapsed().as_secs_f64();
     all.sort_unstable();
     let at = |share: f64| all.get(((all.len() as f64 - 1.0) * share) as usize).copied().unwrap_or_default();
-    Ok(Figures { per_second: all.len() as f64 / elapsed, p50: at(0.5), p99: at(0.99) })
+    Ok(Figures { per_second: all.len() as f64 / elapsed, p50: at(0.5), p99: at(0.99), count: all.len() })
 }
 
 impl fmt::Display for Figures {

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::post};
@@ -18,6 +19,9 @@ use sinew::{
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
 use super::Error;
+
+/// Linux accounts processor time to programs in hundredths of a second, on every architecture.
+const TICK_MS: u64 = 10;
 
 /// What every benchmark sends: about 256 bytes packed, 300 as JSON.
 #[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
@@ -83,6 +87,11 @@ impl Peer {
         Ok(kilobytes.ok_or("the kernel does not tell the memory of the peer")? / 1024.0)
     }
 
+    /// Returns the processor time it has used.
+    pub(super) fn processor(&self) -> Result<Duration, Error> {
+        processor(self.child.id())
+    }
+
     /// Starts any program that prints a line when it is ready.
     pub(super) fn spawn(mut command: Command) -> Result<Self, Error> {
         let mut child = command.stdout(Stdio::piped()).spawn()?;
@@ -91,6 +100,15 @@ impl Peer {
         BufReader::new(output).read_line(&mut said)?;
         Ok(Self { child, said: said.trim().to_owned() })
     }
+}
+
+/// Returns the processor time a process has used, as the kernel accounts it.
+pub(super) fn processor(pid: u32) -> Result<Duration, Error> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name, in brackets, may hold blanks; what is wanted are the 12th and 13th fields behind it.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * TICK_MS))
 }
 
 impl Drop for Peer {
@@ -147,7 +165,7 @@ pub(super) async fn play(arguments: &[&str]) -> Result<(), Error> {
         "orchestrator" => {
             let running = sinew_orchestrator::start(sinew_orchestrator::Config::default(), bus).await?;
             while !running.is_ready() {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             ready("");
             sinew::shutdown::requested().await;
@@ -171,7 +189,7 @@ async fn step(request: Step) -> Result<Step, Problem> {
 }
 
 async fn slow(request: Slow) -> Result<bool, Problem> {
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
     Ok(request.text.is_empty())
 }
 

@@ -14,7 +14,7 @@ use sinew::{
 use super::{
     Error,
     load::{self, Figures},
-    peer::Peer,
+    peer::{self, Peer},
     server,
 };
 
@@ -49,8 +49,9 @@ pub(super) async fn run(root: &Path, time: Duration) -> Result<(), Error> {
 
 async fn ours(time: Duration) -> Result<Vec<Figures>, Error> {
     let broker = server(true).await?;
-    let _service = Peer::start("service", broker.url())?;
-    let _orchestrator = Peer::start("orchestrator", broker.url())?;
+    let service = Peer::start("service", broker.url())?;
+    let orchestrator = Peer::start("orchestrator", broker.url())?;
+    let server = broker.pid().ok_or("the server is not ours")?;
     let bus = Bus::connect(Config::new(broker.url(), "bench")).await?;
     let ctx = Ctx::detached(&bus, "bench");
     let apply = ApplyWorkflow { source: DEFINITION.to_owned(), file: "three-calls.yaml".to_owned() };
@@ -66,11 +67,29 @@ async fn ours(time: Duration) -> Result<Vec<Figures>, Error> {
                 .map_err(|error| error.to_string())?;
             if done.status == "completed" { Ok(ctx) } else { Err(format!("ended {}", done.status).into()) }
         };
-        all.push(load::run(concurrency, time * 2, make, step).await?);
+        let used = || -> Result<[Duration; 4], Error> {
+            let (server, own) = (peer::processor(server)?, peer::processor(std::process::id())?);
+            Ok([orchestrator.processor()?, server, service.processor()?, own])
+        };
+        let before = used()?;
+        let figures = load::run(concurrency, time * 2, make, step).await?;
+        print_costs(concurrency, &before, &used()?, figures.count);
+        all.push(figures);
     }
+    println!("  resident memory of the orchestrator after that: {:.1} MB", orchestrator.resident("VmRSS")?);
     bus.close().await;
     broker.stop().await?;
     Ok(all)
+}
+
+/// Prints the processor time each side spent: unlike throughput it does not depend on what else the machine does.
+fn print_costs(concurrency: usize, before: &[Duration; 4], after: &[Duration; 4], sagas: usize) {
+    let cost = |at: usize| (after[at] - before[at]).as_secs_f64() * 1e4 / sagas.max(1) as f64;
+    let [orchestrator, server, service, load] = [0, 1, 2, 3].map(cost);
+    println!(
+        "  {concurrency} in flight: processor seconds per 10,000 sagas: orchestrator {orchestrator:.2}, \
+         nats-server {server:.2}, service {service:.2}, load {load:.2}"
+    );
 }
 
 /// Builds the sketch from a copy, as it stands in a place that is only read.
@@ -129,5 +148,5 @@ fn read(line: &str) -> Result<Figures, Error> {
         return Err(format!("the sketch printed something unknown: {line}").into());
     };
     let time = |milliseconds: f64| Duration::from_secs_f64(milliseconds / 1e3);
-    Ok(Figures { per_second, p50: time(p50), p99: time(p99) })
+    Ok(Figures { per_second, p50: time(p50), p99: time(p99), count: 0 })
 }

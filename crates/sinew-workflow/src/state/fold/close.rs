@@ -49,7 +49,7 @@ impl Fold<'_> {
     pub(super) fn close_failed(&mut self, task: TaskId, fault: Option<&Fault>) -> Result<(), Error> {
         let mut frame = self.take(task)?;
         if !matches!(frame.work, Work::None | Work::Listen(_)) {
-            frame.touched = true;
+            Arc::make_mut(&mut frame).touched = true;
             self.end_attempt(task, AttemptOutcome::Unknown, fault);
         }
         let unsure = frame.touched && frame.answer.is_none();
@@ -190,7 +190,7 @@ impl Fold<'_> {
         Ok(parent)
     }
 
-    pub(super) fn take(&mut self, task: TaskId) -> Result<Frame, Error> {
+    pub(super) fn take(&mut self, task: TaskId) -> Result<Arc<Frame>, Error> {
         let entry = self.entry;
         self.state.frames.remove(&task).ok_or(Error::Illegal { entry, reason: "the task is not open" })
     }

@@ -13,7 +13,7 @@ impl Fold<'_> {
         let at = self.at;
         if !self.state.frames.contains_key(&started.task) {
             let frame = self.undo_frame(started)?;
-            self.state.frames.insert(started.task, frame);
+            self.state.frames.insert(started.task, Arc::new(frame));
         }
         self.state.next_task = self.state.next_task.max(started.task.0.saturating_add(1));
         let frame = self.frame(started.task)?;
