@@ -109,11 +109,11 @@ async fn p1_a_handler_longer_than_the_servers_patience_has_the_event_for_itself(
     let slow = async |event: Noted, Attempt(attempt): Attempt, State(log): State<Log>| {
         log.note(&event, attempt);
         // why: only time shows that the server does not lose its patience.
-        tokio::time::sleep(Duration::from_millis(900)).await;
+        tokio::time::sleep(Duration::from_millis(3_500)).await;
         log.note(&event, attempt);
         Ok::<_, Problem>(())
     };
-    let impatient = |group: Group| group.ack_wait(Duration::from_millis(200));
+    let impatient = |group: Group| group.ack_wait(Duration::from_secs(1));
     let _mail = stage.start_service(mail(&log, slow, impatient)).await;
     stage.publish(1).await;
     eventually(SOON, || std::future::ready(log.taken().len() >= 2)).await;
