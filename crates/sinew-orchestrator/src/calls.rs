@@ -7,10 +7,11 @@ mod in_flight;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use sinew::Error;
 use sinew_protocols::{Call, Protocols};
 use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
+use tokio::task::AbortHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -127,35 +128,30 @@ impl Hands {
             return self.end(&id, task, attempt);
         }
         let Some(begun) = Begun::of(&effect) else { return };
-        let (means, handle, stop, instance) =
-            (self.means.clone(), self.handle.clone(), self.stop.clone(), id.clone());
-        let work = self.tasks.spawn(async move {
-            let told = async {
-                if let Effect::Listen { task, attempt, source } = effect {
-                    let outcome = Box::pin(means.listen(&handle, (&id, task, attempt), &source)).await;
-                    return handle.tell(Input::Reply { id, task, attempt, outcome }).await;
-                }
-                if let Some((task, attempt, outcome)) = means.carry_out(&origin, effect).await {
-                    handle.tell(Input::Reply { id, task, attempt, outcome }).await;
-                }
-            };
-            stop.run_until_cancelled(told).await;
+        let (means, handle, instance) = (self.means.clone(), self.handle.clone(), id.clone());
+        let work = self.spawn(async move {
+            if let Effect::Listen { task, attempt, source } = effect {
+                let outcome = Box::pin(means.listen(&handle, (&id, task, attempt), &source)).await;
+                return handle.tell(Input::Reply { id, task, attempt, outcome }).await;
+            }
+            if let Some((task, attempt, outcome)) = means.carry_out(&origin, effect).await {
+                handle.tell(Input::Reply { id, task, attempt, outcome }).await;
+            }
         });
-        self.in_flight.note(instance, begun, work.abort_handle());
+        self.in_flight.note(instance, begun, work);
     }
 
     /// Runs `work` and tells the shard what it yields, unless everything stops before.
     pub(crate) fn spawn_told(&self, work: impl Future<Output = Input> + Send + 'static) {
         let handle = self.handle.clone();
-        self.spawn(async move { handle.tell(work.await).await });
+        self.spawn(work.then(async move |told| handle.tell(told).await));
     }
 
     /// Runs `work`, unless everything stops before.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            stop.run_until_cancelled(work).await;
-        });
+    ///
+    /// Not through a block that awaits it: such a block has room for what it awaits twice, and is moved around with it.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(work)).abort_handle()
     }
 
     /// Lets go of everything begun and returns when nothing runs any more.
@@ -187,7 +183,8 @@ impl Hands {
         let means = self.means.clone();
         async move {
             for child in children {
-                means.children.release(&child).await;
+                // Boxed: most instances have none, and their ends need no room for it.
+                Box::pin(means.children.release(&child)).await;
             }
         }
     }
