@@ -13,6 +13,7 @@
 
 mod budget;
 mod calls;
+mod depth;
 mod direct;
 mod fields;
 mod gauges;
@@ -106,10 +107,13 @@ impl Expression {
         let term = parse_term(source);
         let direct = term.as_ref().and_then(|term| Direct::of(term, &scope));
         let fields = term.as_ref().and_then(Fields::of);
+        term.iter().try_for_each(depth::chains)?;
         let (source, compiled) = (source.to_owned(), OnceLock::new());
         let program = Program { source, direct, fields, compiled, variables };
-        if program.direct.is_none() {
-            program.compiled()?;
+        match (&program.direct, &term) {
+            // What is simple is compiled when it first takes jq, which then must not refuse it.
+            (Some(_), Some(term)) => depth::check(term)?,
+            _ => drop(program.compiled()?),
         }
         Ok(Self(Arc::new(program)))
     }
@@ -196,6 +200,7 @@ fn compile(source: &str, variables: &[String]) -> Result<Compiled, String> {
     let term = parse_term(source).ok_or_else(|| why_not(source))?;
     recursion::refuse(&term)?;
     let Metered { term, terms, builders } = metered::expression(term);
+    depth::check(&term)?;
     let needed = Needed::by(&term, MAIN)?;
     let main = parse::Def { name: MAIN, args: Vec::new(), body: term };
     let arena = Arena::default();
@@ -295,6 +300,8 @@ fn excerpt(found: &str) -> String {
     found.chars().take(40).collect()
 }
 
+#[cfg(test)]
+mod deep;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

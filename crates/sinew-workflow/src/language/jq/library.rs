@@ -60,6 +60,11 @@ static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
     own(RANGE).into_iter().chain(own(LENGTH)).chain(kept).collect()
 });
 
+/// Returns all definitions, each after those it calls.
+pub(super) fn definitions() -> impl Iterator<Item = &'static Def<&'static str>> {
+    DEFINITIONS.iter()
+}
+
 /// The kind of data expressions run on.
 pub(super) struct Engine;
 

@@ -57,6 +57,8 @@ const BUILDING: &[&str] = &["pick", "getpath"];
 const OPERAND: &str = "$__operand__";
 /// How much a simple expression may multiply its data.
 const HARMLESS: u64 = 64;
+/// How many parts of a text, or entries of an object, jaq may chain.
+const CHAINED: usize = 16;
 /// How many terms a simple expression has at most.
 const SIMPLE: u32 = 200;
 
@@ -94,14 +96,14 @@ fn growth(term: &Term<&str>) -> Option<u64> {
     };
     Some(match term {
         Term::Id | Term::Num(_) | Term::Var(_) | Term::Arr(None) => 1,
-        Term::Str(_, parts) => {
+        Term::Str(_, parts) if parts.len() <= CHAINED => {
             1 + parts.iter().try_fold(0_u64, |sum, part| match part {
                 StrPart::Term(term) => Some(sum + growth(term)?),
                 _ => Some(sum),
             })?
         }
         Term::Arr(Some(inner)) => growth(inner)?,
-        Term::Obj(entries) => {
+        Term::Obj(entries) if entries.len() <= CHAINED => {
             let keys = entries.iter().map(|(key, _)| key);
             all(keys.chain(entries.iter().filter_map(|(_, value)| value.as_ref())).collect())?.max(1)
         }
@@ -248,7 +250,7 @@ impl<'s> Meter<'s> {
                     None => (key, None),
                     Some(value) => (self.term(key), Some(self.term(value))),
                 });
-                pipe(Term::Obj(entries.collect()), call("weighed"))
+                pipe(assembled(entries.collect()), call("weighed"))
             }
             Term::Neg(inner) => Term::Neg(self.boxed(inner)),
             Term::Label(name, inner) => Term::Label(name, self.boxed(inner)),
@@ -277,35 +279,13 @@ impl<'s> Meter<'s> {
         Box::new(self.term(*term))
     }
 
-    /// Text with several values in it may grow by each; with one it grows like a sum.
+    /// Text is put together of halves: with several values in it, it may grow by each, and jaq would chain its parts.
     fn text(&self, format: Option<&'s str>, parts: Vec<StrPart<&'s str, Term<&'s str>>>) -> Term<&'s str> {
-        let inserted = parts.iter().filter(|part| matches!(part, StrPart::Term(_))).count();
-        let mut parts: Vec<_> = parts
-            .into_iter()
-            .map(|part| match part {
-                StrPart::Term(term) => StrPart::Term(self.term(term)),
-                other => other,
-            })
-            .collect();
-        match inserted {
-            0 => Term::Str(format, parts),
-            1 => pipe(Term::Str(format, parts), call("glanced")),
-            _ => {
-                let right = parts.split_off(parts.len() / 2);
-                let (left, right) = (Self::half(format, parts), Self::half(format, right));
-                pipe(Term::BinOp(Box::new(left), BinaryOp::Math(Math::Add), Box::new(right)), call("glanced"))
-            }
-        }
-    }
-
-    /// One half of a text, whose parts are metered already.
-    fn half(format: Option<&'s str>, mut parts: Vec<StrPart<&'s str, Term<&'s str>>>) -> Term<&'s str> {
-        if parts.iter().filter(|part| matches!(part, StrPart::Term(_))).count() < 2 {
-            return pipe(Term::Str(format, parts), call("glanced"));
-        }
-        let right = parts.split_off(parts.len() / 2);
-        let (left, right) = (Self::half(format, parts), Self::half(format, right));
-        pipe(Term::BinOp(Box::new(left), BinaryOp::Math(Math::Add), Box::new(right)), call("glanced"))
+        let metered = parts.into_iter().map(|part| match part {
+            StrPart::Term(term) => StrPart::Term(self.term(term)),
+            other => other,
+        });
+        halved(format, metered.collect())
     }
 
     fn binary(&self, left: Boxed<'s>, operator: BinaryOp<&'s str>, right: Boxed<'s>) -> Term<&'s str> {
@@ -439,6 +419,26 @@ impl<'s> Meter<'s> {
     }
 }
 
+/// Makes a text whose parts are metered already.
+fn halved<'s>(format: Option<&'s str>, mut parts: Vec<StrPart<&'s str, Term<&'s str>>>) -> Term<&'s str> {
+    let inserted = parts.iter().filter(|part| matches!(part, StrPart::Term(_))).count();
+    if inserted < 2 && parts.len() <= CHAINED {
+        let text = Term::Str(format, parts);
+        return if inserted == 0 { text } else { pipe(text, call("glanced")) };
+    }
+    let right = parts.split_off(parts.len() / 2);
+    pipe(sum(halved(format, parts), halved(format, right)), call("glanced"))
+}
+
+/// Makes an object whose entries are metered already. Its halves come together as jaq would chain them.
+fn assembled<'s>(mut entries: Vec<(Term<&'s str>, Option<Term<&'s str>>)>) -> Term<&'s str> {
+    if entries.len() <= CHAINED {
+        return Term::Obj(entries);
+    }
+    let right = entries.split_off(entries.len() / 2);
+    sum(assembled(entries), assembled(right))
+}
+
 fn is_computed(part: &Part<Term<&str>>) -> bool {
     match part {
         Part::Index(index) => is_computed_term(index),
@@ -462,6 +462,10 @@ fn has_terms(term: &Term<&str>) -> bool {
 #[allow(clippy::needless_lifetimes, reason = "both sides borrow from the same source")]
 fn pipe<'s>(left: Term<&'s str>, right: Term<&'s str>) -> Term<&'s str> {
     Term::BinOp(Box::new(left), BinaryOp::Pipe(None), Box::new(right))
+}
+
+fn sum<'s>(left: Term<&'s str>, right: Term<&'s str>) -> Term<&'s str> {
+    Term::BinOp(Box::new(left), BinaryOp::Math(Math::Add), Box::new(right))
 }
 
 /// Keeps a value in the variable for operands while something else runs.
