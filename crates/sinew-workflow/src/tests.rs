@@ -2,6 +2,7 @@
 
 mod children;
 mod conformance;
+mod deep;
 mod documents;
 mod evaluate;
 mod extensions;

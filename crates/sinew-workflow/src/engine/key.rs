@@ -3,37 +3,43 @@
 use super::Driver;
 use crate::TaskId;
 use crate::entry::Part;
+use crate::language::plan::{Kind, Task};
 use crate::state::Frame;
 
 impl Driver<'_> {
     /// Derives the key of a task that starts inside another: `<instance><pointer>[#iteration]`, or the same relative to
     /// the nearest key an author chose, or to the step a compensation undoes.
     ///
-    /// It depends on where the task is and which iteration runs, never on how often that was tried.
+    /// It depends on where the task is and which iteration runs, never on how often that was tried, nor on extensions
+    /// around it: what stands in an extended task shares that one's level.
     pub(super) fn key(&self, parent: TaskId, pointer: &str, visit: u32) -> String {
         let (mut iterations, mut visits) = (Vec::new(), vec![visit]);
         let mut base = (self.state.id.clone(), String::new());
         let frames = &self.state.frames;
         for frame in std::iter::successors(frames.get(&parent), |frame| frames.get(&frame.parent?)) {
-            if let Some(own) = self.own_key(frame) {
+            let task = self.definition.plan.find(&frame.pointer).map(|(_, task)| task);
+            if let Some(own) = own_key(frame, task) {
                 base = own;
                 break;
             }
             iterations.extend(iteration(frame));
+            if task.is_some_and(|task| matches!(task.kind, Kind::Extended(_))) {
+                // Its parts run once each.
+                visits.pop();
+            }
             visits.push(frame.visit);
         }
         let relative = pointer.strip_prefix(&*base.1).unwrap_or(pointer);
         format!("{}{relative}{}", base.0, suffix(iterations, visits))
     }
+}
 
-    /// Returns a key that those inside derive theirs from, and the pointer it stands for.
-    fn own_key(&self, frame: &Frame) -> Option<(String, String)> {
-        if frame.undoes.is_some() {
-            return Some((frame.key.to_string(), format!("{}/compensate", frame.pointer)));
-        }
-        let (_, task) = self.definition.plan.find(&frame.pointer)?;
-        task.key.is_some().then(|| (frame.key.to_string(), frame.pointer.to_string()))
+/// Returns a key that those inside derive theirs from, and the pointer it stands for.
+fn own_key(frame: &Frame, task: Option<&Task>) -> Option<(String, String)> {
+    if frame.undoes.is_some() {
+        return Some((frame.key.to_string(), format!("{}/compensate", frame.pointer)));
     }
+    task?.key.is_some().then(|| (frame.key.to_string(), frame.pointer.to_string()))
 }
 
 /// Spreads over `0..span` what must differ between instances and attempts, but never between runs.

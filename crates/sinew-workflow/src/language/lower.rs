@@ -20,7 +20,7 @@ mod task;
 
 pub(crate) use task::saga_key;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -41,6 +41,11 @@ use place::Place;
 const MAX_CALLS: usize = 32;
 /// The most tasks of a plan, functions counted at each call.
 const MAX_TASKS: usize = 10_000;
+
+/// The most tasks inside each other, those of functions and compensations among them.
+const MAX_NESTED: usize = 200;
+/// The largest definitions of tasks, in bytes: each task has its own, and functions are repeated in all their calls.
+const MAX_PLANNED: usize = 64 << 20;
 
 /// What lowering a document gives, besides its report.
 pub(crate) struct Lowered {
@@ -80,6 +85,8 @@ pub(crate) fn lower(root: &Node, library: &Library, report: &mut Report) -> Lowe
         granted: Guard::default(),
         loose: is_loose(root),
         extending: false,
+        nested: 0,
+        planned: 0,
         calling: Vec::new(),
         undoing: None,
     };
@@ -130,6 +137,10 @@ struct Lower<'a> {
     loose: bool,
     /// Whether this is part of an extension.
     extending: bool,
+    /// How many tasks are being planned inside each other.
+    nested: usize,
+    /// How large the definitions of the tasks planned so far are, roughly.
+    planned: usize,
     /// The functions being planned, to refuse recursion.
     calling: Vec<String>,
     /// Whether this is part of a compensation, and how many functions were being planned when that began.
@@ -171,6 +182,7 @@ impl<'a> Lower<'a> {
         }
         self.check_policies();
         self.plan = Plan::default();
+        self.planned = 0;
         self.nodes.clear();
         self.operations.clear();
         self.needs.clear();
@@ -183,8 +195,9 @@ impl<'a> Lower<'a> {
     fn list(&mut self, node: &'a Node, pointer: &str) -> Vec<Id> {
         let named = node.items().iter().filter_map(|item| item.entries().first());
         let names: Vec<&str> = named.clone().map(|(name, _)| name.text.as_str()).collect();
-        for (index, (name, task)) in named.clone().enumerate() {
-            if names[..index].contains(&name.text.as_str()) {
+        let mut known = HashSet::new();
+        for (name, task) in named.clone() {
+            if !known.insert(&name.text) {
                 let message =
                     format!("two tasks of this list are called `{}`; `then` finds the first", name.text);
                 self.report.warning(code::DUPLICATE_TASK, task, message);

@@ -3,12 +3,23 @@
 use super::yaml::{Key, Mark, Node, Problem, join};
 use crate::{Diagnostic, Severity, code};
 
+/// The most findings one document gets: nobody reads more, and each holds text of the document.
+const MAX_FINDINGS: usize = 1_000;
+/// The longest message, in characters.
+const MAX_MESSAGE: usize = 1_000;
+/// The longest name that is compared with others, in bytes, and the most it is compared with.
+const COMPARED: (usize, usize) = (64, 1_000);
+/// How many names are listed.
+const LISTED: usize = 20;
+
 /// The findings so far. Everything is collected: an author fixes a document once, not once per mistake.
 #[derive(Debug)]
 pub(crate) struct Report {
     /// The file of the definition, then those it refers to: marks name them by position.
     files: Vec<String>,
     found: Vec<Diagnostic>,
+    /// The last of those that were too many, and whether one of them was an error.
+    unseen: Option<Box<(Diagnostic, bool)>>,
 }
 
 /// A finding that can still be given a fix.
@@ -16,7 +27,7 @@ pub(crate) struct Finding<'a>(&'a mut Diagnostic);
 
 impl Report {
     pub(crate) fn new(files: Vec<String>) -> Self {
-        Self { files, found: Vec::new() }
+        Self { files, found: Vec::new(), unseen: None }
     }
 
     /// Makes an empty report on the same files.
@@ -67,11 +78,16 @@ impl Report {
         pointer: String,
         message: impl Into<String>,
     ) -> Finding<'_> {
-        let index = self.found.len();
         let Mark { line, column, .. } = mark;
-        let (file, message) = (self.file(mark).to_owned(), message.into());
-        self.found.push(Diagnostic { code, severity, file, line, column, pointer, message, fix: None });
-        Finding(&mut self.found[index])
+        let (file, message) = (self.file(mark).to_owned(), excerpt(message.into()));
+        let found = Diagnostic { code, severity, file, line, column, pointer, message, fix: None };
+        let index = self.found.len();
+        if index < MAX_FINDINGS {
+            self.found.push(found);
+            return Finding(&mut self.found[index]);
+        }
+        let errors = found.is_error() || self.unseen.as_ref().is_some_and(|unseen| unseen.1);
+        Finding(&mut self.unseen.insert(Box::new((found, errors))).0)
     }
 
     /// Reports why there is no tree.
@@ -92,11 +108,12 @@ impl Report {
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.found.iter().any(Diagnostic::is_error)
+        self.unseen.as_ref().is_some_and(|unseen| unseen.1) || self.found.iter().any(Diagnostic::is_error)
     }
 
     /// Forgets what was found so far.
     pub(crate) fn forget(&mut self) {
+        self.unseen = None;
         self.found.clear();
     }
 
@@ -109,35 +126,57 @@ impl Report {
             (place(a), &a.file, &a.message).cmp(&(place(b), &b.file, &b.message))
         });
         self.found.dedup();
+        if let Some(unseen) = self.unseen {
+            let (last, errors) = *unseen;
+            let severity = if errors { Severity::Error } else { Severity::Warning };
+            let message = format!("there are more than {MAX_FINDINGS} findings; fix these first");
+            self.found.push(Diagnostic { code: code::LIMIT, severity, message, fix: None, ..last });
+        }
         self.found
     }
 }
 
 impl Finding<'_> {
     pub(crate) fn fix(self, fix: impl Into<String>) {
-        self.0.fix = Some(fix.into());
+        self.0.fix = Some(excerpt(fix.into()));
     }
 
     /// Suggests the known name nearest to the one written, or lists them when none is near.
     pub(crate) fn suggest<'n>(self, written: &str, known: impl IntoIterator<Item = &'n str>) {
         let known: Vec<&str> = known.into_iter().collect();
-        self.0.fix = match nearest(written, known.iter().copied()) {
-            Some(name) => Some(format!("did you mean `{name}`?")),
-            None if known.is_empty() => None,
-            None => Some(format!("known here: {}", known.join(", "))),
-        };
+        let some = &known[..known.len().min(LISTED)];
+        match nearest(written, known.iter().copied()) {
+            Some(name) => self.fix(format!("did you mean `{name}`?")),
+            None if known.is_empty() => {}
+            None if known.len() > LISTED => self.fix(format!("known here: {} and others", some.join(", "))),
+            None => self.fix(format!("known here: {}", some.join(", "))),
+        }
     }
 }
 
 /// Finds the known name an author most likely meant.
 pub(crate) fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let (longest, most) = COMPARED;
+    if written.len() > longest {
+        return None;
+    }
     let lower = written.to_lowercase();
     let distance = |name: &str| strsim::damerau_levenshtein(&lower, &name.to_lowercase());
     let limit = (written.chars().count() / 3).max(1);
     known
         .into_iter()
+        .filter(|name| name.len() <= longest)
+        .take(most)
         .map(|name| (distance(name), name))
         .filter(|(far, _)| *far <= limit)
         .min()
         .map(|(_, name)| name)
+}
+
+fn excerpt(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }

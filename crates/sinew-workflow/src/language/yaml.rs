@@ -1,6 +1,6 @@
 //! A YAML tree that knows where everything stands. Bounded in size, depth and expansion; never recursive on input.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::{Map, Number, Value};
@@ -11,6 +11,12 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 100;
 /// The most values, aliases expanded.
 const MAX_NODES: usize = 100_000;
+/// The longest key, in bytes.
+const MAX_KEY: usize = 1_000;
+/// The most text that aliases may repeat, in bytes.
+const MAX_REPEATED: usize = 4 << 20;
+/// The most bytes of JSON pointers: each value has its own, and long keys are repeated in all below them.
+const MAX_POINTERS: usize = 32 << 20;
 
 /// A place in a text: line and column, both from 1, and which of the texts that are read together it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +75,7 @@ impl Node {
             builder.take(event, span)?;
         }
         let mut root = builder.root.unwrap_or_else(Self::nothing);
-        root.locate(String::new());
+        root.locate(String::new(), &mut MAX_POINTERS.clone())?;
         Ok(root)
     }
 
@@ -127,6 +133,21 @@ impl Node {
         }
     }
 
+    /// Estimates how much memory its [`value`](Self::value) takes, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        /// What a value takes beside its text.
+        const VALUE: usize = 64;
+        VALUE
+            + match &self.tree {
+                Tree::Text(text) => text.len(),
+                Tree::List(items) => items.iter().map(Self::weight).sum(),
+                Tree::Map(entries) => {
+                    entries.iter().map(|(key, node)| VALUE + key.text.len() + node.weight()).sum()
+                }
+                Tree::Null | Tree::Bool(_) | Tree::Number(_) => 0,
+            }
+    }
+
     /// Says which of the texts read together this is.
     pub(crate) fn in_file(mut self, file: u16) -> Self {
         self.place(file);
@@ -150,20 +171,23 @@ impl Node {
     }
 
     /// Writes pointers into the tree. Recursion is safe: the builder bounded the depth.
-    fn locate(&mut self, pointer: String) {
+    fn locate(&mut self, pointer: String, left: &mut usize) -> Result<(), Problem> {
+        *left = left.checked_sub(pointer.len()).ok_or_else(|| {
+            Problem::Limit(self.mark, "the keys on the way here are too long; shorten them".to_owned())
+        })?;
         match &mut self.tree {
             Tree::List(items) => {
-                items
-                    .iter_mut()
-                    .enumerate()
-                    .for_each(|(index, node)| node.locate(format!("{pointer}/{index}")));
+                let mut items = items.iter_mut().enumerate();
+                items.try_for_each(|(index, node)| node.locate(format!("{pointer}/{index}"), left))?;
             }
             Tree::Map(entries) => {
-                entries.iter_mut().for_each(|(key, node)| node.locate(join(&pointer, &key.text)));
+                let mut entries = entries.iter_mut();
+                entries.try_for_each(|(key, node)| node.locate(join(&pointer, &key.text), left))?;
             }
             _ => {}
         }
         self.pointer = pointer;
+        Ok(())
     }
 }
 
@@ -203,19 +227,33 @@ struct Open {
     anchor: usize,
     mark: Mark,
     kind: OpenKind,
-    size: usize,
-    height: usize,
+    size: Size,
 }
 
 enum OpenKind {
     List(Vec<Node>),
-    Map(Vec<(Key, Node)>, Option<Key>),
+    Map(Entries),
+}
+
+/// The entries of a map so far, and the key whose value comes next.
+#[derive(Default)]
+struct Entries {
+    entries: Vec<(Key, Node)>,
+    key: Option<Key>,
+    known: HashSet<String>,
 }
 
 /// An anchored value, with what expanding it costs.
 struct Anchored {
     node: Node,
-    size: usize,
+    size: Size,
+}
+
+/// How large a value is, aliases in it expanded.
+#[derive(Clone, Copy)]
+struct Size {
+    nodes: usize,
+    text: usize,
     height: usize,
 }
 
@@ -224,6 +262,7 @@ struct Builder {
     open: Vec<Open>,
     anchors: HashMap<usize, Anchored>,
     nodes: usize,
+    repeated: usize,
     root: Option<Node>,
 }
 
@@ -232,11 +271,13 @@ impl Builder {
         let mark = Mark::from(span);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                let size = Size { nodes: 1, text: text.len(), height: 1 };
                 let node = Node::new(mark, scalar(&text, style, tag.as_deref()));
-                self.finish(anchor, node, 1, 1)
+                self.count(1, mark)?;
+                self.finish(anchor, node, size)
             }
             Event::SequenceStart(anchor, _) => self.begin(anchor, mark, OpenKind::List(Vec::new())),
-            Event::MappingStart(anchor, _) => self.begin(anchor, mark, OpenKind::Map(Vec::new(), None)),
+            Event::MappingStart(anchor, _) => self.begin(anchor, mark, OpenKind::Map(Entries::default())),
             Event::SequenceEnd | Event::MappingEnd => self.end(mark),
             Event::Alias(anchor) => self.expand(anchor, mark),
             _ => Ok(()),
@@ -247,7 +288,8 @@ impl Builder {
         if self.open.len() >= MAX_DEPTH {
             return Err(Problem::Limit(mark, format!("the document nests deeper than {MAX_DEPTH} levels")));
         }
-        self.open.push(Open { anchor, mark, kind, size: 1, height: 1 });
+        self.count(1, mark)?;
+        self.open.push(Open { anchor, mark, kind, size: Size { nodes: 1, text: 0, height: 1 } });
         Ok(())
     }
 
@@ -257,67 +299,89 @@ impl Builder {
         };
         let tree = match open.kind {
             OpenKind::List(items) => Tree::List(items),
-            OpenKind::Map(entries, _) => Tree::Map(entries),
+            OpenKind::Map(map) => Tree::Map(map.entries),
         };
-        self.finish(open.anchor, Node::new(open.mark, tree), open.size, open.height)
+        self.finish(open.anchor, Node::new(open.mark, tree), open.size)
     }
 
     fn expand(&mut self, anchor: usize, mark: Mark) -> Result<(), Problem> {
         let Some(known) = self.anchors.get(&anchor) else {
             return Err(Problem::Syntax(mark, "an alias refers to itself or to nothing".to_owned()));
         };
-        let (size, height) = (known.size, known.height);
-        if self.nodes + size > MAX_NODES || self.open.len() + height > MAX_DEPTH {
-            return Err(Problem::Limit(
-                mark,
-                format!("aliases expand to more than {MAX_NODES} values or {MAX_DEPTH} levels"),
-            ));
+        let size = known.size;
+        self.repeated += size.text;
+        let fits = self.nodes + size.nodes <= MAX_NODES
+            && self.open.len() + size.height <= MAX_DEPTH
+            && self.repeated <= MAX_REPEATED;
+        if !fits {
+            let limit = format!(
+                "aliases expand to more than {MAX_NODES} values, {MAX_DEPTH} levels or {MAX_REPEATED} bytes"
+            );
+            return Err(Problem::Limit(mark, limit));
         }
         let node = Node { mark, ..known.node.clone() };
-        self.finish(0, node, size, height)
+        self.nodes += size.nodes;
+        self.finish(0, node, size)
+    }
+
+    fn count(&mut self, nodes: usize, mark: Mark) -> Result<(), Problem> {
+        self.nodes += nodes;
+        if self.nodes > MAX_NODES {
+            return Err(Problem::Limit(mark, format!("the document holds more than {MAX_NODES} values")));
+        }
+        Ok(())
     }
 
     /// Puts a finished value where it belongs.
-    fn finish(&mut self, anchor: usize, node: Node, size: usize, height: usize) -> Result<(), Problem> {
-        self.nodes += size;
-        if self.nodes > MAX_NODES {
-            return Err(Problem::Limit(
-                node.mark,
-                format!("the document holds more than {MAX_NODES} values"),
-            ));
-        }
+    fn finish(&mut self, anchor: usize, node: Node, size: Size) -> Result<(), Problem> {
         if anchor != 0 {
-            self.anchors.insert(anchor, Anchored { node: node.clone(), size, height });
+            // Kept beside the value itself, and anchors nest: that is a repetition as well.
+            self.repeated += size.text;
+            self.count(size.nodes, node.mark)?;
+            if self.repeated > MAX_REPEATED {
+                let limit = format!("anchored values hold more than {MAX_REPEATED} bytes");
+                return Err(Problem::Limit(node.mark, limit));
+            }
+            self.anchors.insert(anchor, Anchored { node: node.clone(), size });
         }
         let Some(open) = self.open.last_mut() else {
             self.root.get_or_insert(node);
             return Ok(());
         };
-        open.size += size;
-        open.height = open.height.max(height + 1);
+        open.size.nodes += size.nodes;
+        open.size.text += size.text;
+        open.size.height = open.size.height.max(size.height + 1);
         match &mut open.kind {
             OpenKind::List(items) => items.push(node),
-            OpenKind::Map(entries, key) => match key.take() {
-                Some(key) => entries.push((key, node)),
-                None => *key = Some(read_key(node, entries)?),
-            },
+            OpenKind::Map(map) => map.take(node)?,
         }
         Ok(())
     }
 }
 
-fn read_key(node: Node, entries: &[(Key, Node)]) -> Result<Key, Problem> {
-    let text = match node.tree {
-        Tree::Text(text) => text,
-        Tree::Number(number) => number.to_string(),
-        Tree::Bool(value) => value.to_string(),
-        Tree::Null => "null".to_owned(),
-        _ => return Err(Problem::Syntax(node.mark, "a key must be text".to_owned())),
-    };
-    if entries.iter().any(|(known, _)| known.text == text) {
-        return Err(Problem::Syntax(node.mark, format!("the key `{text}` appears twice")));
+impl Entries {
+    /// Takes a key or the value of the last one.
+    fn take(&mut self, node: Node) -> Result<(), Problem> {
+        if let Some(key) = self.key.take() {
+            self.entries.push((key, node));
+            return Ok(());
+        }
+        let text = match node.tree {
+            Tree::Text(text) => text,
+            Tree::Number(number) => number.to_string(),
+            Tree::Bool(value) => value.to_string(),
+            Tree::Null => "null".to_owned(),
+            _ => return Err(Problem::Syntax(node.mark, "a key must be text".to_owned())),
+        };
+        if text.len() > MAX_KEY {
+            return Err(Problem::Limit(node.mark, format!("a key is longer than {MAX_KEY} bytes")));
+        }
+        if !self.known.insert(text.clone()) {
+            return Err(Problem::Syntax(node.mark, format!("the key `{text}` appears twice")));
+        }
+        self.key = Some(Key { text, mark: node.mark });
+        Ok(())
     }
-    Ok(Key { text, mark: node.mark })
 }
 
 /// Resolves a scalar by the core schema of YAML 1.2: only plain ones can be anything but text.

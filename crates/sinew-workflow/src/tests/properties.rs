@@ -12,8 +12,14 @@ use super::define;
 use super::world::World;
 use crate::{AttemptOutcome, Effect, Fault, Input, Operate, Outcome, Saga, Status, StepStatus, UndoStatus};
 
+/// How often each property is tried; `PROPTEST_CASES` says otherwise.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn sagas_keep_their_promises(shape in tape(60), events in tape(80)) {
@@ -69,9 +75,9 @@ fn tell(definition: crate::Definition, outcomes: &[u8]) -> (Vec<String>, Status,
         let effect = world.due.remove(index);
         match &effect {
             Effect::Call { name, key, body, undo, .. } => {
-                seen.push(format!("{name} {} {body} {undo}", levelled(key)));
+                seen.push(format!("{name} {key} {body} {undo}"));
             }
-            Effect::Emit { id, .. } => seen.push(levelled(id)),
+            Effect::Emit { id, .. } => seen.push(id.clone()),
             _ => {}
         }
         let input = answer(&mut world, &effect, &mut outcomes);
@@ -87,13 +93,6 @@ fn tell(definition: crate::Definition, outcomes: &[u8]) -> (Vec<String>, Status,
         }
     }
     (seen, world.state.status(), world.state.saga(), world.state.output().cloned())
-}
-
-/// Takes the levels of jumps out of a key: they count the tasks around one, those that extensions wrap it in among them.
-fn levelled(key: &str) -> String {
-    let mut parts = key.split('~');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |key, jump| format!("{key}~{}", jump.split_once('.').map_or(jump, |(_, visit)| visit)))
 }
 
 /// Bytes that decide: what a test case is made of, so that shrinking removes decisions.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::place::Place;
-use super::{Lower, MAX_TASKS};
+use super::{Lower, MAX_NESTED, MAX_PLANNED, MAX_TASKS};
 use crate::code;
 use crate::language::plan::{Id, Kind, Task, Then};
 use crate::language::report::nearest;
@@ -14,12 +14,41 @@ use crate::language::{check, grammar};
 impl<'a> Lower<'a> {
     /// Plans a task at a pointer; `siblings` are the names its `then` may lead to.
     pub(super) fn task(&mut self, name: &str, node: &'a Node, pointer: String, siblings: &[&str]) -> Id {
-        if self.plan.tasks.len() >= MAX_TASKS {
-            let finding =
-                self.report.error(code::LIMIT, node, format!("the workflow has more than {MAX_TASKS} tasks"));
-            finding.fix("split it into several workflows");
+        if let Err((what, fix)) = self.fits(node) {
+            self.report.error(code::LIMIT, node, what).fix(fix);
             return Id(0);
         }
+        self.nested += 1;
+        let id = self.planned(name, node, pointer, siblings);
+        self.nested -= 1;
+        id
+    }
+
+    /// Checks that the plan stays within its limits when a task is added.
+    fn fits(&mut self, node: &Node) -> Result<(), (String, &'static str)> {
+        self.planned = self.planned.saturating_add(node.weight());
+        if self.plan.tasks.len() >= MAX_TASKS {
+            return Err((
+                format!("the workflow has more than {MAX_TASKS} tasks"),
+                "split it into several workflows",
+            ));
+        }
+        if self.nested >= MAX_NESTED {
+            return Err((
+                format!("tasks are more than {MAX_NESTED} levels inside each other, through functions too"),
+                "put them behind each other, or run a workflow of their own",
+            ));
+        }
+        if self.planned > MAX_PLANNED {
+            return Err((
+                format!("the definitions of all tasks come to more than {MAX_PLANNED} bytes"),
+                "call functions with large values less often, or give those values as input",
+            ));
+        }
+        Ok(())
+    }
+
+    fn planned(&mut self, name: &str, node: &'a Node, pointer: String, siblings: &[&str]) -> Id {
         let keyword = grammar::keyword(node).map_or("task", |keyword| keyword.name);
         let leaves = self.leaves(keyword, node.get(keyword));
         let input = self.revealing(leaves, |lower| lower.filter(node.get("input"), "from", Place::Input));
