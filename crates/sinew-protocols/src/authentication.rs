@@ -98,7 +98,7 @@ async fn resolve_policy(scope: Scope<'_>, policy: &Value) -> Result<Option<Autho
 pub(crate) fn policy_body(scope: Scope<'_>, body: &Value) -> Result<Value, Fault> {
     let Some(name) = body.get("use").and_then(Value::as_str) else { return scope.revealer().value(body) };
     scope.core.settings.secrets.get(name).cloned().ok_or_else(|| {
-        Fault::configuration(format!(
+        Fault::authorization(format!(
             "there is no secret `{name}`: give it to whoever runs this workflow, under that name"
         ))
     })

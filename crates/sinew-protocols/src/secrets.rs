@@ -50,7 +50,7 @@ pub(crate) struct Revealer<'a> {
 /// ```
 ///
 /// # Errors
-/// A configuration fault that names the secret that is missing. It never holds a value.
+/// An authorization fault that names the secret that is missing. It never holds a value.
 pub fn reveal(value: &Value, secrets: &Secrets) -> Result<Value, Fault> {
     Revealer::new(secrets).value(value)
 }
@@ -150,7 +150,7 @@ impl<'a> Revealer<'a> {
         let mut segments = path.split('.');
         let name = segments.next().unwrap_or_default();
         let Some(mut value) = self.secrets.get(name) else {
-            return Err(Fault::configuration(format!(
+            return Err(Fault::authorization(format!(
                 "there is no secret `{name}`: give it to whoever runs this workflow, under that name"
             )));
         };
@@ -160,7 +160,7 @@ impl<'a> Revealer<'a> {
                 other => other.get(segment),
             };
             let missing = || format!("the secret `{name}` has no `{path}`: check the keys of its value");
-            value = inner.ok_or_else(|| Fault::configuration(missing()))?;
+            value = inner.ok_or_else(|| Fault::authorization(missing()))?;
         }
         Ok(value)
     }
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_missing_secret_is_named_and_no_value_shown() {
         let fault = reveal(&json!({ "a": [secret("tokn")] }), &secrets()).unwrap_err();
-        assert_eq!(fault.kind(), "configuration");
+        assert_eq!((fault.kind(), fault.status), ("authorization", 403));
         assert!(fault.detail.unwrap().contains("`tokn`"));
         let fault = reveal(&json!(secret("db.name")), &secrets()).unwrap_err();
         assert!(!fault.to_string().contains("5432"), "{fault}");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Driver;
 use crate::language::duration;
 use crate::language::jq::{Variables, secrets};
-use crate::language::plan::{Kind, Length, Task};
+use crate::language::plan::{From, Kind, Length, Task};
 use crate::state::{Frame, State};
 use crate::{Definition, Fault, Step, TaskId, Timestamp};
 
@@ -193,11 +193,16 @@ impl<'e> Env<'e> {
 
     /// What authorizes the request of the task: its scheme, and a placeholder for what only the host knows.
     fn authorization(&self) -> Value {
-        let Some(Kind::Call(call)) = self.task.as_ref().map(|descriptor| &descriptor.task.kind) else {
-            return Value::Null;
-        };
+        let scheme = self.task.as_ref().and_then(|descriptor| match &descriptor.task.kind {
+            Kind::Call(call) => call.authorization,
+            Kind::Listen(listen) => match &listen.from {
+                From::Protocol(subscription) => subscription.authorization,
+                From::Bus(_) => None,
+            },
+            _ => None,
+        });
         let parameter = |scheme| json!({ "scheme": scheme, "parameter": secrets::authorization() });
-        call.authorization.map_or(Value::Null, parameter)
+        scheme.map_or(Value::Null, parameter)
     }
 
     /// Returns a field of `$workflow`.

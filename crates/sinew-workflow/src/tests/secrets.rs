@@ -43,6 +43,19 @@ fn authorization_is_a_scheme_and_a_placeholder() {
 }
 
 #[test]
+fn a_subscription_knows_its_authorization() {
+    let mut world = World::start(
+        define(
+            "do: [ { a: { call: asyncapi, with: { document: { endpoint: 'https://x' }, operation: o, authentication: { bearer: { token: t } }, subscription: { consume: { amount: 1 }, filter: '$authorization.scheme == \"Bearer\" and .n == 1', foreach: { do: [ { b: { set: { own: '${ [$authorization] }' } } } ] } } }, output: { as: '${ [$authorization.scheme, .] }' } } } ]",
+        ),
+        json!({}),
+    );
+    world.arrive(json!({ "n": 2 }), Some("1"));
+    world.arrive(json!({ "n": 1 }), Some("2"));
+    assert_eq!(world.state.output(), Some(&json!(["Bearer", [{ "n": 1 }]])), "{:?}", world.state.fault());
+}
+
+#[test]
 fn a_secret_may_hold_a_whole_policy() {
     let body = body_of(
         "do: [ { a: { call: http, with: { method: get, endpoint: { uri: 'https://x', authentication: { oauth2: { use: key } } } } } } ]",

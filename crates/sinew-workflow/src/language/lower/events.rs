@@ -48,6 +48,7 @@ impl<'a> Lower<'a> {
         let subscription = Subscription {
             protocol,
             arguments,
+            authorization: self.authorization(protocol, with),
             filter: self.condition(of.get("filter")),
             amount: amount.and_then(|amount| u32::try_from(amount).ok()),
             lasts: part("for").and_then(|length| self.length(length)),

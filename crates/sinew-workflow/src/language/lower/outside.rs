@@ -153,7 +153,7 @@ impl<'a> Lower<'a> {
     }
 
     /// Returns the scheme that `$authorization` tells of.
-    fn authorization(&mut self, protocol: Protocol, arguments: &'a Node) -> Option<&'static str> {
+    pub(super) fn authorization(&mut self, protocol: Protocol, arguments: &'a Node) -> Option<&'static str> {
         let at = |path: &[&str]| path.iter().try_fold(arguments, |node, key| node.get(key));
         let found =
             ROLES.iter().filter(|(of, ..)| *of == protocol).find_map(|(_, path, role)| match role {

@@ -101,6 +101,8 @@ pub(crate) struct Foreach {
 pub(crate) struct Subscription {
     pub(crate) protocol: Protocol,
     pub(crate) arguments: Template,
+    /// The scheme the subscription is authorized by, if any.
+    pub(crate) authorization: Option<&'static str>,
     pub(crate) filter: Option<Expression>,
     pub(crate) amount: Option<u32>,
     pub(crate) lasts: Option<Length>,
