@@ -11,6 +11,7 @@ mod features;
 mod flow;
 mod fuzz;
 mod goldens;
+mod hostile;
 mod library;
 mod lifecycle;
 mod listen;

@@ -3,12 +3,14 @@
 use super::yaml::{Key, Mark, Node, Problem, join};
 use crate::{Diagnostic, Severity, code};
 
-/// The most findings one document gets: nobody reads more, and each holds text of the document.
+/// The most errors, and the most warnings, one document gets: nobody reads more, and each holds text of the document.
 const MAX_FINDINGS: usize = 1_000;
 /// The longest message, in characters.
 const MAX_MESSAGE: usize = 1_000;
 /// The longest name that is compared with others, in bytes, and the most it is compared with.
 const COMPARED: (usize, usize) = (64, 1_000);
+/// How many findings get a suggestion.
+const SUGGESTED: usize = 100;
 /// How many names are listed.
 const LISTED: usize = 20;
 
@@ -18,16 +20,20 @@ pub(crate) struct Report {
     /// The file of the definition, then those it refers to: marks name them by position.
     files: Vec<String>,
     found: Vec<Diagnostic>,
+    errors: usize,
     /// The last of those that were too many, and whether one of them was an error.
     unseen: Option<Box<(Diagnostic, bool)>>,
 }
 
 /// A finding that can still be given a fix.
-pub(crate) struct Finding<'a>(&'a mut Diagnostic);
+pub(crate) struct Finding<'a> {
+    diagnostic: &'a mut Diagnostic,
+    number: usize,
+}
 
 impl Report {
     pub(crate) fn new(files: Vec<String>) -> Self {
-        Self { files, found: Vec::new(), unseen: None }
+        Self { files, found: Vec::new(), errors: 0, unseen: None }
     }
 
     /// Makes an empty report on the same files.
@@ -81,13 +87,14 @@ impl Report {
         let Mark { line, column, .. } = mark;
         let (file, message) = (self.file(mark).to_owned(), excerpt(message.into()));
         let found = Diagnostic { code, severity, file, line, column, pointer, message, fix: None };
-        let index = self.found.len();
-        if index < MAX_FINDINGS {
+        let (index, is_error) = (self.found.len(), found.is_error());
+        if (if is_error { self.errors } else { index - self.errors }) < MAX_FINDINGS {
+            self.errors += usize::from(is_error);
             self.found.push(found);
-            return Finding(&mut self.found[index]);
+            return Finding { diagnostic: &mut self.found[index], number: index };
         }
-        let errors = found.is_error() || self.unseen.as_ref().is_some_and(|unseen| unseen.1);
-        Finding(&mut self.unseen.insert(Box::new((found, errors))).0)
+        let errors = is_error || self.unseen.as_ref().is_some_and(|unseen| unseen.1);
+        Finding { diagnostic: &mut self.unseen.insert(Box::new((found, errors))).0, number: index }
     }
 
     /// Reports why there is no tree.
@@ -108,12 +115,12 @@ impl Report {
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.unseen.as_ref().is_some_and(|unseen| unseen.1) || self.found.iter().any(Diagnostic::is_error)
+        self.errors > 0
     }
 
     /// Forgets what was found so far.
     pub(crate) fn forget(&mut self) {
-        self.unseen = None;
+        (self.unseen, self.errors) = (None, 0);
         self.found.clear();
     }
 
@@ -138,11 +145,14 @@ impl Report {
 
 impl Finding<'_> {
     pub(crate) fn fix(self, fix: impl Into<String>) {
-        self.0.fix = Some(excerpt(fix.into()));
+        self.diagnostic.fix = Some(excerpt(fix.into()));
     }
 
     /// Suggests the known name nearest to the one written, or lists them when none is near.
     pub(crate) fn suggest<'n>(self, written: &str, known: impl IntoIterator<Item = &'n str>) {
+        if self.number >= SUGGESTED {
+            return;
+        }
         let known: Vec<&str> = known.into_iter().collect();
         let some = &known[..known.len().min(LISTED)];
         match nearest(written, known.iter().copied()) {
