@@ -23,7 +23,7 @@ impl<'d> Driver<'d> {
         match following {
             Some(task) => self.todo.push(Todo::Enter { parent: id, task: *task, branch: None }),
             None => {
-                let then = if is_body { extended.directive(then) } else { self.directive(id, extended)? };
+                let then = if is_body { then } else { self.directive(id, extended)? };
                 self.todo.push(Todo::Finish { task: id, output: None, then: Some(then), chosen: None });
             }
         }
@@ -57,18 +57,11 @@ impl<'d> Driver<'d> {
             (Some(Kind::Try(attempt)), Some(_)) => attempt.then,
             _ => None,
         };
-        Ok(extended.directive(then.unwrap_or_default()))
+        Ok(then.unwrap_or(extended.then))
     }
 
     /// Returns what the condition of an extension sees: the input of the task it extends.
     pub(super) fn condition_input<'f>(task: &Task, parent: &'f Frame) -> &'f Arc<serde_json::Value> {
         if matches!(task.kind, Kind::Extension(_)) { &parent.raw } else { &parent.data }
-    }
-}
-
-impl Extended {
-    /// Where the task leads: what it decided itself, or what its `then` says.
-    fn directive(&self, decided: Then) -> Then {
-        if decided == Then::Continue { self.then } else { decided }
     }
 }

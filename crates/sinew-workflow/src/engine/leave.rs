@@ -162,7 +162,9 @@ impl Driver<'_> {
         let Kind::Fork { branches, compete: true } = &task.kind else { return None };
         let branch = *self.state.frames.get(&fork)?.results.keys().next()?;
         let won = self.definition.plan.task(*branches.get(usize::try_from(branch).ok()?)?)?;
-        let is_won = |step: &&Arc<crate::Step>| step.parent == Some(fork) && step.pointer == won.pointer;
+        // A skipped task is no extended one, whatever extends those that run.
+        let pointers = [&won.pointer, &self.inner(won).pointer];
+        let is_won = |step: &&Arc<crate::Step>| step.parent == Some(fork) && pointers.contains(&&step.pointer);
         self.state.steps.iter().rev().find(is_won).map(|step| step.task)
     }
 

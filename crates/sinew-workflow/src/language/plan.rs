@@ -118,7 +118,7 @@ pub(crate) struct Extended {
     /// The extensions before it, the task, and the extensions after it.
     pub(crate) parts: Vec<Id>,
     pub(crate) body: Id,
-    /// Where the task leads.
+    /// Where the task leads when it does not decide that itself.
     pub(crate) then: Then,
 }
 

@@ -133,12 +133,29 @@ fn where_a_task_leads_survives_what_comes_after_it() {
 }
 
 #[test]
+fn a_case_that_continues_is_followed_with_extensions_as_without() {
+    let rest =
+        "do: [ { s: { switch: [ { c: { then: continue } } ], then: end } }, { x: { set: { at: x } } } ]";
+    for extensions in [String::new(), using(&[logging("log", "switch")])] {
+        assert_eq!(output(&format!("{extensions}{rest}"), "", json!({})), json!({ "at": "x" }));
+    }
+}
+
+#[test]
 fn a_skipped_task_is_not_extended() {
     let workflow = format!("{}do: [ {{ x: {{ if: .no, call: a.b }} }} ]", using(&[logging("log", "call")]));
     let mut world = World::start(define(&workflow), json!({}));
     world.play("");
     assert_eq!(world.summary(), "→ completed");
     assert_eq!(&*world.state.steps()[0].pointer, "/do/0/x");
+}
+
+#[test]
+fn a_skipped_branch_wins_a_race_with_extensions_as_without() {
+    let race = "do: [ { r: { fork: { compete: true, branches: [ { x: { call: a.b, compensate: { call: a.undo } } }, { y: { if: .no, call: a.b } } ] } } } ]";
+    check(race, "", expect!["↩x ✓ → completed, committed"]);
+    let quiet = "{ quiet: { extend: call, before: [ { b: { set: {} } } ] } }".to_owned();
+    check(&format!("{}{race}", using(&[quiet])), "", expect!["↩x ✓ → completed, committed"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A world for one instance: does its effects by a script, and checks on every step what must always hold.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::define;
 use crate::language::plan::SagaPolicy;
 use crate::{
-    Definition, Effect, Entry, Fault, Input, Outcome, Saga, State, Status, Step, StepStatus, TaskId,
+    Definition, Effect, Entry, Fault, Input, Outcome, Parent, Saga, State, Status, Step, StepStatus, TaskId,
     Timestamp, Undo, UndoStatus, apply, decide, run,
 };
 
@@ -41,20 +41,27 @@ pub(super) fn check(workflow: &str, script: &str, expected: Expect) {
 
 impl World {
     pub(super) fn start(definition: Definition, input: Value) -> Self {
-        let (state, log, due, story) = (State::default(), Vec::new(), Vec::new(), Vec::new());
-        let mut world = Self {
-            definition,
-            state,
-            log,
-            now: 1_000,
-            due,
-            story,
-            stopped: Vec::new(),
-            keys: BTreeMap::new(),
-        };
+        let mut world = Self::new(definition);
         let at = world.at();
         world.give(Input::Start { id: "i".to_owned(), input, at, trace: Some("trace".to_owned()) });
         world
+    }
+
+    /// Starts it as the child of another instance.
+    pub(super) fn start_child(definition: Definition, input: Value) -> Self {
+        let mut world = Self::new(definition);
+        let (at, parent) = (world.at(), Parent { id: "p".to_owned(), task: TaskId(1), attempt: 1 });
+        world.give(Input::StartChild { id: "i".to_owned(), input, parent, at, trace: None });
+        world
+    }
+
+    pub(super) fn is_child(&self) -> bool {
+        self.state.parent.is_some()
+    }
+
+    fn new(definition: Definition) -> Self {
+        let (state, log, due, story) = (State::default(), Vec::new(), Vec::new(), Vec::new());
+        Self { definition, state, log, now: 1_000, due, story, stopped: Vec::new(), keys: BTreeMap::new() }
     }
 
     pub(super) fn at(&self) -> Timestamp {
@@ -228,40 +235,85 @@ impl World {
 pub(super) fn check_invariants(state: &State, policy: &SagaPolicy) {
     let undone: Vec<_> =
         state.steps.iter().filter_map(|step| Some((step.as_ref(), step.undo.as_ref()?))).collect();
-    for (step, _) in &undone {
+    only_what_was_done_is_undone(&undone);
+    undos_do_not_overlap(&undone, policy);
+    undos_reverse_the_order_of_starts(&undone, policy);
+    forward_work_ends(state);
+    nothing_past_the_pivot_is_undone(state, &undone);
+    every_eligible_task_has_one_outcome(state, &undone);
+    timers_and_attempts_are_told_apart(state);
+}
+
+type Undone<'s> = [(&'s Step, &'s Undo)];
+
+fn is(status: UndoStatus) -> impl Fn(&&(&Step, &Undo)) -> bool {
+    move |undo| undo.1.status == status
+}
+
+/// Undone ⊆ completed ∪ unknown.
+fn only_what_was_done_is_undone(undone: &Undone<'_>) {
+    for (step, _) in undone {
         let done =
             step.attempts.iter().any(|attempt| attempt.outcome == Some(crate::AttemptOutcome::Completed));
         let eligible = matches!(step.status, StepStatus::Completed | StepStatus::Unknown) || done;
         assert!(eligible, "undone ⊆ completed ∪ unknown: {step:?}");
     }
-    let is = |status: UndoStatus| move |undo: &&(&Step, &Undo)| undo.1.status == status;
-    assert!(
-        policy.parallel || undone.iter().filter(is(UndoStatus::Running)).count() <= 1,
-        "undos overlap: {undone:?}"
-    );
-    if policy.park && !policy.parallel {
-        // What lost a race had its turn before.
-        let undone: Vec<_> = undone.iter().filter(|(_, undo)| !undo.lost).copied().collect();
-        // In start order: those whose turn has not come, then at most one that runs, then those that had their turn.
-        let mut later = undone.iter().skip_while(is(UndoStatus::Pending)).skip(1);
-        let waiting =
-            |(_, undo): &(&Step, &Undo)| matches!(undo.status, UndoStatus::Pending | UndoStatus::Running);
-        assert!(!later.any(waiting), "not in reverse start order: {undone:?}");
+}
+
+fn undos_do_not_overlap(undone: &Undone<'_>, policy: &SagaPolicy) {
+    let running = undone.iter().filter(is(UndoStatus::Running)).count();
+    assert!(policy.parallel || running <= 1, "undos overlap: {undone:?}");
+}
+
+fn undos_reverse_the_order_of_starts(undone: &Undone<'_>, policy: &SagaPolicy) {
+    if !policy.park || policy.parallel {
+        return;
     }
+    // What lost a race had its turn before.
+    let undone: Vec<_> = undone.iter().filter(|(_, undo)| !undo.lost).copied().collect();
+    // In start order: those whose turn has not come, then at most one that runs, then those that had their turn.
+    let mut later = undone.iter().skip_while(is(UndoStatus::Pending)).skip(1);
+    let waiting =
+        |(_, undo): &(&Step, &Undo)| matches!(undo.status, UndoStatus::Pending | UndoStatus::Running);
+    assert!(!later.any(waiting), "not in reverse start order: {undone:?}");
+}
+
+fn forward_work_ends(state: &State) {
     if state.status() != Status::Running {
         let frames = state.frames.values().filter(|frame| frame.undo.is_none()).count();
         assert_eq!(frames, 0, "no forward work after the end");
     }
+}
+
+fn nothing_past_the_pivot_is_undone(state: &State, undone: &Undone<'_>) {
     if state.saga() == Saga::Committed {
         let lost = undone.iter().all(|(_, undo)| undo.lost);
         assert!(lost && state.records.is_empty(), "nothing past the pivot is undone");
     }
+}
+
+fn every_eligible_task_has_one_outcome(state: &State, undone: &Undone<'_>) {
     if state.is_closed() {
         assert!(state.due().is_empty() && state.frames.is_empty(), "nothing is due at the end");
         assert!(
             undone.iter().all(|(_, undo)| undo.status.is_settled()),
             "every eligible task has its one outcome"
         );
+    }
+}
+
+/// What is due can be answered without doubt: no two effects ask for the same answer.
+fn timers_and_attempts_are_told_apart(state: &State) {
+    let mut answers = BTreeSet::new();
+    for effect in state.due() {
+        let answer = match effect {
+            Effect::Timer { task, timer, .. } => (task, true, timer),
+            Effect::Call { task, attempt, .. }
+            | Effect::Emit { task, attempt, .. }
+            | Effect::Listen { task, attempt, .. }
+            | Effect::Stop { task, attempt } => (task, false, attempt),
+        };
+        assert!(answers.insert(answer), "two effects with one answer: {answer:?}");
     }
 }
 
