@@ -253,6 +253,29 @@ impl Plan {
     }
 }
 
+impl Task {
+    /// Makes a task of which only the kind matters.
+    pub(crate) fn plain(name: Arc<str>, pointer: Arc<str>, keyword: &'static str, kind: Kind) -> Self {
+        Self {
+            name,
+            pointer,
+            keyword,
+            definition: Arc::default(),
+            condition: None,
+            input: Filter::default(),
+            output: Filter::default(),
+            export: Filter::default(),
+            timeout: None,
+            then: Then::Continue,
+            compensate: None,
+            pivot: false,
+            key: None,
+            extends: None,
+            kind,
+        }
+    }
+}
+
 impl Call {
     /// How long an operation may take when nothing says otherwise, in milliseconds.
     const LIMIT: u64 = 30_000;

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use super::features::gherkin::{self, Step};
 use super::shared;
 use super::world::World;
 use crate::language::yaml::Node;
@@ -23,7 +24,7 @@ fn scenarios_of_the_specification_hold() {
     let (mut parsed, mut ran) = (0, Vec::new());
     for file in fs::read_dir(folder).unwrap() {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
-        for scenario in text.split("Scenario: ").skip(1).map(read) {
+        for scenario in gherkin::read(&text).unwrap().into_iter().map(scenario) {
             let definition = Definition::parse(&scenario.definition, scenario.name).unwrap();
             parsed += 1;
             if definition.runnable_by(|_| false).is_ok() {
@@ -41,7 +42,7 @@ fn hold(scenario: &Scenario<'_>, definition: Definition) {
     let (name, state) = (scenario.name, &world.state);
     let output = || state.output().cloned().unwrap_or_default();
     for (line, value) in &scenario.expected {
-        match line.trim_end_matches(':') {
+        match *line {
             "the workflow should complete" => assert_eq!(state.status(), Status::Completed, "{name}"),
             "the workflow should fault" => assert_eq!(state.status(), Status::Faulted, "{name}"),
             "the workflow should complete with output" => assert_eq!(Some(output()), *value, "{name}"),
@@ -84,23 +85,13 @@ fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('\'').skip(1).step_by(2)
 }
 
-fn read(text: &str) -> Scenario<'_> {
-    let name = text.lines().next().unwrap().trim();
+fn scenario(read: gherkin::Scenario<'_>) -> Scenario<'_> {
+    let name = read.name;
     let mut scenario = Scenario { name, definition: String::new(), input: json!({}), expected: Vec::new() };
-    let mut lines = text.lines().skip(1).peekable();
-    while let Some(line) = lines.next() {
-        let Some((_, step)) =
-            line.trim().split_once(' ').filter(|(word, _)| ["Given", "And", "When", "Then"].contains(word))
-        else {
-            continue;
-        };
-        let is_block = lines.peek().is_some_and(|line| line.trim().starts_with("\"\"\""));
-        let block: Option<Vec<&str>> =
-            is_block.then(|| lines.by_ref().skip(1).take_while(|line| line.trim() != "\"\"\"").collect());
-        let block = block.map(|lines| lines.join("\n"));
-        match step {
-            "a workflow with definition:" => scenario.definition = block.unwrap(),
-            "given the workflow input is:" => scenario.input = yaml(&block.unwrap()),
+    for Step { text, block, .. } in read.steps {
+        match text {
+            "a workflow with definition" => scenario.definition = block.unwrap(),
+            "given the workflow input is" => scenario.input = yaml(&block.unwrap()),
             "the workflow is executed" => {}
             expected => scenario.expected.push((expected, block.as_deref().map(yaml))),
         }

@@ -4,7 +4,7 @@
 //! checks the invariants of sagas after every input, and at its end that replaying the stored log gives the live state.
 //! The vocabulary is the table in `features/steps.rs`.
 
-mod gherkin;
+pub(super) mod gherkin;
 mod scene;
 mod steps;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Lower;
-use crate::language::plan::{Call, Filter, Id, Kind, Task, Then};
+use crate::language::plan::{Call, Id, Kind, Task};
 use crate::language::template::Template;
 use crate::language::yaml::Node;
 use crate::{Child, Need, Target, Verb, code};
@@ -39,23 +39,8 @@ impl<'a> Lower<'a> {
         }
         let undo = Child { verb: Verb::Undo, ..child.clone() };
         let null = Template::Constant(Arc::new(Value::Null));
-        let task = Task {
-            name: name.into(),
-            pointer: format!("{pointer}/compensate").into(),
-            keyword: "run",
-            definition: Arc::new(Value::Null),
-            condition: None,
-            input: Filter::default(),
-            output: Filter::default(),
-            export: Filter::default(),
-            timeout: None,
-            then: Then::Continue,
-            compensate: None,
-            pivot: false,
-            key: None,
-            extends: None,
-            kind: Kind::Call(Box::new(call(Target::Workflow(undo), Some(null)))),
-        };
+        let kind = Kind::Call(Box::new(call(Target::Workflow(undo), Some(null))));
+        let task = Task::plain(name.into(), format!("{pointer}/compensate").into(), "run", kind);
         Some(self.add(task, node))
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Lower;
 use super::place::Place;
 use crate::code;
-use crate::language::plan::{Extended, Extends, Extension, Filter, Id, Kind, Task, Then};
+use crate::language::plan::{Extended, Extends, Extension, Id, Kind, Task};
 use crate::language::yaml::{Key, Node, join};
 
 /// The most extensions of a workflow: every task looks at all of them.
@@ -37,7 +37,7 @@ impl<'a> Lower<'a> {
         parts.push(body);
         parts.extend(extensions.iter().rev().filter_map(|extension| list(self, *extension, true)));
         let kind = Kind::Extended(Box::new(Extended { parts, body, then }));
-        self.add(Task { condition, then, ..plain(name, around, "extended", kind) }, node)
+        self.add(Task { condition, then, ..Task::plain(name, around, "extended", kind) }, node)
     }
 
     /// Checks the extensions on their own, to report mistakes in those that apply to nothing.
@@ -90,7 +90,8 @@ impl<'a> Lower<'a> {
             (condition, lower.list(list, &pointer))
         });
         let kind = Kind::Extension(Extension { body });
-        let id = self.add(Task { condition, ..plain(name.into(), pointer.into(), "extension", kind) }, node);
+        let task = Task { condition, ..Task::plain(name.into(), pointer.into(), "extension", kind) };
+        let id = self.add(task, node);
         self.plan.tasks.iter_mut().skip(first).for_each(|task| task.extends = Some(extends.clone()));
         Some(id)
     }
@@ -102,26 +103,5 @@ impl<'a> Lower<'a> {
         let result = read(self);
         (self.scope, self.extending) = (scope, before);
         result
-    }
-}
-
-/// Makes a task of which only the kind matters.
-fn plain(name: Arc<str>, pointer: Arc<str>, keyword: &'static str, kind: Kind) -> Task {
-    Task {
-        name,
-        pointer,
-        keyword,
-        definition: Arc::default(),
-        condition: None,
-        input: Filter::default(),
-        output: Filter::default(),
-        export: Filter::default(),
-        timeout: None,
-        then: Then::Continue,
-        compensate: None,
-        pivot: false,
-        key: None,
-        extends: None,
-        kind,
     }
 }

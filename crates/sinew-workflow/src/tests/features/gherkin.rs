@@ -1,23 +1,23 @@
 //! Reads feature files: scenarios, their steps, and the blocks below them. Knows nothing of what steps mean.
 
 /// A scenario: what is done, and what must hold.
-pub(super) struct Scenario<'t> {
-    pub(super) name: &'t str,
-    pub(super) steps: Vec<Step<'t>>,
+pub(in crate::tests) struct Scenario<'t> {
+    pub(in crate::tests) name: &'t str,
+    pub(in crate::tests) steps: Vec<Step<'t>>,
 }
 
 /// A line that begins with `Given`, `When`, `Then`, `And` or `But`.
-pub(super) struct Step<'t> {
+pub(in crate::tests) struct Step<'t> {
     /// The line in the file, from 1.
-    pub(super) line: usize,
+    pub(in crate::tests) line: usize,
     /// What stands after the keyword, without a closing colon.
-    pub(super) text: &'t str,
+    pub(in crate::tests) text: &'t str,
     /// The block below it, without its indentation.
-    pub(super) block: Option<String>,
+    pub(in crate::tests) block: Option<String>,
 }
 
 /// Reads the scenarios of a file. Steps before the first scenario, below `Background:`, begin each of them.
-pub(super) fn read(text: &str) -> Result<Vec<Scenario<'_>>, String> {
+pub(in crate::tests) fn read(text: &str) -> Result<Vec<Scenario<'_>>, String> {
     let mut scenarios: Vec<Scenario<'_>> = Vec::new();
     let mut background = Vec::new();
     let mut lines = (1..).zip(text.lines());
