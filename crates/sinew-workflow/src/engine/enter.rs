@@ -163,8 +163,9 @@ impl Driver<'_> {
             return None;
         }
         let own_parent = Some(parent).filter(|parent| *parent != TaskId::WORKFLOW);
+        // One that lost a race is undone, even where its author gave this pass the same key.
         let known = |step: &&Arc<crate::Step>| {
-            &*step.pointer == pointer && step.parent == own_parent && &*step.key == key
+            &*step.pointer == pointer && step.parent == own_parent && &*step.key == key && step.undo.is_none()
         };
         self.state.steps.iter().rev().find(known).map(|step| step.task)
     }

@@ -58,7 +58,7 @@ pub(super) fn workflow(tape: &mut Tape<'_>) -> Value {
 
 /// Makes `{ use, do }` with up to four tasks.
 pub(super) fn tasks(tape: &mut Tape<'_>, depth: u32, pivots: bool) -> Value {
-    let list = Tasks { tape, names: 0 }.list(depth, pivots);
+    let list = Tasks { tape, names: 0, looping: false }.list(depth, pivots);
     json!({
         "use": { "functions": {
             "f": { "call": "some.function", "compensate": { "call": "some.undo" } },
@@ -82,6 +82,8 @@ pub(super) fn definition(workflow: &Value) -> Definition {
 struct Tasks<'t, 'b> {
     tape: &'t mut Tape<'b>,
     names: u32,
+    /// Whether these tasks may run several times: a key must then tell which time it is.
+    looping: bool,
 }
 
 impl Tasks<'_, '_> {
@@ -160,7 +162,10 @@ impl Tasks<'_, '_> {
 
     fn composite(&mut self, name: &str, depth: u32, pivots: bool) -> Value {
         let kind = self.tape.pick(7);
+        let around = self.looping;
+        self.looping |= matches!(kind, 3 | 6);
         let inner = self.list(depth - 1, pivots && kind == 0);
+        self.looping = around;
         match kind {
             0 => json!({ "do": inner }),
             1 => {
@@ -201,7 +206,7 @@ impl Tasks<'_, '_> {
             3 => task["input"] = json!({ "from": "${ { n: .n } }" }),
             4 => task["output"] = json!({ "as": "${ { n: 1, was: . } }" }),
             5 => task["export"] = json!({ "as": "${ { last: $task.name } }" }),
-            6 => task["idempotencyKey"] = json!("${ \"key-\" + $task.name }"),
+            6 if !self.looping => task["idempotencyKey"] = json!("${ \"key-\" + $task.name }"),
             7 => task["then"] = json!("exit"),
             8 if self.tape.pick(3) == 0 => task["then"] = json!("end"),
             _ => {}
