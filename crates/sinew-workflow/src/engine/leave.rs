@@ -164,7 +164,8 @@ impl Driver<'_> {
         let won = self.definition.plan.task(*branches.get(usize::try_from(branch).ok()?)?)?;
         // A skipped task is no extended one, whatever extends those that run.
         let pointers = [&won.pointer, &self.inner(won).pointer];
-        let is_won = |step: &&Arc<crate::Step>| step.parent == Some(fork) && pointers.contains(&&step.pointer);
+        let is_won =
+            |step: &&Arc<crate::Step>| step.parent == Some(fork) && pointers.contains(&&step.pointer);
         self.state.steps.iter().rev().find(is_won).map(|step| step.task)
     }
 

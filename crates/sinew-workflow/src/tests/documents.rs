@@ -259,7 +259,9 @@ fn hostile_text_is_bounded() {
         .collect();
     reports(
         &format!("l0: &l0 [1,1,1,1,1,1,1,1,1,1]\n{bomb}"),
-        expect!["a.yaml:5:34: error[SNW-2002]: aliases expand to more than 100000 values or 100 levels @"],
+        expect![
+            "a.yaml:5:34: error[SNW-2002]: aliases expand to more than 100000 values, 100 levels or 4194304 bytes @"
+        ],
     );
     let nested = format!("do: [ {{ a: {{ set: '${{ {}1{} }}' }} }} ]", "(".repeat(3_000), ")".repeat(3_000));
     reports(
