@@ -262,7 +262,7 @@ impl Means {
         let (limit, attempt) = limits(effect);
         let tracer = self.line.as_ref().map(|line| line.bus.tracer());
         let context = origin.context(tracer, key, attempt).map(|context| context.to_string());
-        let call = Call { protocol, arguments: body, key, limit, traceparent: context.as_deref() };
+        let call = Call { protocol, arguments: body, key, attempt, limit, traceparent: context.as_deref() };
         match tokio::time::timeout(limit.saturating_add(GRACE), self.protocols.call(call)).await {
             Ok(outcome) => outcome,
             Err(_) => Outcome::Unknown(timeout(&format!("`{protocol}` did not answer in {limit:?}"))),

@@ -28,7 +28,7 @@
 mod events;
 mod world;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use sinew::{
@@ -85,6 +85,8 @@ pub struct Calling {
     pub secrets: BTreeMap<String, Value>,
     /// The processes that may be started.
     pub allow: Allow,
+    /// The program that runs containers; `docker`, or else `podman`, where none is named.
+    pub container_engine: Option<PathBuf>,
 }
 
 /// A process that runs workflows by itself. [`close`](Self::close) it in the end.
@@ -104,8 +106,9 @@ pub struct Local {
 /// # Errors
 /// [`Kind::Config`] for certificates that cannot be used.
 pub fn protocols(calling: Calling) -> Result<Protocols, Error> {
-    let Calling { extra_roots, resolve, secrets, allow } = calling;
-    let settings = Settings { extra_roots, resolve, secrets, allow: allow.into(), ..Settings::default() };
+    let Calling { extra_roots, resolve, secrets, allow, container_engine } = calling;
+    let allow = allow.into();
+    let settings = Settings { extra_roots, resolve, secrets, allow, container_engine, ..Settings::default() };
     Protocols::new(settings).map_err(|error| Error::new(Kind::Config, error.to_string()))
 }
 

@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use serde_json::{Map, Value};
 
 use self::channel::{Channel, Transport};
-use crate::call::{Core, Scope, deadline};
+use crate::call::{Core, Scope};
 use crate::document::endpoint_of;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
@@ -54,7 +54,7 @@ pub(crate) async fn subscribe(
     arguments: &Value,
     limit: Duration,
 ) -> Result<Messages, Failure> {
-    let scope = Scope { core, deadline: deadline(limit), key: "", traceparent: None };
+    let scope = Scope::nobodys(core, limit);
     let channel = find(scope, arguments).await?;
     match channel.transport {
         Transport::Http => sse::subscribe(scope, channel).await,

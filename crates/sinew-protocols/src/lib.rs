@@ -19,6 +19,7 @@
 //!         protocol: Protocol::Http,
 //!         arguments: &arguments,
 //!         key: "order-7/do/0/charge",
+//!         attempt: 1,
 //!         limit: Duration::from_secs(5),
 //!         traceparent: None,
 //!     })

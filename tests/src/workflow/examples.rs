@@ -78,6 +78,7 @@ async fn run(file: &str, source: &str, play: &Play, hosts: &Hosts) -> WorkflowIn
         resolve: hosts.resolve(),
         secrets: BTreeMap::from([("mySecret".to_owned(), hosts::policy())]),
         allow: Allow { shell: BTreeSet::from(["*".to_owned()]), ..Allow::default() },
+        ..Calling::default()
     };
     let protocols = protocols(calling).unwrap();
     let resources = fetch(source, file, Resources::default(), &protocols, None).await.unwrap();

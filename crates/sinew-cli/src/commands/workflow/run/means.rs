@@ -30,6 +30,9 @@ pub(super) struct MeansArgs {
     /// Lets `run: container` run this image, by its name without a tag; without one, any
     #[arg(long, value_name = "IMAGE", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     allow_container: Vec<String>,
+    /// The program that runs containers; docker, or else podman, where none is named
+    #[arg(long, value_name = "PROGRAM")]
+    container_engine: Option<PathBuf>,
     /// Lets `file:` URIs name documents below this directory
     #[arg(long = "allow-file", value_name = "DIRECTORY")]
     allow_files: Vec<PathBuf>,
@@ -51,6 +54,7 @@ impl MeansArgs {
             resolve: self.resolve.iter().cloned().collect(),
             secrets: self.secrets(|name| std::env::var(name).ok())?,
             allow: self.allow(),
+            container_engine: self.container_engine.clone(),
         })
     }
 
@@ -127,6 +131,7 @@ mod tests {
             allow_shell: Vec::new(),
             allow_script: vec!["*".to_owned()],
             allow_container: Vec::new(),
+            container_engine: None,
             allow_files: Vec::new(),
             ca: Vec::new(),
             resolve: Vec::new(),
