@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use sinew::Error;
-use sinew_protocols::{Call, Protocols};
+use sinew_protocols::{Call, Heard, Protocols};
 use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
 use tokio::task::AbortHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -234,9 +234,9 @@ impl Means {
         };
         while let Some(message) = messages.next().await {
             match message {
-                Ok(message) => {
+                Ok(Heard { message, identity }) => {
                     let (id, event) = (id.to_owned(), Arc::new(message));
-                    handle.tell(Input::Event { id, task, attempt, event, origin: None }).await;
+                    handle.tell(Input::Event { id, task, attempt, event, origin: identity }).await;
                 }
                 Err(fault) => return Outcome::Unknown(*fault),
             }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use sinew_workflow::{Fault, Outcome, Protocol};
 use tokio::time::Instant;
 
+use crate::asyncapi::Heard;
 use crate::authentication::Tokens;
 use crate::client::Client;
 use crate::document::Documents;
@@ -42,7 +43,7 @@ pub struct Call<'a> {
 }
 
 /// Messages as they come, until the first error.
-pub type Subscription = BoxStream<'static, Result<Value, Box<Fault>>>;
+pub type Subscription = BoxStream<'static, Result<Heard, Box<Fault>>>;
 
 /// What all calls share.
 #[derive(Debug)]
@@ -118,10 +119,11 @@ impl Protocols {
         fetched.map_err(|failure| self.scrubbed(failure).fault)
     }
 
-    /// Subscribes to what a protocol has to say: messages with `payload`, `headers`, and perhaps a `correlationId`.
+    /// Subscribes to what a protocol has to say.
     ///
-    /// `limit` is for the beginning; the stream goes on until it is dropped, the other side ends it, or it fails, after
-    /// which it is over. What comes between two subscriptions is lost.
+    /// `limit` is for each attempt to connect. A lost connection is replaced, after pauses of up to 30 s, as long as the
+    /// other side does not say no; what it does not keep meanwhile is lost. The stream goes on until it is dropped, the
+    /// other side says that there is no more, or it fails, after which it is over.
     ///
     /// # Errors
     /// The fault of a task that cannot subscribe.
