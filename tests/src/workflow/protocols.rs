@@ -8,7 +8,9 @@ use sinew_workflow::{Outcome, Protocol};
 use crate::harness::{Harness, HttpsStub, SOON, json};
 
 async fn call(protocols: &Protocols, protocol: Protocol, arguments: &Value) -> Outcome {
-    protocols.call(Call { protocol, arguments, key: "order-7/tell", attempt: 1, limit: SOON, traceparent: None }).await
+    protocols
+        .call(Call { protocol, arguments, key: "order-7/tell", attempt: 1, limit: SOON, traceparent: None })
+        .await
 }
 
 #[tokio::test]
