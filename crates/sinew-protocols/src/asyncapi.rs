@@ -43,6 +43,15 @@ struct Message {
     headers: Map<String, Value>,
 }
 
+/// Looks whether the document has the channel, on a server that can be spoken to.
+pub(crate) async fn examine(scope: Scope<'_>, arguments: &Value) -> Result<(), Failure> {
+    let described = Endpoint::read(endpoint_of(arguments, "document")?, None, scope.revealer())?;
+    let document = scope.core.documents.at(scope, &described).await?;
+    let names = ["/operation", "/channel", "/protocol", "/server", "/server/name", "/server/variables"];
+    let is_known = |name: &&str| arguments.pointer(name).is_none_or(|value| !value.is_null());
+    if names.iter().all(is_known) { Channel::find(&document, arguments).map(drop) } else { Ok(()) }
+}
+
 /// Carries out `call: asyncapi` with a `message`.
 pub(crate) async fn publish(scope: Scope<'_>, arguments: &Value) -> Result<Value, Failure> {
     if arguments.get("message").is_none() {

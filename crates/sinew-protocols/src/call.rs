@@ -119,6 +119,29 @@ impl Protocols {
         fetched.map_err(|failure| self.scrubbed(failure).fault)
     }
 
+    /// Fetches what describes a call, and looks whether it describes that call. Arguments that are not known yet are null;
+    /// what depends on them is not looked at. Nothing is called.
+    ///
+    /// # Errors
+    /// The fault a task that makes this call would raise.
+    pub async fn examine(
+        &self,
+        protocol: Protocol,
+        arguments: &Value,
+        limit: Duration,
+    ) -> Result<(), Box<Fault>> {
+        let scope = self.scope(limit);
+        let examined = match protocol {
+            Protocol::OpenApi => openapi::examine(scope, arguments).await,
+            Protocol::AsyncApi => asyncapi::examine(scope, arguments).await,
+            Protocol::Grpc => grpc::examine(scope, arguments).await,
+            Protocol::A2a => a2a::examine(scope, arguments).await,
+            Protocol::Script => process::examine(scope, arguments).await,
+            _ => Ok(()),
+        };
+        examined.map_err(|failure| self.scrubbed(failure).fault)
+    }
+
     /// Subscribes to what a protocol has to say.
     ///
     /// `limit` is for each attempt to connect. A lost connection is replaced, after pauses of up to 30 s, as long as the

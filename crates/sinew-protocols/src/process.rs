@@ -43,6 +43,11 @@ pub(crate) async fn run(scope: Scope<'_>, protocol: Protocol, run: &Value) -> Re
     output(&run, program.run(scope).await?)
 }
 
+/// Looks whether the source of a script is there.
+pub(crate) async fn examine(scope: Scope<'_>, run: &Value) -> Result<(), Failure> {
+    script::source(scope, run.get("script").unwrap_or(&Value::Null)).await.map(drop)
+}
+
 /// Starts a server that is spoken to by its standard streams, such as one of MCP. It is killed when it is dropped.
 pub(crate) fn server(scope: Scope<'_>, transport: &Value) -> Result<Group, Failure> {
     shell::server(scope, transport)?.start()

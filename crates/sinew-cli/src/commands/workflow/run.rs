@@ -17,13 +17,15 @@ use sinew_orchestrator::{
     fetch,
     local::{Local, Protocols, Setup, can},
 };
-use sinew_workflow::{Definition, Resources};
+use sinew_workflow::Definition;
 use tokio::time::{Instant, MissedTickBehavior};
 
+pub(super) use self::input::parse;
 use self::{input::InputArgs, means::MeansArgs, report::Progress};
 use crate::{
     commands::workflow::documents::{refuse_invalid, refuse_unrunnable},
     diagnostics::Checked,
+    document,
     error::{Error, Kind, code},
     operation::duration,
     session::Session,
@@ -44,8 +46,9 @@ The result, with --json:
    \"tasks\":[{\"name\",\"pointer\",\"status\",\"started\",\"ended\"}]}
 A saga that undid something has a member \"saga\" beside these, and each task it undid a member \"compensation\".
 
-Exit codes: 0 completed, 2 faulted (or a mistake on the command line, as with every command), 3 the document or its \
-input is invalid, 130 cancelled, 1 anything else.
+Exit codes: 0 completed, 2 faulted (or a mistake on the command line, as with every command), 3 the document is invalid \
+or its input is neither JSON nor YAML, 130 cancelled, 1 anything else. An input that does not fit the schema of the \
+workflow is a fault, as the specification has it.
 
 Examples:
   sinew workflow run hello.yaml --set name=Ada
@@ -56,17 +59,14 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The workflow, as YAML or JSON
-    #[arg(value_name = "FILE")]
+    /// The workflow, as YAML or JSON; - for standard input
+    #[arg(value_name = "FILE|-")]
     file: PathBuf,
     #[command(flatten)]
     input: InputArgs,
     /// Further workflows, for `run: workflow`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     definitions: Vec<PathBuf>,
-    /// A document that these refer to, in place of what stands there: a function, a schema
-    #[arg(long = "resource", value_name = "URI=FILE")]
-    resources: Vec<String>,
     /// Events to listen for: CloudEvents as a JSON array or one a line; - for standard input, as they come
     #[arg(long, value_name = "FILE|-")]
     events: Option<PathBuf>,
@@ -86,6 +86,7 @@ enum Ended {
 }
 
 pub(super) async fn run(args: Args, session: &Session) -> Result<(), Error> {
+    args.check()?;
     let protocols = sinew_orchestrator::local::protocols(args.means.settings()?)?;
     let definitions = read_all(&args, &protocols, session).await?;
     let input = args.input.read()?;
@@ -123,11 +124,10 @@ async fn read_all(
     protocols: &Protocols,
     session: &Session,
 ) -> Result<Vec<Arc<Definition>>, Error> {
-    let (allow, given) = (args.means.allow(), args.resources()?);
+    let (allow, given) = (args.means.allow(), args.means.reach.resources()?);
     let mut definitions = Vec::new();
     for path in std::iter::once(&args.file).chain(&args.definitions) {
-        let source = std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))?;
-        let name = path.display().to_string();
+        let (source, name) = document::text(path)?;
         let fetched = fetch(&source, &name, given.clone(), protocols, path.parent()).await;
         let resources = fetched.map_err(unfetched)?;
         let (checked, definition) =
@@ -144,18 +144,17 @@ async fn read_all(
 }
 
 impl Args {
-    fn resources(&self) -> Result<Resources, Error> {
-        let mut resources = Resources::default();
-        for given in &self.resources {
-            // A URI may have an equals sign in its query; the file comes last.
-            let Some((uri, path)) = given.rsplit_once('=') else {
-                return Err(Error::usage(format!("--resource {given}: write URI=FILE")));
-            };
-            let path = Path::new(path);
-            let text = std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))?;
-            resources.insert(uri, text);
+    /// Standard input can be read once.
+    fn check(&self) -> Result<(), Error> {
+        let is_standard = |path: &&Path| *path == Path::new("-");
+        let files = std::iter::once(&self.file).chain(&self.definitions).chain(&self.events);
+        let files = files.map(PathBuf::as_path).chain(self.input.path());
+        if files.filter(is_standard).count() > 1 {
+            return Err(Error::usage(
+                "only one of FILE, --input, --definitions and --events can be standard input",
+            ));
         }
-        Ok(resources)
+        Ok(())
     }
 }
 
