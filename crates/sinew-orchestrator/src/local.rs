@@ -26,6 +26,7 @@
 //! ```
 
 mod events;
+mod people;
 mod world;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -37,7 +38,7 @@ use sinew::{
 };
 pub use sinew_protocols::Protocols;
 use sinew_protocols::Settings;
-use sinew_workflow::{Definition, Need, Reference};
+use sinew_workflow::{Definition, Need, Protocol, Reference};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -54,7 +55,8 @@ use crate::{
     library::Library,
     shard::{self, Answer, Ask, Command, Handle, Opening, Shard, Start},
 };
-use world::InProcess;
+pub use people::Question;
+use world::{InProcess, Tells};
 
 /// Events that may wait for the task that hands them out before whoever publishes waits too.
 const EVENTS: usize = 64;
@@ -72,6 +74,8 @@ pub struct Setup {
     pub protocols: Option<Protocols>,
     /// The bus for calls of operations and for events; without one, such calls fail and say so.
     pub bus: Option<Bus>,
+    /// Who is told what people are asked, to [answer](Local::answer) it; without anybody, `call: human` fails and says so.
+    pub people: Option<mpsc::UnboundedSender<Question>>,
 }
 
 /// How calls leave this process.
@@ -113,9 +117,9 @@ pub fn protocols(calling: Calling) -> Result<Protocols, Error> {
 }
 
 /// Says whether a process where this much is allowed has what a definition needs. A schedule counts as met: whoever runs
-/// an instance here decides when.
+/// an instance here decides when; and so do people, whom it finds.
 pub fn can(need: Need, allow: &Allow) -> bool {
-    matches!(need, Need::Events | Need::Schedule) || allow.has(need)
+    matches!(need, Need::Events | Need::Schedule | Need::Protocol(Protocol::Human)) || allow.has(need)
 }
 
 impl Local {
@@ -124,7 +128,7 @@ impl Local {
     /// # Errors
     /// [`Kind::Config`] when calls cannot be set up, [`Kind::Bus`] when the given bus does not work.
     pub async fn open(setup: Setup) -> Result<Self, Error> {
-        let Setup { definitions, protocols, bus } = setup;
+        let Setup { definitions, protocols, bus, people } = setup;
         let protocols = match protocols {
             Some(protocols) => protocols,
             None => self::protocols(Calling::default())?,
@@ -145,7 +149,8 @@ impl Local {
         let (listening, listeners) = mpsc::unbounded_channel();
         tasks.spawn(events::run(handle.clone(), published, listeners, stop.clone()));
         let means = Means { line, protocols: protocols.clone(), children };
-        let world = InProcess::new(means, handle.clone(), events.clone(), listening);
+        let tells = Tells { events: events.clone(), listening, people };
+        let world = InProcess::new(means, handle.clone(), tells);
         let (_, lease) = watch::channel(Instant::now() + FOR_EVER);
         let config = Config { max_record_bytes: MAX_BYTES, ..Config::default() };
         let opening = Opening { config, world, lease, epoch: 1, inbox };

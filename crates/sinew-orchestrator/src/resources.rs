@@ -80,7 +80,7 @@ async fn one(
         return Ok(None);
     }
     let fetched = protocols.fetch(&resource.endpoint, LIMIT).await;
-    let bytes = fetched.map_err(|fault| fault.detail.unwrap_or_else(|| fault.r#type.clone()))?;
+    let bytes = fetched.map_err(|fault| fault.to_string())?;
     String::from_utf8(bytes.into()).map(Some).map_err(|_| "it is not text in UTF-8".to_owned())
 }
 

@@ -169,7 +169,8 @@ async fn run(file: &str, source: &str, play: &Play, stage: &Stage) -> WorkflowIn
     let definition = Arc::new(definition);
     let children = runs.children.iter().map(|text| Arc::new(Definition::parse(text, "child.yaml").unwrap()));
     let definitions = std::iter::once(definition.clone()).chain(children).collect();
-    let local = Local::open(Setup { definitions, protocols: Some(protocols), bus: None }).await.unwrap();
+    let local =
+        Local::open(Setup { definitions, protocols: Some(protocols), ..Setup::default() }).await.unwrap();
     for event in &runs.events {
         local.publish(event.clone()).await;
     }

@@ -1,5 +1,6 @@
 //! `sinew workflow run`: one instance in this process, from start to end. Needs no broker.
 
+mod answers;
 mod events;
 mod input;
 mod means;
@@ -18,10 +19,13 @@ use sinew_orchestrator::{
     local::{Local, Protocols, Setup, can},
 };
 use sinew_workflow::Definition;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 
 pub(super) use self::input::parse;
-use self::{input::InputArgs, means::MeansArgs, report::Progress};
+use self::{answers::Answers, input::InputArgs, means::MeansArgs, report::Progress};
 use crate::{
     commands::workflow::documents::{refuse_invalid, refuse_unrunnable},
     diagnostics::Checked,
@@ -39,6 +43,8 @@ Calls are real: HTTP, OpenAPI, gRPC and their like go out from here. Events that
 it that listen; more are read from --events. With --nats-url (or NATS_URL), `call: service.operation` and `emit` use that \
 bus; without it such a call fails and says so. Nothing is stored: `sinew workflow apply` and `start` run it durably.
 
+What `call: human` asks is answered by --answer, or at the terminal; where there is neither, the task fails and says so.
+
 Ctrl-C cancels the instance, so that what was done is undone; a second one ends at once.
 
 The result, with --json:
@@ -54,6 +60,8 @@ Examples:
   sinew workflow run hello.yaml --set name=Ada
   sinew workflow run place-order.yaml --input order.json --json
   echo '{\"id\": 7}' | sinew workflow run pets.yaml --input - --secret API_TOKEN
+  sinew workflow run refund.yaml --answer approve='{\"approved\": true}'
+  sinew workflow run report.yaml --allow-container=alpine --container-engine podman
   sinew workflow run parent.yaml --definitions child.yaml --events events.jsonl --timeout 1m";
 
 #[derive(Debug, clap::Args)]
@@ -70,6 +78,9 @@ pub(crate) struct Args {
     /// Events to listen for: CloudEvents as a JSON array or one a line; - for standard input, as they come
     #[arg(long, value_name = "FILE|-")]
     events: Option<PathBuf>,
+    /// Answers a `call: human`, such as approve='{"approved": true}'; those for the same task are given in turn
+    #[arg(long = "answer", value_name = "TASK=JSON")]
+    answers: Vec<String>,
     /// Cancels the instance after so long, such as 500ms, 2s or 1m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -89,23 +100,30 @@ pub(super) async fn run(args: Args, session: &Session) -> Result<(), Error> {
     args.check()?;
     let protocols = sinew_orchestrator::local::protocols(args.means.settings()?)?;
     let definitions = read_all(&args, &protocols, session).await?;
-    let input = args.input.read()?;
+    let (input, answers) = (args.input.read()?, Answers::read(&args.answers, !args.reads_input())?);
     let bus = if session.settings.nats_url.value.is_some() {
         Some(session.connect("sinew-workflow-run").await?)
     } else {
         None
     };
-    let setup = Setup { definitions: definitions.clone(), protocols: Some(protocols), bus: bus.clone() };
+    let (people, asked) = mpsc::unbounded_channel();
+    let setup = Setup {
+        definitions: definitions.clone(),
+        protocols: Some(protocols),
+        bus: bus.clone(),
+        people: Some(people),
+    };
     let local = Local::open(setup).await?;
     let (workflow, id) = (definitions[0].reference().clone(), sinew::new_id());
     let ended = {
         let feeding = events::feed(&local, args.events.as_deref());
         let running = Box::pin(local.run(&workflow, &id, input));
         let watched = watch(&local, &id, running, args.timeout, session);
-        tokio::pin!(watched, feeding);
+        let asking = answers.give(&local, asked, session);
+        tokio::pin!(watched);
         tokio::select! {
             ended = &mut watched => ended,
-            fed = &mut feeding => match fed {
+            fed = both(feeding, asking) => match fed {
                 Ok(()) => watched.await,
                 Err(error) => Err(error),
             },
@@ -144,12 +162,20 @@ async fn read_all(
 }
 
 impl Args {
-    /// Standard input can be read once.
-    fn check(&self) -> Result<(), Error> {
-        let is_standard = |path: &&Path| *path == Path::new("-");
+    /// Counts what is read from standard input.
+    fn inputs(&self) -> usize {
         let files = std::iter::once(&self.file).chain(&self.definitions).chain(&self.events);
         let files = files.map(PathBuf::as_path).chain(self.input.path());
-        if files.filter(is_standard).count() > 1 {
+        files.filter(|path| *path == Path::new("-")).count()
+    }
+
+    fn reads_input(&self) -> bool {
+        self.inputs() > 0
+    }
+
+    /// Standard input can be read once.
+    fn check(&self) -> Result<(), Error> {
+        if self.inputs() > 1 {
             return Err(Error::usage(
                 "only one of FILE, --input, --definitions and --events can be standard input",
             ));
@@ -209,6 +235,18 @@ async fn watch(
 async fn cancel(local: &Local, id: &str, reason: &str) {
     // An instance that has just ended needs none.
     let _ = local.cancel(id, Some(reason.to_owned())).await;
+}
+
+/// Returns when both are done, or one fails.
+async fn both(
+    feeding: impl Future<Output = Result<(), Error>>,
+    asking: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    tokio::try_join!(feeding, async {
+        asking.await;
+        Ok(())
+    })?;
+    Ok(())
 }
 
 async fn passed(deadline: Option<Instant>) {

@@ -113,8 +113,7 @@ async fn fetched(
 async fn examined(call: &Described, calls: &Protocols) -> Option<Diagnostic> {
     let uri = call.uri()?;
     let fault = calls.examine(call.protocol, &call.arguments, LIMIT).await.err()?;
-    let said = fault.detail.as_deref().unwrap_or("it cannot be used");
-    Some(call.finding(Severity::Error, format!("`{uri}`: {said}")))
+    Some(call.finding(Severity::Error, format!("`{uri}`: {fault}")))
 }
 
 fn described(definition: &Option<Definition>) -> &[Described] {
