@@ -12,6 +12,7 @@ mod run;
 mod tail;
 mod top;
 mod uploads;
+mod validate;
 
 use serde_json::Value;
 

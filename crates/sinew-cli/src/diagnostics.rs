@@ -1,7 +1,10 @@
 //! Findings in a workflow document, shown with the line they are about.
 
+use serde::Serialize;
 use serde_json::{Value, json};
-use sinew_workflow::{Definition, Diagnostic, Need, Resources, Severity};
+use sinew_workflow::{
+    Definition, Described, Diagnostic, Need, Protocol, Resource, Resources, Severity, code::RESOURCE,
+};
 
 use crate::output::{Output, Style};
 
@@ -14,6 +17,18 @@ pub(crate) struct Checked {
     pub(crate) findings: Vec<Diagnostic>,
     /// What is valid, but cannot run in this version.
     pub(crate) not_runnable: Vec<Diagnostic>,
+    /// What it refers to and nobody looked at.
+    pub(crate) elsewhere: Vec<Elsewhere>,
+}
+
+/// A document that another one refers to.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Elsewhere {
+    /// Where it is; nobody knows before the workflow runs where it is `None`.
+    uri: Option<String>,
+    why: String,
+    file: String,
+    pointer: String,
 }
 
 impl Checked {
@@ -29,7 +44,14 @@ impl Checked {
         resources: &Resources,
         has: impl Fn(Need) -> bool,
     ) -> (Self, Option<Definition>) {
-        let empty = Self { file, source, reference: None, findings: Vec::new(), not_runnable: Vec::new() };
+        let empty = Self {
+            file,
+            source,
+            reference: None,
+            findings: Vec::new(),
+            not_runnable: Vec::new(),
+            elsewhere: Vec::new(),
+        };
         match Definition::parse_with(&empty.source, &empty.file, resources) {
             Ok(definition) => {
                 let not_runnable = definition.runnable_by(has).err().into_iter().flatten().collect();
@@ -51,6 +73,11 @@ impl Checked {
         self.findings.iter().filter(|finding| finding.is_error()).count()
     }
 
+    /// Returns what is wrong with what it refers to.
+    pub(crate) fn broken_references(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.not_runnable.iter().filter(|finding| finding.code == RESOURCE)
+    }
+
     /// Returns the JSON form.
     pub(crate) fn to_json(&self) -> Value {
         json!({
@@ -59,6 +86,7 @@ impl Checked {
             "runnable": self.is_valid() && self.not_runnable.is_empty(),
             "workflow": self.reference,
             "diagnostics": self.findings.iter().chain(&self.not_runnable).collect::<Vec<_>>(),
+            "notFetched": self.elsewhere,
         })
     }
 
@@ -69,13 +97,21 @@ impl Checked {
             text.push_str(&finding_text(finding, &self.source, output));
             text.push('\n');
         }
+        for Elsewhere { uri, why, .. } in &self.elsewhere {
+            let uri = uri.as_deref().unwrap_or("an address that is computed when it runs");
+            text.push_str(
+                &output.paint(Style::Quiet, &format!("not looked at: {uri}, {why} (--fetch does)")),
+            );
+            text.push('\n');
+        }
         let verdict = match (&self.reference, self.not_runnable.is_empty()) {
             (Some(name), true) => format!("{}  {name}", output.paint(Style::Good, "valid")),
             (Some(name), false) => {
-                format!(
-                    "{}  {name}, but this version cannot run it yet",
-                    output.paint(Style::Doubtful, "valid")
-                )
+                let but = match self.broken_references().next() {
+                    Some(_) => "but not all it refers to can be used",
+                    None => "but this version cannot run it yet",
+                };
+                format!("{}  {name}, {but}", output.paint(Style::Doubtful, "valid"))
             }
             (None, _) => {
                 format!("{}  {}", output.paint(Style::Bad, "invalid"), counted(self.errors(), "error"))
@@ -83,6 +119,23 @@ impl Checked {
         };
         text.push_str(&format!("{}: {verdict}", self.file));
         text
+    }
+}
+
+impl From<Resource> for Elsewhere {
+    fn from(Resource { uri, why, file, pointer, .. }: Resource) -> Self {
+        Self { uri: Some(uri), why, file, pointer }
+    }
+}
+
+impl From<&Described> for Elsewhere {
+    fn from(call: &Described) -> Self {
+        let Diagnostic { file, pointer, .. } = call.finding(Severity::Warning, "");
+        let why = match call.protocol {
+            Protocol::Script => "the source of a script".to_owned(),
+            protocol => format!("the description of a call of `{protocol}`"),
+        };
+        Self { uri: call.uri().map(str::to_owned), why, file, pointer }
     }
 }
 

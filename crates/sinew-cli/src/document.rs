@@ -16,6 +16,14 @@ pub(crate) fn read(argument: &str) -> Result<Value, Error> {
     serde_json::from_str(&text).map_err(|error| malformed(&text, name, &error))
 }
 
+/// Reads the text of a file, or of standard input for `-`, with the name that findings call it by.
+pub(crate) fn text(path: &Path) -> Result<(String, String), Error> {
+    if path == Path::new("-") {
+        return Ok((standard_input()?, "standard input".to_owned()));
+    }
+    Ok((file(path)?, path.display().to_string()))
+}
+
 fn file(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))
 }

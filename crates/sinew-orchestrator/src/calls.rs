@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use sinew::Error;
-use sinew_protocols::{Call, Protocols};
+use sinew_protocols::{Call, Heard, Protocols};
 use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
 use tokio::task::AbortHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -234,9 +234,9 @@ impl Means {
         };
         while let Some(message) = messages.next().await {
             match message {
-                Ok(message) => {
+                Ok(Heard { message, identity }) => {
                     let (id, event) = (id.to_owned(), Arc::new(message));
-                    handle.tell(Input::Event { id, task, attempt, event, origin: None }).await;
+                    handle.tell(Input::Event { id, task, attempt, event, origin: identity }).await;
                 }
                 Err(fault) => return Outcome::Unknown(*fault),
             }
@@ -262,7 +262,7 @@ impl Means {
         let (limit, attempt) = limits(effect);
         let tracer = self.line.as_ref().map(|line| line.bus.tracer());
         let context = origin.context(tracer, key, attempt).map(|context| context.to_string());
-        let call = Call { protocol, arguments: body, key, limit, traceparent: context.as_deref() };
+        let call = Call { protocol, arguments: body, key, attempt, limit, traceparent: context.as_deref() };
         match tokio::time::timeout(limit.saturating_add(GRACE), self.protocols.call(call)).await {
             Ok(outcome) => outcome,
             Err(_) => Outcome::Unknown(timeout(&format!("`{protocol}` did not answer in {limit:?}"))),

@@ -52,7 +52,7 @@ use tokio_util::{
 pub use config::{Allow, Calls, Config};
 pub use error::{Error, Kind};
 pub use journal::{Appended, Journal, JournalError, MemoryJournal};
-pub use resources::fetch;
+pub use resources::{Unfetched, fetch, gather};
 
 use crate::{
     calls::{Children, Line, Owners},

@@ -26,9 +26,10 @@
 //! ```
 
 mod events;
+mod people;
 mod world;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use sinew::{
@@ -37,7 +38,7 @@ use sinew::{
 };
 pub use sinew_protocols::Protocols;
 use sinew_protocols::Settings;
-use sinew_workflow::{Definition, Need, Reference};
+use sinew_workflow::{Definition, Need, Protocol, Reference};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -54,7 +55,8 @@ use crate::{
     library::Library,
     shard::{self, Answer, Ask, Command, Handle, Opening, Shard, Start},
 };
-use world::InProcess;
+pub use people::Question;
+use world::{InProcess, Tells};
 
 /// Events that may wait for the task that hands them out before whoever publishes waits too.
 const EVENTS: usize = 64;
@@ -72,6 +74,8 @@ pub struct Setup {
     pub protocols: Option<Protocols>,
     /// The bus for calls of operations and for events; without one, such calls fail and say so.
     pub bus: Option<Bus>,
+    /// Who is told what people are asked, to [answer](Local::answer) it; without anybody, `call: human` fails and says so.
+    pub people: Option<mpsc::UnboundedSender<Question>>,
 }
 
 /// How calls leave this process.
@@ -85,6 +89,8 @@ pub struct Calling {
     pub secrets: BTreeMap<String, Value>,
     /// The processes that may be started.
     pub allow: Allow,
+    /// The program that runs containers; `docker`, or else `podman`, where none is named.
+    pub container_engine: Option<PathBuf>,
 }
 
 /// A process that runs workflows by itself. [`close`](Self::close) it in the end.
@@ -104,15 +110,16 @@ pub struct Local {
 /// # Errors
 /// [`Kind::Config`] for certificates that cannot be used.
 pub fn protocols(calling: Calling) -> Result<Protocols, Error> {
-    let Calling { extra_roots, resolve, secrets, allow } = calling;
-    let settings = Settings { extra_roots, resolve, secrets, allow: allow.into(), ..Settings::default() };
+    let Calling { extra_roots, resolve, secrets, allow, container_engine } = calling;
+    let allow = allow.into();
+    let settings = Settings { extra_roots, resolve, secrets, allow, container_engine, ..Settings::default() };
     Protocols::new(settings).map_err(|error| Error::new(Kind::Config, error.to_string()))
 }
 
 /// Says whether a process where this much is allowed has what a definition needs. A schedule counts as met: whoever runs
-/// an instance here decides when.
+/// an instance here decides when; and so do people, whom it finds.
 pub fn can(need: Need, allow: &Allow) -> bool {
-    matches!(need, Need::Events | Need::Schedule) || allow.has(need)
+    matches!(need, Need::Events | Need::Schedule | Need::Protocol(Protocol::Human)) || allow.has(need)
 }
 
 impl Local {
@@ -121,7 +128,7 @@ impl Local {
     /// # Errors
     /// [`Kind::Config`] when calls cannot be set up, [`Kind::Bus`] when the given bus does not work.
     pub async fn open(setup: Setup) -> Result<Self, Error> {
-        let Setup { definitions, protocols, bus } = setup;
+        let Setup { definitions, protocols, bus, people } = setup;
         let protocols = match protocols {
             Some(protocols) => protocols,
             None => self::protocols(Calling::default())?,
@@ -142,7 +149,8 @@ impl Local {
         let (listening, listeners) = mpsc::unbounded_channel();
         tasks.spawn(events::run(handle.clone(), published, listeners, stop.clone()));
         let means = Means { line, protocols: protocols.clone(), children };
-        let world = InProcess::new(means, handle.clone(), events.clone(), listening);
+        let tells = Tells { events: events.clone(), listening, people };
+        let world = InProcess::new(means, handle.clone(), tells);
         let (_, lease) = watch::channel(Instant::now() + FOR_EVER);
         let config = Config { max_record_bytes: MAX_BYTES, ..Config::default() };
         let opening = Opening { config, world, lease, epoch: 1, inbox };

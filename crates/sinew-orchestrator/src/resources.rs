@@ -2,7 +2,7 @@
 //!
 //! They are kept beside the definition, so that a replay needs neither the network nor the same document there.
 
-use std::{path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use serde_json::Value;
 use sinew_protocols::Protocols;
@@ -13,6 +13,15 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Documents of one definition; the language refuses one that needs more.
 const MOST: usize = 64;
 
+/// A document that could not be fetched.
+#[derive(Clone, Debug)]
+pub struct Unfetched {
+    /// Which, and what refers to it.
+    pub resource: Resource,
+    /// Why not.
+    pub reason: String,
+}
+
 /// Fetches what a document refers to, and what that refers to, on top of what is `known`. Paths are read below `folder`,
 /// where one is given; what nobody can find is left out, and the definition says where it is missing.
 ///
@@ -21,32 +30,39 @@ const MOST: usize = 64;
 pub async fn fetch(
     source: &str,
     file: &str,
-    mut known: Resources,
+    known: Resources,
     protocols: &Protocols,
     folder: Option<&Path>,
 ) -> Result<Resources, Vec<String>> {
-    let mut failed = Vec::new();
+    let (found, failed) = gather(source, file, known, protocols, folder).await;
+    if failed.is_empty() { Ok(found) } else { Err(failed.iter().map(Unfetched::to_string).collect()) }
+}
+
+/// Fetches as [`fetch`] does, and returns what could be fetched beside what could not.
+pub async fn gather(
+    source: &str,
+    file: &str,
+    mut known: Resources,
+    protocols: &Protocols,
+    folder: Option<&Path>,
+) -> (Resources, Vec<Unfetched>) {
+    let mut failed: Vec<Unfetched> = Vec::new();
     for _ in 0..MOST {
-        let missing = sinew_workflow::resources(source, file, &known);
-        let before = known.iter().count();
-        for resource in missing.iter().take(MOST) {
-            match one(resource, protocols, folder).await {
+        let mut missing = sinew_workflow::resources(source, file, &known);
+        missing.retain(|one| !failed.iter().any(|failed| failed.resource.uri == one.uri));
+        let before = known.iter().count() + failed.len();
+        for resource in missing.into_iter().take(MOST) {
+            match one(&resource, protocols, folder).await {
                 Ok(Some(text)) => known.insert(&resource.uri, text),
                 Ok(None) => {}
-                Err(reason) => {
-                    let Resource { file, pointer, uri, why, .. } = resource;
-                    failed.push(format!("{file}: at {pointer}: cannot fetch {uri}, {why}: {reason}"));
-                }
+                Err(reason) => failed.push(Unfetched { resource, reason }),
             }
         }
-        if !failed.is_empty() {
-            return Err(failed);
-        }
-        if known.iter().count() == before {
+        if known.iter().count() + failed.len() == before {
             break;
         }
     }
-    Ok(known)
+    (known, failed)
 }
 
 /// Fetches one document; `None` where nobody says how.
@@ -64,8 +80,15 @@ async fn one(
         return Ok(None);
     }
     let fetched = protocols.fetch(&resource.endpoint, LIMIT).await;
-    let bytes = fetched.map_err(|fault| fault.detail.unwrap_or_else(|| fault.r#type.clone()))?;
+    let bytes = fetched.map_err(|fault| fault.to_string())?;
     String::from_utf8(bytes.into()).map(Some).map_err(|_| "it is not text in UTF-8".to_owned())
+}
+
+impl fmt::Display for Unfetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Resource { file, pointer, uri, why, .. } = &self.resource;
+        write!(f, "{file}: at {pointer}: cannot fetch {uri}, {why}: {}", self.reason)
+    }
 }
 
 /// Recognises a definition by its text and everything it refers to.

@@ -29,6 +29,11 @@ const UNSAFE: [&str; 5] = [
 ];
 const ID: u64 = 1;
 
+/// Looks whether the agent's card says where it is.
+pub(crate) async fn examine(scope: Scope<'_>, arguments: &Value) -> Result<(), Failure> {
+    agent(scope, arguments).await.map(drop)
+}
+
 /// Carries out `call: a2a`.
 pub(crate) async fn call(scope: Scope<'_>, arguments: &Value) -> Result<Value, Failure> {
     let method = arguments.get("method").and_then(Value::as_str).unwrap_or_default();

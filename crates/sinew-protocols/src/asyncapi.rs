@@ -1,6 +1,7 @@
 //! `call: asyncapi`: publishes a message to a described channel, or subscribes to one.
 //!
-//! Documents of AsyncAPI 2.x and 3.x; channels on servers that speak HTTP, WebSocket or NATS.
+//! Documents of AsyncAPI 2.x and 3.x; channels on servers that speak HTTP, WebSocket or NATS. A subscription outlives its
+//! connections (`resume.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use futures::stream::BoxStream;
 use serde_json::{Map, Value};
 
 use self::channel::{Channel, Transport};
-use crate::call::{Core, Scope, deadline};
+use self::resume::Place;
+use crate::call::{Core, Scope};
 use crate::document::endpoint_of;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
@@ -18,17 +20,36 @@ use crate::http::{self, Output, Template};
 
 mod channel;
 mod nats;
+mod resume;
 mod sse;
 mod web_socket;
 
-/// Messages as they come: `payload`, `headers`, and `correlationId` where the document says what it is.
-pub(crate) type Messages = BoxStream<'static, Result<Value, Failure>>;
+/// A message of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The message: `payload`, `headers`, and `correlationId` where the document says what it is.
+    pub message: Value,
+    /// What tells it from others, where the other side says so: the same message, told again, has the same identity.
+    pub identity: Option<String>,
+}
+
+/// Messages of one connection as they come, each with the place to go on from.
+type Messages = BoxStream<'static, Result<(Heard, Place), Failure>>;
 
 /// What goes to a channel, with its secrets revealed.
 #[derive(Debug)]
 struct Message {
     payload: Value,
     headers: Map<String, Value>,
+}
+
+/// Looks whether the document has the channel, on a server that can be spoken to.
+pub(crate) async fn examine(scope: Scope<'_>, arguments: &Value) -> Result<(), Failure> {
+    let described = Endpoint::read(endpoint_of(arguments, "document")?, None, scope.revealer())?;
+    let document = scope.core.documents.at(scope, &described).await?;
+    let names = ["/operation", "/channel", "/protocol", "/server", "/server/name", "/server/variables"];
+    let is_known = |name: &&str| arguments.pointer(name).is_none_or(|value| !value.is_null());
+    if names.iter().all(is_known) { Channel::find(&document, arguments).map(drop) } else { Ok(()) }
 }
 
 /// Carries out `call: asyncapi` with a `message`.
@@ -53,14 +74,9 @@ pub(crate) async fn subscribe(
     core: &Arc<Core>,
     arguments: &Value,
     limit: Duration,
-) -> Result<Messages, Failure> {
-    let scope = Scope { core, deadline: deadline(limit), key: "", traceparent: None };
-    let channel = find(scope, arguments).await?;
-    match channel.transport {
-        Transport::Http => sse::subscribe(scope, channel).await,
-        Transport::WebSocket => web_socket::subscribe(scope, channel).await,
-        Transport::Nats => nats::subscribe(scope, channel).await,
-    }
+) -> Result<BoxStream<'static, Result<Heard, Failure>>, Failure> {
+    let channel = find(Scope::nobodys(core, limit), arguments).await?;
+    resume::begin(core, channel, limit).await
 }
 
 async fn find(scope: Scope<'_>, arguments: &Value) -> Result<Channel, Failure> {
@@ -87,6 +103,13 @@ async fn publish_http(
         redirect: false,
     };
     template.perform(scope).await.map(drop)
+}
+
+impl Heard {
+    /// A message that nothing tells from others.
+    fn new(message: Value) -> Self {
+        Self { message, identity: None }
+    }
 }
 
 impl Message {

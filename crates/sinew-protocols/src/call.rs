@@ -10,11 +10,12 @@ use serde_json::Value;
 use sinew_workflow::{Fault, Outcome, Protocol};
 use tokio::time::Instant;
 
+use crate::asyncapi::Heard;
 use crate::authentication::Tokens;
 use crate::client::Client;
 use crate::document::Documents;
 use crate::failure::Failure;
-use crate::process::Background;
+use crate::process::{Background, Swept};
 use crate::secrets::{Revealer, scrub};
 use crate::{Error, Settings, a2a, asyncapi, document, grpc, http, mcp, openapi, process};
 
@@ -33,6 +34,8 @@ pub struct Call<'a> {
     pub arguments: &'a Value,
     /// The idempotency key, sent along where the protocol has a place for it.
     pub key: &'a str,
+    /// Which attempt it is, from 1: a repetition of the same one finds what the first left behind, such as a container.
+    pub attempt: u32,
     /// How long it may take.
     pub limit: Duration,
     /// The trace it belongs to, as a `traceparent`.
@@ -40,7 +43,7 @@ pub struct Call<'a> {
 }
 
 /// Messages as they come, until the first error.
-pub type Subscription = BoxStream<'static, Result<Value, Box<Fault>>>;
+pub type Subscription = BoxStream<'static, Result<Heard, Box<Fault>>>;
 
 /// What all calls share.
 #[derive(Debug)]
@@ -50,6 +53,7 @@ pub(crate) struct Core {
     pub(crate) tokens: Tokens,
     pub(crate) documents: Documents,
     pub(crate) background: Background,
+    pub(crate) swept: Swept,
 }
 
 /// What belongs to one call, whatever its protocol.
@@ -59,6 +63,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) deadline: Instant,
     /// Empty where a document is fetched on nobody's behalf.
     pub(crate) key: &'a str,
+    pub(crate) attempt: u32,
     pub(crate) traceparent: Option<&'a str>,
 }
 
@@ -75,6 +80,7 @@ impl Protocols {
             tokens: Tokens::default(),
             documents: Documents::default(),
             background: Background::default(),
+            swept: Swept::default(),
         };
         Ok(Self { core: Arc::new(core) })
     }
@@ -84,7 +90,8 @@ impl Protocols {
     /// # Cancel safety
     /// A dropped future leaves the outcome unknown: the other side may have done it.
     pub async fn call(&self, call: Call<'_>) -> Outcome {
-        let scope = self.scope(call.limit, call.key, call.traceparent);
+        let Call { key, attempt, traceparent, .. } = call;
+        let scope = Scope { key, attempt, traceparent, ..self.scope(call.limit) };
         let done = match call.protocol {
             Protocol::Http => http::call(scope, call.arguments).await,
             Protocol::OpenApi => openapi::call(scope, call.arguments).await,
@@ -107,15 +114,39 @@ impl Protocols {
     /// # Errors
     /// The fault a task that needs it raises.
     pub async fn fetch(&self, endpoint: &Value, limit: Duration) -> Result<Bytes, Box<Fault>> {
-        let scope = self.scope(limit, "", None);
+        let scope = self.scope(limit);
         let fetched = document::fetch(scope, endpoint).await;
         fetched.map_err(|failure| self.scrubbed(failure).fault)
     }
 
-    /// Subscribes to what a protocol has to say: messages with `payload`, `headers`, and perhaps a `correlationId`.
+    /// Fetches what describes a call, and looks whether it describes that call. Arguments that are not known yet are null;
+    /// what depends on them is not looked at. Nothing is called.
     ///
-    /// `limit` is for the beginning; the stream goes on until it is dropped, the other side ends it, or it fails, after
-    /// which it is over. What comes between two subscriptions is lost.
+    /// # Errors
+    /// The fault a task that makes this call would raise.
+    pub async fn examine(
+        &self,
+        protocol: Protocol,
+        arguments: &Value,
+        limit: Duration,
+    ) -> Result<(), Box<Fault>> {
+        let scope = self.scope(limit);
+        let examined = match protocol {
+            Protocol::OpenApi => openapi::examine(scope, arguments).await,
+            Protocol::AsyncApi => asyncapi::examine(scope, arguments).await,
+            Protocol::Grpc => grpc::examine(scope, arguments).await,
+            Protocol::A2a => a2a::examine(scope, arguments).await,
+            Protocol::Script => process::examine(scope, arguments).await,
+            _ => Ok(()),
+        };
+        examined.map_err(|failure| self.scrubbed(failure).fault)
+    }
+
+    /// Subscribes to what a protocol has to say.
+    ///
+    /// `limit` is for each attempt to connect. A lost connection is replaced, after pauses of up to 30 s, as long as the
+    /// other side does not say no; what it does not keep meanwhile is lost. The stream goes on until it is dropped, the
+    /// other side says that there is no more, or it fails, after which it is over.
     ///
     /// # Errors
     /// The fault of a task that cannot subscribe.
@@ -139,8 +170,8 @@ impl Protocols {
         self.core.background.close().await;
     }
 
-    fn scope<'a>(&'a self, limit: Duration, key: &'a str, traceparent: Option<&'a str>) -> Scope<'a> {
-        Scope { core: &self.core, deadline: deadline(limit), key, traceparent }
+    fn scope(&self, limit: Duration) -> Scope<'_> {
+        Scope::nobodys(&self.core, limit)
     }
 
     /// Takes out what the other side repeated of our secrets.
@@ -160,6 +191,11 @@ pub(crate) fn deadline(limit: Duration) -> Instant {
 }
 
 impl<'a> Scope<'a> {
+    /// Returns the scope of what is done on no call's behalf.
+    pub(crate) fn nobodys(core: &'a Core, limit: Duration) -> Self {
+        Self { core, deadline: deadline(limit), key: "", attempt: 1, traceparent: None }
+    }
+
     /// Returns what reveals the placeholders of the call's arguments.
     pub(crate) fn revealer(&self) -> Revealer<'a> {
         Revealer::new(&self.core.settings.secrets)

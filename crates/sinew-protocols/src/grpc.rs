@@ -25,6 +25,11 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
+/// Looks whether the files have the method.
+pub(crate) async fn examine(scope: Scope<'_>, arguments: &Value) -> Result<(), Failure> {
+    schema::examine(scope, arguments).await
+}
+
 /// Carries out `call: grpc`.
 pub(crate) async fn call(scope: Scope<'_>, arguments: &Value) -> Result<Value, Failure> {
     let service = arguments.get("service").unwrap_or(&Value::Null);

@@ -19,6 +19,7 @@
 //!         protocol: Protocol::Http,
 //!         arguments: &arguments,
 //!         key: "order-7/do/0/charge",
+//!         attempt: 1,
 //!         limit: Duration::from_secs(5),
 //!         traceparent: None,
 //!     })
@@ -67,6 +68,8 @@
 //! | What is a body parameter of OpenAPI? | `body`, its name in Swagger 2.0, or all that is left over |
 //! | When is an exit code an error? | When it is not 0 and `return` is `stdout` or `none` |
 //! | Does `run: shell` interpret its command? | With `allow.shell: *`, by `sh -c`; otherwise it is started as plain words |
+//! | When does a subscription end by itself? | When a WebSocket is closed with 1000 or 1005, or events are answered with 204. Any other end is a lost connection, which is replaced |
+//! | Which messages of a subscription are the same? | Those with the same id of a server-sent event, or the same `Nats-Msg-Id` |
 //! | Is gRPC encrypted? | On port 443 |
 //! | What is an MCP tool's error? | A runtime fault, as a JSON-RPC error is |
 //! | What does `$authorization.parameter` mean for `digest`? | A configuration fault: it is not known before the request |
@@ -91,6 +94,7 @@ mod secrets;
 mod settings;
 mod sse;
 
+pub use asyncapi::Heard;
 pub use call::{Call, Protocols, Subscription};
 pub use error::Error;
 pub use secrets::{Secrets, reveal};

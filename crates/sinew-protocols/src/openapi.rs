@@ -33,6 +33,14 @@ struct Operation<'a> {
     definition: &'a Value,
 }
 
+/// Looks whether the document has the operation.
+pub(crate) async fn examine(scope: Scope<'_>, arguments: &Value) -> Result<(), Failure> {
+    let described = Endpoint::read(endpoint_of(arguments, "document")?, None, scope.revealer())?;
+    let document = scope.core.documents.at(scope, &described).await?;
+    let known = arguments.get("operationId").and_then(Value::as_str);
+    known.map_or(Ok(()), |id| Operation::find(&document, id).map(drop))
+}
+
 /// Carries out `call: openapi`.
 pub(crate) async fn call(scope: Scope<'_>, arguments: &Value) -> Result<Value, Failure> {
     let described = Endpoint::read(endpoint_of(arguments, "document")?, None, scope.revealer())?;

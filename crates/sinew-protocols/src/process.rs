@@ -18,6 +18,7 @@ mod shell;
 mod words;
 
 pub(crate) use self::background::Background;
+pub(crate) use self::container::Swept;
 
 /// The most of what a process complained that a fault repeats, in characters.
 const QUOTED: usize = 500;
@@ -26,17 +27,25 @@ const QUOTED: usize = 500;
 pub(crate) async fn run(scope: Scope<'_>, protocol: Protocol, run: &Value) -> Result<Value, Failure> {
     let run = scope.revealer().value(run).map_err(Failure::refused)?;
     let arguments = run.get(protocol.as_str()).unwrap_or(&Value::Null);
+    let awaited = run.get("await").and_then(Value::as_bool) != Some(false);
     let program = match protocol {
         Protocol::Shell => shell::program(scope, arguments)?,
         Protocol::Script => script::program(scope, arguments).await?,
-        _ => container::program(scope, arguments)?,
+        _ => {
+            let ended = container::run(scope, arguments, awaited).await?;
+            return ended.map_or(Ok(Value::Null), |ended| output(&run, ended));
+        }
     };
-    if run.get("await").and_then(Value::as_bool) == Some(false) {
+    if !awaited {
         program.detach(scope)?;
         return Ok(Value::Null);
     }
-    let ended = program.run(scope).await?;
-    output(run.get("return").and_then(Value::as_str).unwrap_or("stdout"), ended)
+    output(&run, program.run(scope).await?)
+}
+
+/// Looks whether the source of a script is there.
+pub(crate) async fn examine(scope: Scope<'_>, run: &Value) -> Result<(), Failure> {
+    script::source(scope, run.get("script").unwrap_or(&Value::Null)).await.map(drop)
 }
 
 /// Starts a server that is spoken to by its standard streams, such as one of MCP. It is killed when it is dropped.
@@ -47,8 +56,8 @@ pub(crate) fn server(scope: Scope<'_>, transport: &Value) -> Result<Group, Failu
 /// Turns an end into the output of the task.
 ///
 /// Whoever asks how it ended gets to know; for the others, an exit code other than 0 is an error.
-fn output(wanted: &str, ended: Ended) -> Result<Value, Failure> {
-    let output = match wanted {
+fn output(run: &Value, ended: Ended) -> Result<Value, Failure> {
+    let output = match text(run, "return").unwrap_or("stdout") {
         "code" => return Ok(ended.code.into()),
         "stderr" => return Ok(ended.stderr.into()),
         "all" => {

@@ -123,7 +123,7 @@ impl Peer<'_> {
                 )));
             }
             for event in events.feed(&bytes) {
-                let message = serde_json::from_str(&event)
+                let message = serde_json::from_str(&event.data)
                     .map_err(|error| broken(&format!("an event is not JSON: {error}")))?;
                 let last = enough(&message);
                 messages.push(message);

@@ -10,6 +10,7 @@ use crate::{Call, Protocols, Settings};
 mod a2a;
 mod asyncapi;
 mod authentication;
+mod container;
 mod document;
 mod grpc;
 mod http;
@@ -37,7 +38,7 @@ async fn outcome_within(
     limit: Duration,
 ) -> Outcome {
     let traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    protocols.call(Call { protocol, arguments, key: "order-7/charge", limit, traceparent }).await
+    protocols.call(Call { protocol, arguments, key: "order-7/charge", attempt: 1, limit, traceparent }).await
 }
 
 /// Returns the output of a call that is done.

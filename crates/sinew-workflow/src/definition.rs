@@ -12,7 +12,7 @@ use crate::language::plan::Plan;
 use crate::language::report::Report;
 use crate::language::yaml::Node;
 use crate::language::{grammar, lower};
-use crate::{Contracts, Diagnostic, Diagnostics, Need, Reference, Resource, Resources, code};
+use crate::{Contracts, Described, Diagnostic, Diagnostics, Need, Reference, Resource, Resources, code};
 
 /// A document: parsed, checked and planned, with every expression compiled once. Share it in an `Arc`.
 ///
@@ -41,6 +41,7 @@ pub struct Definition {
     operations: BTreeSet<(String, String)>,
     secrets: BTreeSet<String>,
     uses: Uses,
+    described: Vec<Described>,
     /// The document as `$workflow.definition` shows it.
     pub(crate) document: Value,
     pub(crate) plan: Plan,
@@ -109,6 +110,7 @@ impl Definition {
             operations: lowered.operations,
             secrets: lowered.secrets,
             uses: lowered.uses,
+            described: lowered.described,
             document: root.value(),
             is_saga: lowered.plan.is_saga(),
             plan: lowered.plan,
@@ -176,6 +178,12 @@ impl Definition {
     #[must_use]
     pub fn check_against(&self, contracts: &dyn Contracts) -> Vec<Diagnostic> {
         self.uses.iter().filter_map(|operation| operation.against(contracts)).collect()
+    }
+
+    /// Returns the calls that need a document when they are carried out, such as the description of an API.
+    #[must_use]
+    pub fn described(&self) -> &[Described] {
+        &self.described
     }
 
     /// Returns the name and version.

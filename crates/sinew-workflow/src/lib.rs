@@ -95,6 +95,7 @@
 
 mod contracts;
 mod definition;
+mod described;
 mod diagnostic;
 mod fault;
 mod need;
@@ -116,6 +117,7 @@ mod step;
 
 pub use contracts::{Contracts, Known};
 pub use definition::Definition;
+pub use described::Described;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, code};
 pub use effect::{Child, Effect, Operation, Protocol, Source, Target, Verb, Wanted};
 pub use engine::{decide, run};

@@ -64,6 +64,15 @@ pub(crate) async fn sinew(arguments: &[&str]) -> Ran {
     finish(command("sinew", arguments)).await
 }
 
+/// Runs the program to its end, where other programs are looked for in a folder first.
+pub(crate) async fn sinew_finding(folder: &Path, arguments: &[&str]) -> Ran {
+    let mut command = command("sinew", arguments);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(folders).expect("names of folders without colons"));
+    finish(command).await
+}
+
 /// Runs the program to its end; where it needs a server of its own, it takes this one.
 pub(crate) async fn with_server(binary: &Path, arguments: &[&str]) -> Ran {
     let mut command = command("sinew", arguments);

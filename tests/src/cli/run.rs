@@ -178,6 +178,20 @@ async fn events_are_read_from_a_file_and_children_from_others() {
 }
 
 #[tokio::test]
+async fn what_people_are_asked_is_answered_on_the_command_line_or_said_to_be_missing() {
+    let schema = "schema: { type: object, required: [ approved ] }";
+    let (_folder, file) =
+        document(&format!("do: [ {{ approve: {{ call: human, with: {{ title: Refund?, {schema} }} }} }} ]"));
+    let answer = r#"approve={"approved": true}"#;
+    let ran =
+        sinew(&["workflow", "run", &file, "--answer", "approve=no", "--answer", answer, "--json"]).await;
+    assert_eq!(ran.succeeded().json()["output"], json!({ "approved": true }));
+    let ran = sinew(&["workflow", "run", &file, "--json"]).await;
+    let detail = ran.json()["error"]["detail"].as_str().unwrap().to_owned();
+    assert!(ran.code == 2 && detail.contains("--answer approve=JSON"), "{ran:?}");
+}
+
+#[tokio::test]
 async fn the_documents_among_the_examples_run_without_a_broker() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples/workflows");
     let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();

@@ -26,7 +26,7 @@ async fn every_official_scenario_holds_in_one_process() {
             Calling { extra_roots: vec![stub.authority()], resolve: stub.resolve(), ..Calling::default() };
         let protocols = Some(protocols(calling).unwrap());
         let definitions = vec![definition.clone()];
-        let local = Local::open(Setup { definitions, protocols, bus: None }).await.unwrap();
+        let local = Local::open(Setup { definitions, protocols, ..Setup::default() }).await.unwrap();
         let ended = local.run(definition.reference(), "i", scenario.input.clone()).await.unwrap();
         broken.extend(scenario.broken(&ended));
         local.close().await;

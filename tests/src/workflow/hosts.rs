@@ -1,7 +1,15 @@
 //! The hosts that the official documents name, as stand-ins: a pet store, a login, characters of a film, and whoever
 //! else only has to say yes.
 
-use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -16,7 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::harness::{HttpsStub, Seen, json as answer};
 
 /// Names the stub answers for, encrypted.
-const HOSTS: [&str; 12] = [
+const HOSTS: [&str; 13] = [
     "raw.githubusercontent.com",
     "auth.example.com",
     "external-service.example.com",
@@ -29,6 +37,7 @@ const HOSTS: [&str; 12] = [
     "virtual-wf-powered-race.com",
     "example.com",
     "hospital.example.com",
+    "fake-chat-api.com",
 ];
 
 /// Names that are asked without encryption.
@@ -44,16 +53,24 @@ set: { logged: '${ .message }' }
 pub(super) struct Hosts {
     encrypted: HttpsStub,
     plain: SocketAddr,
+    /// Whether channels are described as AsyncAPI 2 has it.
+    version_2: Arc<AtomicBool>,
     _stop: DropGuard,
 }
 
 /// Starts them.
 pub(super) async fn start() -> Hosts {
-    let encrypted = HttpsStub::start(&HOSTS, respond).await;
+    let version_2 = Arc::new(AtomicBool::new(false));
+    let described = version_2.clone();
+    let encrypted = HttpsStub::start(&HOSTS, move |seen| match seen.path.as_str() {
+        "/docs/asyncapi.json" => answer(200, &channels(described.load(Ordering::Relaxed))),
+        _ => respond(seen),
+    });
+    let encrypted = encrypted.await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (plain, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener)));
-    Hosts { encrypted, plain, _stop: stop.drop_guard() }
+    Hosts { encrypted, plain, version_2, _stop: stop.drop_guard() }
 }
 
 /// An authentication policy that a secret may hold: whoever has it gets a token from one of the hosts.
@@ -69,6 +86,11 @@ impl Hosts {
     /// Returns the certificate to trust, in PEM.
     pub(super) fn authority(&self) -> String {
         self.encrypted.authority().to_owned()
+    }
+
+    /// Says how channels are described from now on.
+    pub(super) fn describe_in_version_2(&self, yes: bool) {
+        self.version_2.store(yes, Ordering::Relaxed);
     }
 
     /// Returns where the hosts are.
@@ -109,7 +131,6 @@ fn respond(seen: &Seen) -> Response<Full<Bytes>> {
         "auth.example.com" | "keycloak" => tokens(seen),
         "myorg.io" => orders(seen),
         "raw.githubusercontent.com" => Response::new(Full::from(LOG)),
-        "fake.com" if seen.path == "/docs/asyncapi.json" => answer(200, &channels()),
         "external-service.example.com" => answer(503, &json!({})),
         _ => answer(200, &json!({ "host": seen.host, "path": seen.path, "body": seen.json() })),
     }
@@ -176,14 +197,36 @@ fn orders(seen: &Seen) -> Response<Full<Bytes>> {
     answer(200, &json!({ "openapi": "3.0.0", "info": info, "servers": servers, "paths": paths }))
 }
 
-/// A description of one operation that sends messages over HTTP.
-fn channels() -> Value {
+/// A description of an operation that sends messages over HTTP, and of one that notifies, over WebSocket or as events.
+fn channels(version_2: bool) -> Value {
+    let info = json!({ "title": "pets", "version": "1" });
+    if version_2 {
+        let notifications = json!({ "subscribe": { "operationId": "getNotifications" } });
+        return json!({
+            "asyncapi": "2.6.0",
+            "info": info,
+            "servers": { "feed": { "url": "http://feed.fake.com", "protocol": "http" } },
+            "channels": { "/notifications": notifications },
+        });
+    }
+    let reference = |name: &str| json!({ "$ref": format!("#/channels/{name}") });
+    let servers = json!([{ "$ref": "#/servers/feed" }, { "$ref": "#/servers/socket" }]);
     json!({
         "asyncapi": "3.0.0",
-        "info": { "title": "pets", "version": "1" },
-        "servers": { "staging": { "host": "fake.com", "protocol": "https" } },
-        "channels": { "pets": { "address": "/pets" } },
-        "operations": { "findPetsByStatus": { "action": "receive", "channel": { "$ref": "#/channels/pets" } } },
+        "info": info,
+        "servers": {
+            "staging": { "host": "fake.com", "protocol": "https" },
+            "feed": { "host": "feed.fake.com", "protocol": "http" },
+            "socket": { "host": "socket.fake.com", "protocol": "ws" },
+        },
+        "channels": {
+            "pets": { "address": "/pets" },
+            "notifications": { "address": "/notifications", "servers": servers },
+        },
+        "operations": {
+            "findPetsByStatus": { "action": "receive", "channel": reference("pets") },
+            "getNotifications": { "action": "send", "channel": reference("notifications") },
+        },
     })
 }
 

@@ -8,7 +8,9 @@ use sinew_workflow::{Outcome, Protocol};
 use crate::harness::{Harness, HttpsStub, SOON, json};
 
 async fn call(protocols: &Protocols, protocol: Protocol, arguments: &Value) -> Outcome {
-    protocols.call(Call { protocol, arguments, key: "order-7/tell", limit: SOON, traceparent: None }).await
+    protocols
+        .call(Call { protocol, arguments, key: "order-7/tell", attempt: 1, limit: SOON, traceparent: None })
+        .await
 }
 
 #[tokio::test]
@@ -50,6 +52,8 @@ async fn what_is_published_to_a_nats_channel_is_heard_by_its_subscribers() {
     let publish = json!({ "document": described, "channel": "orders.new", "message": message });
     assert_eq!(call(&protocols, Protocol::AsyncApi, &publish).await, Outcome::Completed(Value::Null));
     let heard = tokio::time::timeout(SOON, messages.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(heard.identity.as_deref(), Some("order-7/tell"));
+    let heard = heard.message;
     assert_eq!((&heard["payload"], &heard["headers"]["shop"]), (&json!({ "id": 7 }), &json!("north")));
     assert_eq!(heard["headers"]["Nats-Msg-Id"], "order-7/tell");
 }

@@ -2,7 +2,9 @@
 
 mod documents;
 mod instances;
+mod reach;
 mod run;
+mod validate;
 
 use crate::{error::Error, session::Session};
 
@@ -10,7 +12,7 @@ use crate::{error::Error, session::Session};
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Checks documents without a bus; every finding with its place and a fix
-    Validate(documents::Files),
+    Validate(validate::Args),
     /// Runs one instance in this process, without a broker
     Run(Box<run::Args>),
     /// Checks documents and stores them, so that they can be started
@@ -32,7 +34,7 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error> {
     match command {
-        Command::Validate(args) => documents::validate(&args, session),
+        Command::Validate(args) => validate::run(args, session).await,
         Command::Run(args) => run::run(*args, session).await,
         Command::Apply(args) => documents::apply(&args, session).await,
         Command::Definitions => documents::list(session).await,

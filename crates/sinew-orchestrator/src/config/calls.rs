@@ -26,6 +26,8 @@ pub struct Calls {
     pub resolve: BTreeMap<String, SocketAddr>,
     /// The processes that workflows may start; none where nothing is said.
     pub allow: Allow,
+    /// The program that runs containers; `docker`, or else `podman`, where none is named.
+    pub container_engine: Option<PathBuf>,
     /// Where secrets are: a JSON file with one member each, or a directory with one file each.
     pub secrets: Option<PathBuf>,
 }
@@ -57,6 +59,7 @@ impl Calls {
             resolve: self.resolve.clone(),
             secrets,
             allow: self.allow.clone().into(),
+            container_engine: self.container_engine.clone(),
             ..Settings::default()
         };
         Protocols::new(settings).map_err(|error| Error::new(Kind::Config, format!("calls: {error}")))

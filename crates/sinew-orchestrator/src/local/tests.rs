@@ -124,3 +124,26 @@ async fn an_event_reaches_a_task_of_the_same_workflow() {
     assert_eq!(ended.status, "completed", "{ended:?}");
     assert_eq!(ended.output.unwrap()[1], json!([7]));
 }
+
+#[tokio::test]
+async fn a_person_answers_and_an_answer_that_does_not_fit_is_refused() {
+    let ask = "call: human, with: { title: Approve, schema: { type: object, required: [ approved ] } }";
+    let definition = define("flow", &format!("do: [ {{ approve: {{ {ask} }} }} ]"));
+    let (people, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let setup = Setup { definitions: vec![definition.clone()], people: Some(people), ..Setup::default() };
+    let local = Local::open(setup).await.unwrap();
+    let (ended, ()) = tokio::join!(local.run(definition.reference(), "i", json!({})), async {
+        let question = asked.recv().await.unwrap();
+        assert_eq!((question.name.as_str(), &question.arguments["title"]), ("approve", &json!("Approve")));
+        local.answer(&question, json!({ "yes": 1 })).await.unwrap_err();
+        local.answer(&question, json!({ "approved": true })).await.unwrap();
+    });
+    assert_eq!(ended.unwrap().output, Some(json!({ "approved": true })));
+    local.close().await;
+}
+
+#[tokio::test]
+async fn where_nobody_can_be_asked_the_task_says_so() {
+    let ended = run("do: [ { approve: { call: human } } ]", json!({})).await;
+    assert_eq!((ended.status.as_str(), ended.error.unwrap().status), ("faulted", 400));
+}

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use sinew_workflow::{Effect, Outcome, Source, State};
+use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
 use tokio::sync::mpsc;
 
-use super::events::{Listener, Listening};
+use super::{
+    events::{Listener, Listening},
+    people::Question,
+};
 use crate::{
     calls::{Hands, Means},
     history::HistoryRecord,
@@ -19,27 +22,41 @@ use crate::{
 pub(super) struct InProcess {
     hands: Hands,
     library: Library,
-    events: mpsc::Sender<Arc<Value>>,
-    /// Not bounded: an instance listens at most as often as it has tasks, and those are bounded.
-    listening: mpsc::UnboundedSender<Listening>,
+    tells: Tells,
     on_bus: bool,
 }
 
+/// Who is told what happens here. What is not bounded grows with the tasks that wait, and those are bounded.
+pub(super) struct Tells {
+    pub(super) events: mpsc::Sender<Arc<Value>>,
+    pub(super) listening: mpsc::UnboundedSender<Listening>,
+    pub(super) people: Option<mpsc::UnboundedSender<Question>>,
+}
+
 impl InProcess {
-    pub(super) fn new(
-        means: Means,
-        handle: Handle,
-        events: mpsc::Sender<Arc<Value>>,
-        listening: mpsc::UnboundedSender<Listening>,
-    ) -> Self {
+    pub(super) fn new(means: Means, handle: Handle, tells: Tells) -> Self {
         let (library, on_bus) = (means.children.library().clone(), means.line.is_some());
-        Self { hands: Hands::new(means, handle), library, events, listening, on_bus }
+        Self { hands: Hands::new(means, handle), library, tells, on_bus }
+    }
+
+    /// Asks people, or says that there are none.
+    fn ask(&self, id: String, (task, attempt): (TaskId, u32), key: &str, arguments: Value) {
+        // A key is the instance, the task's pointer, and which iteration it is.
+        let pointer = key.strip_prefix(&id).unwrap_or(key).split('#').next().unwrap_or_default().to_owned();
+        let name = pointer.rsplit('/').next().unwrap_or_default().to_owned();
+        let question = Question { instance: id.clone(), name, pointer, arguments, task, attempt };
+        if self.tells.people.as_ref().is_some_and(|people| people.send(question).is_ok()) {
+            return;
+        }
+        let fault = Fault::configuration("nobody is here to be asked: run it where somebody is");
+        let outcome = Outcome::NotSent(fault);
+        self.hands.spawn_told(async move { Input::Reply { id, task, attempt, outcome } });
     }
 
     /// Hands an event to those who listen here; without a bus it then counts as published.
     fn emit(&mut self, id: String, origin: Origin, effect: Effect) {
         let Effect::Emit { task, attempt, event, .. } = &effect else { return };
-        let (events, event, task, attempt) = (self.events.clone(), event.clone(), *task, *attempt);
+        let (events, event, task, attempt) = (self.tells.events.clone(), event.clone(), *task, *attempt);
         if self.on_bus {
             self.hands.spawn(async move { drop(events.send(event).await) });
             return self.hands.begin(id, origin, effect);
@@ -53,7 +70,7 @@ impl InProcess {
 
     fn tell_listening(&self, told: Listening) {
         // As above.
-        let _ = self.listening.send(told);
+        let _ = self.tells.listening.send(told);
     }
 }
 
@@ -69,6 +86,16 @@ impl World for InProcess {
             Effect::Stop { task, attempt } => {
                 self.tell_listening(Listening::Ends { id: id.clone(), task });
                 self.hands.begin(id, origin, Effect::Stop { task, attempt });
+            }
+            Effect::Call {
+                task,
+                attempt,
+                ref key,
+                ref body,
+                target: Target::Protocol(Protocol::Human),
+                ..
+            } => {
+                self.ask(id, (task, attempt), key, Value::clone(body));
             }
             Effect::Call { .. } => self.hands.begin(id, origin, effect),
         }

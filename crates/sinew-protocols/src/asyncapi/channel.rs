@@ -107,18 +107,38 @@ impl Channel {
 }
 
 fn of_version_3<'a>(document: &'a Value, arguments: &Value) -> Result<Found<'a>, Failure> {
-    let name = text(arguments, "operation").or_else(|| text(arguments, "channel")).unwrap_or_default();
-    let operation = member(document, "operations", name, "operation")?;
-    let missing = || Failure::configuration(format!("the operation `{name}` names no channel"));
-    let channel = operation.get("channel").ok_or_else(missing)?;
-    let id = channel.get("$ref").and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next());
-    let definition = resolved(document, channel);
+    let (name, operation, definition) = match (text(arguments, "operation"), text(arguments, "channel")) {
+        (None, Some(name)) => {
+            let (name, definition) = by_address(document, name)?;
+            (Some(name), &Value::Null, definition)
+        }
+        (name, _) => {
+            let name = name.unwrap_or_default();
+            let operation = member(document, "operations", name, "operation")?;
+            let missing = || Failure::configuration(format!("the operation `{name}` names no channel"));
+            let channel = operation.get("channel").ok_or_else(missing)?;
+            let reference = channel.get("$ref").and_then(Value::as_str);
+            let id = reference.and_then(|reference| reference.rsplit('/').next());
+            (id, operation, resolved(document, channel))
+        }
+    };
     // Without an address the channel goes by its own name.
-    let address = text(definition, "address").or(id).unwrap_or_default().to_owned();
+    let address = text(definition, "address").or(name).unwrap_or_default().to_owned();
     let servers = definition.get("servers").and_then(Value::as_array).into_iter().flatten();
     let servers =
         servers.filter_map(|server| Some(server.get("$ref")?.as_str()?.rsplit('/').next()?.to_owned()));
     Ok(Found { address, definition, operation, servers: servers.collect() })
+}
+
+/// Finds a channel by its name or its address. The language means names of version 2, which are addresses.
+fn by_address<'a>(document: &'a Value, wanted: &str) -> Result<(&'a str, &'a Value), Failure> {
+    let channels = document.get("channels").and_then(Value::as_object).into_iter().flatten();
+    let channels = channels.map(|(name, channel)| (name.as_str(), resolved(document, channel)));
+    let mut found =
+        channels.filter(|(name, channel)| *name == wanted || text(channel, "address") == Some(wanted));
+    let missing =
+        || Failure::configuration(format!("the document has no channel `{wanted}`: name an `operation`"));
+    found.next().ok_or_else(missing)
 }
 
 fn of_version_2<'a>(document: &'a Value, arguments: &Value) -> Result<Found<'a>, Failure> {
@@ -290,6 +310,16 @@ mod tests {
         let channel =
             Channel::find(&version_3(), &json!({ "operation": "place", "protocol": "nats" })).unwrap();
         assert_eq!((channel.transport, channel.server.as_str()), (Transport::Nats, "nats://bus:4222"));
+    }
+
+    #[test]
+    fn a_channel_goes_by_its_name_or_its_address() {
+        for name in ["orders", "orders.{kind}"] {
+            let arguments = json!({ "channel": name, "subscription": {} });
+            assert_eq!(Channel::find(&version_3(), &arguments).unwrap().address, "orders.all");
+        }
+        let fault = Channel::find(&version_3(), &json!({ "channel": "x" })).unwrap_err().fault;
+        assert!(fault.detail.unwrap().contains("`operation`"));
     }
 
     #[test]

@@ -3,15 +3,17 @@
 //! These servers are other people's, named by their documents; the bus has a client of its own.
 
 use std::io;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use serde_json::{Map, Value, json};
 use sinew_workflow::Fault;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use super::channel::Channel;
-use super::{Message, Messages};
+use super::resume::Place;
+use super::{Heard, Message, Messages};
 use crate::authentication;
 use crate::call::Scope;
 use crate::client::Stream;
@@ -21,6 +23,10 @@ use crate::http::scalar;
 /// The longest line a server may send: what announces a message, or itself.
 const LINE: u64 = 64 << 10;
 const VERSION: &str = "NATS/1.0\r\n";
+/// The header by which a stream recognises a repetition.
+const ID: &str = "Nats-Msg-Id";
+/// How long a server may say nothing: it pings every two minutes, unless somebody set it otherwise.
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// A connection to a server that knows us.
 struct Connection {
@@ -62,19 +68,22 @@ pub(super) async fn subscribe(scope: Scope<'_>, channel: Channel) -> Result<Mess
     });
     let late = |_| Failure::not_sent(Fault::timeout("the subscription did not begin in time"));
     begun.await.map_err(late)?.map_err(|error| lost(&error).of_safe_request())?;
-    let messages =
-        futures::stream::try_unfold((connection, channel), |(mut connection, channel)| async move {
-            loop {
-                match connection.hear().await.map_err(|error| lost(&error).of_safe_request())? {
-                    Said::Message { headers, payload } => {
-                        let message = channel.received(&payload, headers);
-                        return Ok(Some((message, (connection, channel))));
-                    }
-                    Said::Pong => {}
-                }
-            }
-        });
-    Ok(messages.boxed())
+    Ok(futures::stream::try_unfold((connection, channel), next).boxed())
+}
+
+async fn next(
+    (mut connection, channel): (Connection, Channel),
+) -> Result<Option<((Heard, Place), (Connection, Channel))>, Failure> {
+    let gone = |_| Failure::not_sent(Fault::communication("the server has not been heard for too long"));
+    loop {
+        let said = timeout(SILENCE, connection.hear()).await.map_err(gone)?;
+        let Said::Message { headers, payload } = said.map_err(|error| lost(&error).of_safe_request())? else {
+            continue;
+        };
+        let identity = headers.get(ID).and_then(Value::as_str).map(str::to_owned);
+        let message = channel.received(&payload, headers);
+        return Ok(Some(((Heard { message, identity }, Place::default()), (connection, channel))));
+    }
 }
 
 /// Connects, and says who we are.
@@ -144,8 +153,8 @@ fn write(scope: Scope<'_>, subject: &str, message: &Message) -> Result<Vec<u8>, 
     for (name, value) in &message.headers {
         add(name, &scalar(value))?;
     }
-    if !scope.key.is_empty() && !message.headers.contains_key("Nats-Msg-Id") {
-        add("Nats-Msg-Id", scope.key)?;
+    if !scope.key.is_empty() && !message.headers.contains_key(ID) {
+        add(ID, scope.key)?;
     }
     if let Some(traceparent) = scope.traceparent {
         add("traceparent", traceparent)?;
@@ -169,6 +178,7 @@ fn subject(channel: &Channel) -> Result<&str, Failure> {
 fn lost(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Failure::refused(Fault::authorization(error.to_string())),
+        io::ErrorKind::FileTooLarge => Failure::refused(Fault::communication(error.to_string())),
         _ => Failure::unknown(Fault::communication(format!("the connection was lost: {error}"))),
     }
 }
@@ -208,10 +218,8 @@ impl Connection {
 
     async fn message(&mut self, head: usize, total: usize) -> io::Result<Said> {
         if total > self.limit || head > total {
-            return Err(io::Error::other(format!(
-                "a message is longer than {} bytes: raise `max_body`",
-                self.limit
-            )));
+            let detail = format!("a message is longer than {} bytes: raise `max_body`", self.limit);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, detail));
         }
         let mut bytes = vec![0; total + 2];
         self.stream.read_exact(&mut bytes).await?;

@@ -5,10 +5,11 @@ use futures::{SinkExt as _, StreamExt as _};
 use serde_json::Map;
 use sinew_workflow::Fault;
 use tokio::time::timeout_at;
-use tokio_websockets::{ClientBuilder, Limits, Message as Frame, WebSocketStream};
+use tokio_websockets::{ClientBuilder, CloseCode, Error, Limits, Message as Frame, WebSocketStream};
 
 use super::channel::Channel;
-use super::{Message, Messages};
+use super::resume::Place;
+use super::{Heard, Message, Messages};
 use crate::authentication::{self, Authorization};
 use crate::call::Scope;
 use crate::client::Stream;
@@ -37,19 +38,37 @@ pub(super) async fn publish(scope: Scope<'_>, channel: &Channel, message: &Messa
 
 pub(super) async fn subscribe(scope: Scope<'_>, channel: Channel) -> Result<Messages, Failure> {
     let socket = connect(scope, &channel).await?;
-    let messages = socket.filter_map(move |frame| {
-        let message = match frame {
-            Ok(frame) if frame.is_text() || frame.is_binary() => {
-                Some(Ok(channel.received(frame.as_payload(), Map::new())))
+    Ok(futures::stream::try_unfold((socket, channel), next).boxed())
+}
+
+async fn next(
+    (mut socket, channel): (WebSocketStream<Stream>, Channel),
+) -> Result<Option<((Heard, Place), (WebSocketStream<Stream>, Channel))>, Failure> {
+    let lost = |detail: String| Failure::not_sent(Fault::communication(detail));
+    loop {
+        match socket.next().await {
+            Some(Ok(frame)) if frame.is_text() || frame.is_binary() => {
+                let heard = Heard::new(channel.received(frame.as_payload(), Map::new()));
+                return Ok(Some(((heard, Place::default()), (socket, channel))));
             }
-            Ok(_) => None,
-            Err(error) => Some(Err(Failure::not_sent(Fault::communication(format!(
-                "the connection was lost: {error}"
-            ))))),
-        };
-        std::future::ready(message)
-    });
-    Ok(messages.boxed())
+            Some(Ok(frame)) => match frame.as_close() {
+                Some((CloseCode::NORMAL_CLOSURE | CloseCode::NO_STATUS_RECEIVED, _)) => return Ok(None),
+                Some((code, reason)) => {
+                    return Err(lost(format!(
+                        "the server closed the connection: {} {reason}",
+                        u16::from(code)
+                    )));
+                }
+                None => {}
+            },
+            Some(Err(Error::PayloadTooLong { .. })) => {
+                let detail = "a message is longer than is allowed: raise `max_body`";
+                return Err(Failure::refused(Fault::communication(detail)));
+            }
+            Some(Err(error)) => return Err(lost(format!("the connection was lost: {error}"))),
+            None => return Err(lost("the connection was lost".to_owned())),
+        }
+    }
 }
 
 async fn connect(scope: Scope<'_>, channel: &Channel) -> Result<WebSocketStream<Stream>, Failure> {

@@ -27,10 +27,28 @@ pub(super) async fn method(
     arguments: &Value,
     service: &Value,
 ) -> Result<MethodDescriptor, Failure> {
+    let pool = pool(scope, arguments).await?;
+    let service = service.get("name").and_then(Value::as_str).unwrap_or_default();
+    find(&pool, service, arguments.get("method").and_then(Value::as_str).unwrap_or_default())
+}
+
+/// Looks whether the files have the method, as far as it is known which.
+pub(super) async fn examine(scope: Scope<'_>, arguments: &Value) -> Result<(), Failure> {
+    let pool = pool(scope, arguments).await?;
+    let known = |pointer: &str| arguments.pointer(pointer).and_then(Value::as_str);
+    match known("/service/name").zip(known("/method")) {
+        Some((service, method)) => find(&pool, service, method).map(drop),
+        None => Ok(()),
+    }
+}
+
+async fn pool(scope: Scope<'_>, arguments: &Value) -> Result<DescriptorPool, Failure> {
     let proto = Endpoint::read(endpoint_of(arguments, "proto")?, None, scope.revealer())?;
-    let pool = compile(files(scope, &proto).await?)?;
-    let service = self::service(&pool, service.get("name").and_then(Value::as_str).unwrap_or_default())?;
-    let wanted = arguments.get("method").and_then(Value::as_str).unwrap_or_default();
+    compile(files(scope, &proto).await?)
+}
+
+fn find(pool: &DescriptorPool, service: &str, wanted: &str) -> Result<MethodDescriptor, Failure> {
+    let service = self::service(pool, service)?;
     let found = service.methods().find(|method| method.name() == wanted);
     found.ok_or_else(|| {
         let names: Vec<_> = service.methods().map(|method| format!("`{}`", method.name())).collect();

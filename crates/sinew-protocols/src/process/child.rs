@@ -5,14 +5,13 @@ use std::ffi::OsString;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use sinew_workflow::Fault;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::call::Scope;
 use crate::failure::Failure;
@@ -31,30 +30,6 @@ pub(crate) struct Program {
     unheard: bool,
     /// Where it works, removed after its end.
     pub(crate) directory: Arc<TempDir>,
-    /// What to run after its end, or when it is killed.
-    pub(crate) after: Vec<After>,
-}
-
-/// Something to do once a process is gone.
-#[derive(Clone, Debug)]
-pub(crate) struct After {
-    pub(crate) when: When,
-    pub(crate) arguments: Vec<String>,
-}
-
-/// When a program runs another time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
-    Killed,
-    /// This long after its end.
-    Ended(Duration),
-}
-
-/// Begins what is to be done once a program is gone, even when nobody waits for its end any more.
-struct Afterwards<'a> {
-    program: &'a Program,
-    scope: Scope<'a>,
-    killed: bool,
 }
 
 /// How a process ended.
@@ -88,20 +63,21 @@ impl Program {
             stdin: None,
             unheard: false,
             directory: Arc::new(directory),
-            after: Vec::new(),
         })
     }
 
     /// Starts it and waits for its end, no longer than the call may take.
     pub(crate) async fn run(self, scope: Scope<'_>) -> Result<Ended, Failure> {
+        self.within(scope.deadline, scope.core.settings.max_body).await
+    }
+
+    /// Starts it and waits for its end, but not after `deadline`.
+    pub(crate) async fn within(self, deadline: Instant, limit: usize) -> Result<Ended, Failure> {
         let mut group = self.start()?;
-        let mut afterwards = Afterwards { program: &self, scope, killed: true };
-        let limit = scope.core.settings.max_body;
-        let ended = timeout_at(scope.deadline, converse(&mut group.child, self.stdin.clone(), limit)).await;
+        let ended = timeout_at(deadline, converse(&mut group.child, self.stdin.clone(), limit)).await;
         let killed = match ended {
             Ok(Ok(ended)) => {
                 group.ended();
-                afterwards.killed = false;
                 return Ok(ended);
             }
             Ok(Err(error)) => Fault::runtime(format!("the process was killed: {error}")),
@@ -118,11 +94,6 @@ impl Program {
         scope.core.background.spawn(async move {
             if converse(&mut group.child, self.stdin.clone(), 0).await.is_ok() {
                 group.ended();
-            }
-            for after in &self.after {
-                if let When::Ended(delay) = after.when {
-                    run_again(self.names.clone(), after.arguments.clone(), delay).await;
-                }
             }
         });
         Ok(())
@@ -155,33 +126,6 @@ impl Program {
         }
         command.envs(&self.environment);
         command
-    }
-}
-
-impl Drop for Afterwards<'_> {
-    fn drop(&mut self) {
-        for after in &self.program.after {
-            let delay = match after.when {
-                When::Killed if self.killed => Duration::ZERO,
-                When::Ended(delay) if !self.killed => delay,
-                _ => continue,
-            };
-            let (names, arguments) = (self.program.names.clone(), after.arguments.clone());
-            self.scope.core.background.spawn(run_again(names, arguments, delay));
-        }
-    }
-}
-
-/// Runs the first of the programs that is there, after a while.
-async fn run_again(names: Vec<OsString>, arguments: Vec<String>, delay: Duration) {
-    tokio::time::sleep(delay).await;
-    for name in names {
-        let mut command = Command::new(name);
-        command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Nobody is left to be told that it failed.
-        if command.status().await.is_ok() {
-            break;
-        }
     }
 }
 

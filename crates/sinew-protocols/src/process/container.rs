@@ -1,63 +1,142 @@
 //! `run: container`, by the command line of docker or podman.
 //!
+//! A container is created, and then started, so that what went wrong before it ran is told apart from how it ended. Its
+//! name is that of the call, and a label says which attempt it belongs to: when a call is repeated because this process
+//! was killed, the container it left behind is found, waited for and read, instead of running a second time.
+//!
 //! Directories of the machine may be mounted where `allow.file` has them; named volumes may be used freely.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
-use uuid::Uuid;
+use sha2::{Digest as _, Sha256};
 
-use super::child::{After, When};
-use super::{Program, list, map, refused, stdin, text, words};
+use super::child::Ended;
+use super::{list, map, refused, stdin, text, words};
 use crate::call::Scope;
 use crate::duration;
 use crate::failure::Failure;
 
-/// Makes the program of a `container` object.
-pub(super) fn program(scope: Scope<'_>, arguments: &Value) -> Result<Program, Failure> {
-    let image = text(arguments, "image").unwrap_or_default();
-    let allowed = &scope.core.settings.allow.container;
-    if !allowed.contains("*") && !allowed.contains(without_tag(image)) {
-        return Err(refused(&format!("the image `{}`", without_tag(image)), "allow.container"));
+use self::engine::Engine;
+
+mod engine;
+mod life;
+mod sweep;
+
+pub(crate) use self::sweep::Swept;
+
+/// The most of a key that is part of a container's name.
+const LEGIBLE: usize = 80;
+
+/// A container as a task asks for it.
+#[derive(Debug)]
+struct Container {
+    name: String,
+    /// Which attempt of which call it belongs to.
+    call: String,
+    /// Options of the engine, for whatever else there is to say.
+    options: Vec<String>,
+    environment: Vec<String>,
+    /// The image, and what it starts.
+    started: Vec<String>,
+    stdin: Option<String>,
+    cleanup: Cleanup,
+}
+
+/// When a container is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cleanup {
+    Never,
+    Always,
+    /// This long after its end.
+    Eventually(Duration),
+}
+
+/// Runs the container of a `container` object and returns how it ended; `None` when nobody waits for its end.
+pub(super) async fn run(
+    scope: Scope<'_>,
+    arguments: &Value,
+    awaited: bool,
+) -> Result<Option<Ended>, Failure> {
+    let container = Container::read(scope, arguments)?;
+    let engine = Engine::of(scope);
+    sweep::begin(scope, &engine);
+    if awaited {
+        return life::awaited(scope, &engine, container).await.map(Some);
     }
-    if image.starts_with('-') || image.is_empty() {
-        return Err(Failure::configuration(format!("`{image}` is not an image")));
+    life::detached(scope, &engine, container).await.map(|()| None)
+}
+
+impl Container {
+    fn read(scope: Scope<'_>, arguments: &Value) -> Result<Self, Failure> {
+        let image = text(arguments, "image").unwrap_or_default();
+        let allowed = &scope.core.settings.allow.container;
+        if !allowed.contains("*") && !allowed.contains(without_tag(image)) {
+            return Err(refused(&format!("the image `{}`", without_tag(image)), "allow.container"));
+        }
+        if image.starts_with('-') || image.is_empty() {
+            return Err(Failure::configuration(format!("`{image}` is not an image")));
+        }
+        let mut options = vec![format!("--pull={}", pull(arguments)?)];
+        let ports = map(arguments, "ports");
+        options.extend(ports.iter().map(|(host, inside)| format!("--publish={host}:{inside}")));
+        for (host, inside) in map(arguments, "volumes") {
+            check_volume(scope, &host)?;
+            options.push(format!("--volume={host}:{inside}"));
+        }
+        Ok(Self {
+            name: name(scope, arguments)?,
+            call: format!("{}@{}", scope.key, scope.attempt),
+            options,
+            environment: environment(arguments)?,
+            started: started(image, arguments),
+            stdin: stdin(arguments),
+            cleanup: cleanup(arguments)?,
+        })
     }
-    let name = text(arguments, "name").map_or_else(|| format!("sinew-{}", Uuid::new_v4()), str::to_owned);
-    let mut options =
-        vec!["run".to_owned(), format!("--name={name}"), format!("--pull={}", pull(arguments)?)];
-    let stdin = stdin(arguments);
-    if stdin.is_some() {
-        options.push("--interactive".to_owned());
+}
+
+/// Returns the name a task gives, or else one that tells instance and task, the same whenever the attempt is repeated.
+fn name(scope: Scope<'_>, arguments: &Value) -> Result<String, Failure> {
+    let Some(given) = text(arguments, "name") else { return Ok(name_of(scope.key, scope.attempt)) };
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if given.len() > 1 && given.starts_with(|c: char| c.is_ascii_alphanumeric()) && given.chars().all(known) {
+        return Ok(given.to_owned());
     }
-    let mut after = vec![After { when: When::Killed, arguments: vec!["kill".to_owned(), name.clone()] }];
-    match text(arguments, "lifetime")
-        .or_else(|| arguments.pointer("/lifetime/cleanup").and_then(Value::as_str))
-    {
-        None | Some("never") => {}
-        Some("always") => options.push("--rm".to_owned()),
-        Some("eventually") => after.push(After { when: eventually(arguments)?, arguments: removal(&name) }),
-        Some(other) => return Err(Failure::configuration(format!("there is no cleanup `{other}`"))),
-    }
-    options.extend(map(arguments, "ports").iter().map(|(host, inside)| format!("--publish={host}:{inside}")));
-    for (host, inside) in map(arguments, "volumes") {
-        check_volume(scope, &host)?;
-        options.push(format!("--volume={host}:{inside}"));
-    }
-    let environment = map(arguments, "environment");
-    // Named only: what they hold is in the environment, where other users of the machine do not see it.
-    options.extend(environment.keys().map(|name| format!("--env={name}")));
-    options.extend(started(image, arguments));
-    let engine = scope.core.settings.container_engine.clone();
-    let mut program = Program::new("docker", options)?;
-    program.names =
-        engine.map_or_else(|| vec!["docker".into(), "podman".into()], |engine| vec![engine.into()]);
-    // The command line finds its engine by variables such as `DOCKER_HOST`; the container sees none of them.
-    program.inherits = true;
-    program.environment = environment;
-    program.stdin = stdin;
-    program.after = after;
-    Ok(program)
+    let detail = format!(
+        "`{given}` is not the name of a container: use letters, digits, `_`, `.` and `-`, a letter or digit first"
+    );
+    Err(Failure::configuration(detail))
+}
+
+fn name_of(key: &str, attempt: u32) -> String {
+    let legible = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let legible: String = key.chars().take(LEGIBLE).map(legible).collect();
+    // Two keys may look alike once they are legible.
+    let digest = Sha256::digest(key);
+    let tail: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("sinew-{}-{tail}", legible.trim_matches('-'));
+    if attempt > 1 { format!("{name}-{attempt}") } else { name }
+}
+
+/// Writes variables as a file of them has it. On the command line other users of the machine would see them, and in the
+/// environment of the engine's program they would tell that program what to do.
+fn environment(arguments: &Value) -> Result<Vec<String>, Failure> {
+    let write = |(name, value): (String, String)| {
+        let odd = |c: char| c == '=' || c.is_whitespace() || c.is_control();
+        if name.is_empty() || name.starts_with('#') || name.contains(odd) {
+            return Err(Failure::configuration(format!("`{name}` is not the name of a variable")));
+        }
+        if value.contains(['\n', '\r', '\0']) {
+            let detail = format!(
+                "the variable `{name}` has several lines, which engines do not take: give it as `stdin`, or in base64"
+            );
+            return Err(Failure::configuration(detail));
+        }
+        Ok(format!("{name}={value}"))
+    };
+    map(arguments, "environment").into_iter().map(write).collect()
 }
 
 /// Returns the image and what it starts: its own command, the given words, or a text for its shell.
@@ -84,13 +163,18 @@ fn pull(arguments: &Value) -> Result<&'static str, Failure> {
     }
 }
 
-fn eventually(arguments: &Value) -> Result<When, Failure> {
-    let after = arguments.pointer("/lifetime/after").unwrap_or(&Value::Null);
-    Ok(When::Ended(duration::read(after)?))
-}
-
-fn removal(name: &str) -> Vec<String> {
-    ["rm", "--force", name].map(str::to_owned).to_vec()
+fn cleanup(arguments: &Value) -> Result<Cleanup, Failure> {
+    let lifetime = arguments.get("lifetime").unwrap_or(&Value::Null);
+    match lifetime.as_str().or_else(|| text(lifetime, "cleanup")) {
+        None | Some("never") => Ok(Cleanup::Never),
+        Some("always") => Ok(Cleanup::Always),
+        Some("eventually") => {
+            duration::read(lifetime.get("after").unwrap_or(&Value::Null)).map(Cleanup::Eventually)
+        }
+        Some(other) => Err(Failure::configuration(format!(
+            "there is no cleanup `{other}`: write `always`, `never` or `eventually`"
+        ))),
+    }
 }
 
 fn check_volume(scope: Scope<'_>, host: &str) -> Result<(), Failure> {
@@ -116,6 +200,7 @@ fn without_tag(image: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -142,5 +227,27 @@ mod tests {
         );
         let script = started(json!({ "command": "echo $1\n", "arguments": ["a"] }));
         assert_eq!(script, ["--entrypoint=sh", "alpine", "-c", "echo $1\n", "sh", "a"]);
+    }
+
+    #[test]
+    fn a_variable_never_becomes_another_one() {
+        let read = |value: Value| environment(&json!({ "environment": value }));
+        assert_eq!(read(json!({ "A": "x=y", "N": 1 })).unwrap(), ["A=x=y", "N=1"]);
+        for bad in [json!({ "A": "x\nB=y" }), json!({ "A=B": "x" }), json!({ "# A": "x" }), json!({ "": "" })]
+        {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_makes_a_name_that_engines_take(key in "\\PC{0,120}", attempt in 1u32..9) {
+            let name = name_of(&key, attempt);
+            let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+            prop_assert!(name.starts_with("sinew-") && name.chars().all(known), "{name}");
+            prop_assert_eq!(&name, &name_of(&key, attempt));
+            prop_assert_ne!(&name, &name_of(&key, attempt + 1));
+            prop_assert_ne!(&name, &name_of(&format!("{key}#"), attempt));
+        }
     }
 }

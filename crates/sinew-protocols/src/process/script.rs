@@ -43,6 +43,11 @@ async fn code(scope: Scope<'_>, arguments: &Value) -> Result<String, Failure> {
     if let Some(code) = text(arguments, "code") {
         return Ok(code.to_owned());
     }
+    source(scope, arguments).await
+}
+
+/// Fetches code that stands elsewhere.
+pub(super) async fn source(scope: Scope<'_>, arguments: &Value) -> Result<String, Failure> {
     let source = document::fetch(scope, endpoint_of(arguments, "source")?).await?;
     String::from_utf8(source.to_vec())
         .map_err(|_| Failure::configuration("the source of the script is not text"))

@@ -60,12 +60,76 @@ async fn events_of_http_are_messages() {
     let arguments =
         json!({ "document": { "endpoint": described.url("/") }, "operation": "order", "subscription": {} });
     let messages = protocols().subscribe(Protocol::AsyncApi, &arguments, LIMIT).await.unwrap();
-    let messages: Vec<_> = messages.take(2).map(Result::unwrap).collect().await;
+    let messages: Vec<_> = messages.take(2).map(|heard| heard.unwrap().message).collect().await;
     assert_eq!(messages[1], json!({ "payload": { "id": 2 }, "headers": {}, "correlationId": "2" }));
     assert_eq!(
         (server.only().path(), server.only().header("accept")),
         ("/orders/new", Some("text/event-stream"))
     );
+}
+
+fn listening(described: &Server) -> Value {
+    json!({ "document": { "endpoint": described.url("/") }, "operation": "order", "subscription": {} })
+}
+
+#[tokio::test]
+async fn events_go_on_behind_the_last_one_when_their_connection_is_lost() {
+    let server = Server::start(|seen| {
+        let event = |id: u32| format!("retry: 1\nid: {id}\ndata: {{\"id\": {id}}}\n\n");
+        match seen.header("last-event-id") {
+            None => Answer::typed(200, "text/event-stream", event(1) + &event(2)),
+            Some("2") => Answer::typed(200, "text/event-stream", event(2) + &event(3)),
+            _ => Answer::with(204, &[], ""),
+        }
+    });
+    let server = server.await;
+    let described = described(document("http", &format!("127.0.0.1:{}", server.port))).await;
+    let messages = protocols().subscribe(Protocol::AsyncApi, &listening(&described), LIMIT).await.unwrap();
+    let heard: Vec<_> = messages.map(Result::unwrap).collect().await;
+    // The second one is told twice, and recognised.
+    let identities: Vec<_> = heard.iter().map(|heard| heard.identity.as_deref().unwrap()).collect();
+    assert_eq!(identities, ["1", "2", "2", "3"]);
+    assert_eq!(heard[3].message["payload"], json!({ "id": 3 }));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_waited_for_and_one_that_says_no_is_believed() {
+    let answers = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |_| match answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 => Answer::typed(200, "text/event-stream", "retry: 1\ndata: 1\n\n"),
+        1 => Answer::HangUp,
+        2 => Answer::with(503, &[("retry-after", "1")], ""),
+        3 => Answer::typed(200, "text/event-stream", "data: 2\n\n"),
+        _ => Answer::with(410, &[], ""),
+    });
+    let server = server.await;
+    let described = described(document("http", &format!("127.0.0.1:{}", server.port))).await;
+    let messages = protocols().subscribe(Protocol::AsyncApi, &listening(&described), LIMIT).await.unwrap();
+    let heard: Vec<_> = messages.collect().await;
+    assert_eq!(heard.len(), 3);
+    assert_eq!(heard[1].as_ref().unwrap().message["payload"], 2);
+    assert_eq!(heard[2].as_ref().unwrap_err().status, 410);
+}
+
+#[tokio::test]
+async fn a_web_socket_is_opened_again_until_it_is_closed_for_good() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let server = AbortOnDropHandle::new(tokio::spawn(async move {
+        for n in 1..=2 {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (_, mut socket) = ServerBuilder::new().accept(stream).await.unwrap();
+            socket.send(Message::text(n.to_string())).await.unwrap();
+            if n == 2 {
+                socket.close().await.unwrap();
+            }
+        }
+    }));
+    let described = described(document("ws", &host)).await;
+    let messages = protocols().subscribe(Protocol::AsyncApi, &listening(&described), LIMIT).await.unwrap();
+    let heard: Vec<_> = messages.map(|heard| heard.unwrap().message["payload"].clone()).collect().await;
+    assert_eq!(heard, [json!(1), json!(2)]);
+    server.await.unwrap();
 }
 
 /// Greets whoever connects with `hello`, and returns the first text that comes.
@@ -98,7 +162,10 @@ async fn a_web_socket_is_written_to_and_read_from() {
         json!({ "document": { "endpoint": described.url("/") }, "operation": "order", "subscription": {} });
     let mut messages = protocols().subscribe(Protocol::AsyncApi, &arguments, LIMIT).await.unwrap();
     let first = messages.next().await.unwrap().unwrap();
-    assert_eq!(first, json!({ "payload": { "id": "hello" }, "headers": {}, "correlationId": "hello" }));
+    assert_eq!(
+        first.message,
+        json!({ "payload": { "id": "hello" }, "headers": {}, "correlationId": "hello" })
+    );
 }
 
 /// Greets as a NATS server does, answers the first ping, and says something to what comes then.

@@ -1,7 +1,5 @@
 //! `run: shell`, `run: script`, `run: container`.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -155,89 +153,6 @@ async fn scripts_have_their_input_arguments_and_environment() {
     assert!(fault.detail.unwrap().contains("perl"));
 }
 
-#[tokio::test]
-async fn a_container_is_asked_for_as_the_task_says() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = engine(directory.path(), "for a; do echo \"$a\"; done; cat; echo \"$SHOP\"");
-    let containers = containers(&engine, directory.path());
-    let run = json!({ "container": {
-        "image": "alpine:3", "name": "mine", "command": "echo $1\n", "arguments": ["x"], "stdin": "in\n",
-        "ports": { "8080": 80 }, "volumes": { directory.path().to_str().unwrap(): "/data" },
-        "environment": { "SHOP": "north" }, "lifetime": { "cleanup": "always" }, "pullPolicy": "never",
-    } });
-    let asked = done(outcome(&containers, Protocol::Container, &run).await);
-    let volume = format!("--volume={}:/data", directory.path().display());
-    let expected = [
-        "run",
-        "--name=mine",
-        "--pull=never",
-        "--interactive",
-        "--rm",
-        "--publish=8080:80",
-        &volume,
-        "--env=SHOP",
-        "--entrypoint=sh",
-        "alpine:3",
-        "-c",
-        "echo $1",
-        "",
-        "sh",
-        "x",
-        "in",
-        "north",
-    ];
-    assert_eq!(asked.as_str().unwrap().lines().collect::<Vec<_>>(), expected);
-
-    let outside = json!({ "container": { "image": "alpine", "volumes": { "/etc": "/data" } } });
-    assert!(
-        refused(outcome(&containers, Protocol::Container, &outside).await)
-            .detail
-            .unwrap()
-            .contains("allow.file")
-    );
-}
-
-#[tokio::test]
-async fn a_container_that_does_not_end_is_killed_by_its_engine() {
-    let directory = tempfile::tempdir().unwrap();
-    let said = directory.path().join("said");
-    let engine =
-        engine(directory.path(), &format!("[ \"$1\" = run ] && sleep 300; echo \"$@\" > {}", said.display()));
-    let containers = containers(&engine, directory.path());
-    let run = json!({ "container": { "image": "alpine", "name": "mine" } });
-    unknown(outcome_within(&containers, Protocol::Container, &run, Duration::from_millis(300)).await);
-    until(|| std::fs::read_to_string(&said).is_ok_and(|said| said == "kill mine\n")).await;
-}
-
-#[tokio::test]
-async fn a_container_is_removed_eventually() {
-    let directory = tempfile::tempdir().unwrap();
-    let said = directory.path().join("said");
-    let engine = engine(directory.path(), &format!("[ \"$1\" = run ] || echo \"$@\" > {}", said.display()));
-    let containers = containers(&engine, directory.path());
-    let lifetime = json!({ "cleanup": "eventually", "after": { "milliseconds": 10 } });
-    done(outcome(&containers, Protocol::Container, &json!({ "container": { "image": "alpine", "name": "mine", "lifetime": lifetime }, "return": "code" })).await);
-    until(|| std::fs::read_to_string(&said).is_ok_and(|said| said == "rm --force mine\n")).await;
-}
-
-/// Writes a program that stands in for docker.
-fn engine(directory: &Path, script: &str) -> std::path::PathBuf {
-    let path = directory.join("engine");
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
-fn containers(engine: &Path, directory: &Path) -> Protocols {
-    let allow = Allow {
-        container: ["alpine".to_owned()].into(),
-        file: [directory.to_owned()].into(),
-        ..Allow::default()
-    };
-    Protocols::new(Settings { allow, container_engine: Some(engine.to_owned()), ..Settings::default() })
-        .unwrap()
-}
-
 fn installed(program: &str) -> bool {
     std::process::Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
@@ -249,7 +164,7 @@ fn is_running(id: &str) -> bool {
     !status.trim().is_empty() && !status.trim().starts_with('Z')
 }
 
-async fn until(condition: impl Fn() -> bool) {
+pub(super) async fn until(condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
             // why: files and processes of others are seen by looking again.

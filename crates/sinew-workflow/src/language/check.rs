@@ -4,6 +4,7 @@
 //! they are called.
 
 mod contracts;
+mod described;
 mod flow;
 mod guard;
 mod saga;
@@ -11,6 +12,7 @@ mod saga;
 use super::plan::{Id, Kind, Plan, Task};
 use super::report::Report;
 use super::yaml::Node;
+use crate::Described;
 
 pub(crate) use contracts::Uses;
 pub(crate) use guard::gone;
@@ -23,15 +25,15 @@ struct Planned<'a> {
     nodes: &'a [&'a Node],
 }
 
-/// Checks a plan, and finds out which operations it uses how.
-pub(crate) fn check(plan: &Plan, nodes: &[&Node], report: &mut Report) -> Uses {
+/// Checks a plan, and finds out which operations it uses how, and which calls are described elsewhere.
+pub(crate) fn check(plan: &Plan, nodes: &[&Node], report: &mut Report) -> (Uses, Vec<Described>) {
     let planned = Planned { plan, nodes };
     flow::check(planned, report);
     if plan.is_saga() {
         saga::check(planned, report);
     }
     guard::check(planned, report);
-    contracts::uses(planned, report)
+    (contracts::uses(planned, report), described::described(planned, report))
 }
 
 impl<'a> Planned<'a> {

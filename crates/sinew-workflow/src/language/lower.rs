@@ -34,7 +34,7 @@ use super::report::Report;
 use super::schema::Schema;
 use super::template::{Compile, Guard, bare};
 use super::yaml::{Node, Tree};
-use crate::{Diagnostic, Need, Resource, code};
+use crate::{Described, Diagnostic, Need, Resource, code};
 use place::Place;
 
 /// How many functions can be called from within each other.
@@ -52,6 +52,8 @@ pub(crate) struct Lowered {
     pub(crate) plan: Plan,
     /// Which operations it uses how.
     pub(crate) uses: check::Uses,
+    /// Which calls documents elsewhere describe.
+    pub(crate) described: Vec<Described>,
     /// What cannot run yet, and where.
     pub(crate) foreign: Vec<Diagnostic>,
     /// What it needs of its host, and where.
@@ -92,8 +94,8 @@ pub(crate) fn lower(root: &Node, library: &Library, report: &mut Report) -> Lowe
     };
     lower.reusable();
     lower.workflow();
-    let uses = match lower.report.has_errors() {
-        true => Vec::new(),
+    let (uses, described) = match lower.report.has_errors() {
+        true => (Vec::new(), Vec::new()),
         false => check::check(&lower.plan, &lower.nodes, lower.report),
     };
     let schema = root.get("input").and_then(|input| input.get("schema"));
@@ -101,6 +103,7 @@ pub(crate) fn lower(root: &Node, library: &Library, report: &mut Report) -> Lowe
     Lowered {
         plan: lower.plan,
         uses,
+        described,
         foreign: lower.foreign.finish(),
         needs: lower.needs,
         operations: lower.operations,

@@ -189,6 +189,19 @@ impl Template {
         }
     }
 
+    /// Returns what is known of it before anything is computed; null stands for the rest.
+    pub(crate) fn known(&self) -> Value {
+        match self {
+            Self::Constant(value) => Value::clone(value),
+            Self::Guarded(inner, _) => inner.known(),
+            Self::List(items) => items.iter().map(Self::known).collect(),
+            Self::Object(entries) => {
+                entries.iter().map(|(key, value)| (key.clone(), value.known())).collect()
+            }
+            Self::Expression(_) | Self::Text(_) | Self::Uri(_) | Self::Loose(..) => Value::Null,
+        }
+    }
+
     fn is_constant(&self) -> bool {
         match self {
             Self::Constant(_) => true,

@@ -2,26 +2,42 @@
 
 use serde_json::{Value, json};
 
+use super::notifications;
+
 /// How an example is played.
 pub(super) enum Play {
-    /// It runs against stand-ins.
-    Runs {
-        input: Value,
-        events: Vec<Value>,
-        /// Workflows it runs as children.
-        children: Vec<&'static str>,
-        status: &'static str,
-        /// What it must end with; anything where nothing is said.
-        output: Option<Value>,
-    },
+    /// It runs against stand-ins, to its end.
+    Runs(Runs),
     /// It only waits.
     Waits,
-    /// It is not run, and why.
-    Left(&'static str),
+    /// It never ends by itself: it is cancelled once enough has happened.
+    Endless(Runs, Enough),
+    /// It is run by the program, where a stand-in for this command is found first, with this output.
+    Program(&'static str, Value),
 }
 
-const CONTAINER: &str = "needs a container engine";
-const SUBSCRIPTION: &str = "subscribes to a server of messages";
+/// What it is given, and how it must end.
+pub(super) struct Runs {
+    pub(super) input: Value,
+    pub(super) events: Vec<Value>,
+    /// Workflows it runs as children.
+    pub(super) children: Vec<&'static str>,
+    pub(super) status: &'static str,
+    /// What it must end with; anything where nothing is said.
+    pub(super) output: Option<Value>,
+    /// What the container engine must be asked for, among other things.
+    pub(super) asks: Vec<&'static str>,
+    /// The program it takes; without it the example is left, and says so.
+    pub(super) takes: Option<&'static str>,
+}
+
+/// What has to happen before an example that never ends is cancelled.
+pub(super) enum Enough {
+    /// A task has completed so often.
+    Completed(&'static str, usize),
+    /// Everything was sent to it, and it went on listening.
+    Heard,
+}
 
 /// The child of `run-subflow`.
 const REGISTER: &str = "
@@ -31,36 +47,55 @@ do:
 ";
 
 impl Play {
-    fn on(input: Value) -> Self {
-        Self::Runs { input, events: Vec::new(), children: Vec::new(), status: "completed", output: None }
+    pub(super) fn on(input: Value) -> Self {
+        Self::Runs(Runs {
+            input,
+            events: Vec::new(),
+            children: Vec::new(),
+            status: "completed",
+            output: None,
+            asks: Vec::new(),
+            takes: None,
+        })
     }
 
-    fn hears(mut self, heard: Vec<Value>) -> Self {
-        if let Self::Runs { events, .. } = &mut self {
-            *events = heard;
+    /// The container every example runs, with what it must end with and what its engine must be asked for.
+    fn container(output: Value, asks: &[&'static str]) -> Self {
+        Self::on(json!({})).gives(output).with(|runs| runs.asks = asks.to_vec())
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Runs)) -> Self {
+        if let Self::Runs(runs) = &mut self {
+            change(runs);
         }
         self
     }
 
-    fn with_child(mut self, text: &'static str) -> Self {
-        if let Self::Runs { children, .. } = &mut self {
-            children.push(text);
-        }
-        self
+    fn hears(self, heard: Vec<Value>) -> Self {
+        self.with(|runs| runs.events = heard)
     }
 
-    fn gives(mut self, value: Value) -> Self {
-        if let Self::Runs { output, .. } = &mut self {
-            *output = Some(value);
-        }
-        self
+    fn with_child(self, text: &'static str) -> Self {
+        self.with(|runs| runs.children.push(text))
     }
 
-    fn faults(mut self) -> Self {
-        if let Self::Runs { status, .. } = &mut self {
-            *status = "faulted";
+    fn gives(self, value: Value) -> Self {
+        self.with(|runs| runs.output = Some(value))
+    }
+
+    fn faults(self) -> Self {
+        self.with(|runs| runs.status = "faulted")
+    }
+
+    fn takes(self, program: &'static str) -> Self {
+        self.with(|runs| runs.takes = Some(program))
+    }
+
+    fn never_ends_before(self, enough: Enough) -> Self {
+        match self.with(|runs| runs.status = "cancelled") {
+            Self::Runs(runs) => Self::Endless(runs, enough),
+            other => other,
         }
-        self
     }
 }
 
@@ -84,19 +119,33 @@ fn calls() -> Vec<(&'static str, Play)> {
         ("authentication-oidc-secret", Play::on(one()).gives(pet(1))),
         ("authentication-reusable", Play::on(one()).gives(pet(1))),
         ("call-asyncapi-publish", Play::on(json!({ "pet": { "id": 1 }, "token": "t" }))),
-        ("call-asyncapi-subscribe-consume-amount", Play::Left(SUBSCRIPTION)),
-        ("call-asyncapi-subscribe-consume-forever-foreach", Play::Left(SUBSCRIPTION)),
-        ("call-asyncapi-subscribe-consume-until", Play::Left(SUBSCRIPTION)),
-        ("call-asyncapi-subscribe-consume-while", Play::Left(SUBSCRIPTION)),
+        ("call-asyncapi-subscribe-consume-amount", Play::on(json!({})).gives(all_notifications())),
+        (
+            "call-asyncapi-subscribe-consume-forever-foreach",
+            Play::on(json!({})).never_ends_before(Enough::Completed("publishCloudEvent", 5)),
+        ),
+        // Both count messages in a context that they never write to.
+        ("call-asyncapi-subscribe-consume-until", Play::on(json!({})).never_ends_before(Enough::Heard)),
+        ("call-asyncapi-subscribe-consume-while", Play::on(json!({})).never_ends_before(Enough::Heard)),
         ("call-custom-function-cataloged", Play::on(json!({})).gives(json!({ "logged": "Hello, world!" }))),
         ("call-custom-function-inline", Play::on(json!({})).gives(pet(69))),
-        ("call-grpc", Play::Left("reads file://app/greet.proto")),
+        (
+            "call-grpc",
+            Play::on(json!({ "user": { "preferredDisplayName": "Ada" } }))
+                .gives(json!({ "message": "Hello Ada" })),
+        ),
         ("call-http-endpoint-interpolation", Play::on(one()).gives(pet(1))),
         ("call-http-endpoint-interpolation-shorthand", Play::on(one()).gives(pet(1))),
         ("call-http-query-headers-expressions", search()),
         ("call-http-query-parameters", search()),
         ("call-http-redirect", search()),
-        ("call-mcp", Play::Left("starts a server with npx")),
+        (
+            "call-mcp",
+            Play::Program(
+                "npx",
+                json!({ "content": [{ "type": "text", "text": "conversations_add_message C1234567890 xoxp-" }] }),
+            ),
+        ),
         ("call-openapi", pets()),
         ("call-openapi-redirect", pets()),
         ("do-multiple", Play::on(one()).gives(json!({ "id": 1, "name": "Rex", "status": "sold" }))),
@@ -167,7 +216,12 @@ fn events() -> Vec<(&'static str, Play)> {
         ("listen-to-all read-envelope", Play::on(json!({})).hears(vec![cool(), hot(), fast()])),
         ("listen-to-any", Play::on(json!({})).hears(vec![hot()])),
         ("listen-to-any-filter", Play::on(json!({})).hears(vec![cool(), fast()])),
-        ("listen-to-any-forever-foreach", Play::Left("listens for ever")),
+        (
+            "listen-to-any-forever-foreach",
+            Play::on(json!({ "roomId": 7 }))
+                .hears(vec![hot(), fast()])
+                .never_ends_before(Enough::Completed("postToChatApi", 2)),
+        ),
         ("listen-to-any-until-condition", Play::on(json!({})).hears(vec![hot(), hot(), hot(), hot()])),
         (
             "listen-to-any-until-consumed",
@@ -182,19 +236,29 @@ fn events() -> Vec<(&'static str, Play)> {
 }
 
 fn processes() -> Vec<(&'static str, Play)> {
+    let (greeting, goodbye) = ("Hello from Docker!\n", "and goodbye\n");
+    let greets = |asks: &[&'static str]| Play::container(json!(greeting), asks);
     let said = json!("STDIN was: Hello World\nARGS are Foo Bar\n");
+    let all = json!({ "code": 0, "stdout": greeting, "stderr": goodbye });
+    let script = json!("stdin >  Hello Workflow\narg >  hello\nenv >  bar\n");
     vec![
-        ("run-container", Play::Left(CONTAINER)),
-        ("run-container-cleanup-always", Play::Left(CONTAINER)),
-        ("run-container-cleanup-eventually", Play::Left(CONTAINER)),
-        ("run-container-stdin-and-arguments", Play::Left(CONTAINER)),
-        ("run-container-with-name", Play::Left(CONTAINER)),
-        ("run-container-with-pull-policy", Play::Left(CONTAINER)),
-        ("run-return-all", Play::Left(CONTAINER)),
-        ("run-return-code", Play::Left(CONTAINER)),
-        ("run-return-none", Play::Left(CONTAINER)),
-        ("run-return-stderr", Play::Left(CONTAINER)),
-        ("run-script-with-stdin-and-arguments", Play::Left("needs node")),
+        ("run-container", greets(&["--pull=missing", "hello-world"])),
+        ("run-container-cleanup-always", greets(&["rm --force sinew-i-do-0-runContainer-"])),
+        ("run-container-cleanup-eventually", greets(&["--label=io.sinew.keep-ms=1800000"])),
+        ("run-container-stdin-and-arguments", Play::container(said.clone(), &["--interactive", "alpine"])),
+        // Its expression asks the input for what only `$workflow` and `$task` know.
+        ("run-container-with-name", greets(&["--name=hello-null-null-null"])),
+        ("run-container-with-pull-policy", greets(&["--pull=always"])),
+        ("run-return-all", Play::container(all, &[])),
+        ("run-return-code", Play::container(json!(0), &[])),
+        ("run-return-none", Play::container(Value::Null, &[])),
+        ("run-return-stderr", Play::container(json!(goodbye), &[])),
+        ("run-script-with-stdin-and-arguments", Play::on(json!({})).gives(script).takes("node")),
         ("run-shell-stdin-and-arguments", Play::on(json!({})).gives(said)),
     ]
+}
+
+/// What a task leaves that heard each notification once.
+pub(super) fn all_notifications() -> Value {
+    (1..=notifications::COUNT).map(notifications::notification).collect()
 }

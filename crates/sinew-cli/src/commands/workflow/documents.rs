@@ -17,21 +17,12 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  sinew workflow validate *.yaml\n  sinew workflow apply place-order.yaml"
+    after_help = "Examples:\n  sinew workflow apply place-order.yaml\n  sinew workflow apply workflows/*.yaml"
 )]
 pub(crate) struct Files {
     /// Documents, as YAML or JSON
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-}
-
-pub(super) fn validate(args: &Files, session: &Session) -> Result<(), Error> {
-    let checked = read(args)?;
-    let listed: Vec<_> = checked.iter().map(Checked::to_json).collect();
-    session.output.show(&listed, |_| {
-        checked.iter().map(|one| one.to_text(&session.output)).collect::<Vec<_>>().join("\n\n")
-    });
-    refuse_invalid(&checked)
 }
 
 pub(super) async fn apply(args: &Files, session: &Session) -> Result<(), Error> {

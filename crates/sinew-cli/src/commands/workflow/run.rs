@@ -1,5 +1,6 @@
 //! `sinew workflow run`: one instance in this process, from start to end. Needs no broker.
 
+mod answers;
 mod events;
 mod input;
 mod means;
@@ -17,13 +18,18 @@ use sinew_orchestrator::{
     fetch,
     local::{Local, Protocols, Setup, can},
 };
-use sinew_workflow::{Definition, Resources};
-use tokio::time::{Instant, MissedTickBehavior};
+use sinew_workflow::Definition;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 
-use self::{input::InputArgs, means::MeansArgs, report::Progress};
+pub(super) use self::input::parse;
+use self::{answers::Answers, input::InputArgs, means::MeansArgs, report::Progress};
 use crate::{
     commands::workflow::documents::{refuse_invalid, refuse_unrunnable},
     diagnostics::Checked,
+    document,
     error::{Error, Kind, code},
     operation::duration,
     session::Session,
@@ -37,6 +43,8 @@ Calls are real: HTTP, OpenAPI, gRPC and their like go out from here. Events that
 it that listen; more are read from --events. With --nats-url (or NATS_URL), `call: service.operation` and `emit` use that \
 bus; without it such a call fails and says so. Nothing is stored: `sinew workflow apply` and `start` run it durably.
 
+What `call: human` asks is answered by --answer, or at the terminal; where there is neither, the task fails and says so.
+
 Ctrl-C cancels the instance, so that what was done is undone; a second one ends at once.
 
 The result, with --json:
@@ -44,32 +52,35 @@ The result, with --json:
    \"tasks\":[{\"name\",\"pointer\",\"status\",\"started\",\"ended\"}]}
 A saga that undid something has a member \"saga\" beside these, and each task it undid a member \"compensation\".
 
-Exit codes: 0 completed, 2 faulted (or a mistake on the command line, as with every command), 3 the document or its \
-input is invalid, 130 cancelled, 1 anything else.
+Exit codes: 0 completed, 2 faulted (or a mistake on the command line, as with every command), 3 the document is invalid \
+or its input is neither JSON nor YAML, 130 cancelled, 1 anything else. An input that does not fit the schema of the \
+workflow is a fault, as the specification has it.
 
 Examples:
   sinew workflow run hello.yaml --set name=Ada
   sinew workflow run place-order.yaml --input order.json --json
   echo '{\"id\": 7}' | sinew workflow run pets.yaml --input - --secret API_TOKEN
+  sinew workflow run refund.yaml --answer approve='{\"approved\": true}'
+  sinew workflow run report.yaml --allow-container=alpine --container-engine podman
   sinew workflow run parent.yaml --definitions child.yaml --events events.jsonl --timeout 1m";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The workflow, as YAML or JSON
-    #[arg(value_name = "FILE")]
+    /// The workflow, as YAML or JSON; - for standard input
+    #[arg(value_name = "FILE|-")]
     file: PathBuf,
     #[command(flatten)]
     input: InputArgs,
     /// Further workflows, for `run: workflow`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     definitions: Vec<PathBuf>,
-    /// A document that these refer to, in place of what stands there: a function, a schema
-    #[arg(long = "resource", value_name = "URI=FILE")]
-    resources: Vec<String>,
     /// Events to listen for: CloudEvents as a JSON array or one a line; - for standard input, as they come
     #[arg(long, value_name = "FILE|-")]
     events: Option<PathBuf>,
+    /// Answers a `call: human`, such as approve='{"approved": true}'; those for the same task are given in turn
+    #[arg(long = "answer", value_name = "TASK=JSON")]
+    answers: Vec<String>,
     /// Cancels the instance after so long, such as 500ms, 2s or 1m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -86,25 +97,33 @@ enum Ended {
 }
 
 pub(super) async fn run(args: Args, session: &Session) -> Result<(), Error> {
+    args.check()?;
     let protocols = sinew_orchestrator::local::protocols(args.means.settings()?)?;
     let definitions = read_all(&args, &protocols, session).await?;
-    let input = args.input.read()?;
+    let (input, answers) = (args.input.read()?, Answers::read(&args.answers, !args.reads_input())?);
     let bus = if session.settings.nats_url.value.is_some() {
         Some(session.connect("sinew-workflow-run").await?)
     } else {
         None
     };
-    let setup = Setup { definitions: definitions.clone(), protocols: Some(protocols), bus: bus.clone() };
+    let (people, asked) = mpsc::unbounded_channel();
+    let setup = Setup {
+        definitions: definitions.clone(),
+        protocols: Some(protocols),
+        bus: bus.clone(),
+        people: Some(people),
+    };
     let local = Local::open(setup).await?;
     let (workflow, id) = (definitions[0].reference().clone(), sinew::new_id());
     let ended = {
         let feeding = events::feed(&local, args.events.as_deref());
         let running = Box::pin(local.run(&workflow, &id, input));
         let watched = watch(&local, &id, running, args.timeout, session);
-        tokio::pin!(watched, feeding);
+        let asking = answers.give(&local, asked, session);
+        tokio::pin!(watched);
         tokio::select! {
             ended = &mut watched => ended,
-            fed = &mut feeding => match fed {
+            fed = both(feeding, asking) => match fed {
                 Ok(()) => watched.await,
                 Err(error) => Err(error),
             },
@@ -123,11 +142,10 @@ async fn read_all(
     protocols: &Protocols,
     session: &Session,
 ) -> Result<Vec<Arc<Definition>>, Error> {
-    let (allow, given) = (args.means.allow(), args.resources()?);
+    let (allow, given) = (args.means.allow(), args.means.reach.resources()?);
     let mut definitions = Vec::new();
     for path in std::iter::once(&args.file).chain(&args.definitions) {
-        let source = std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))?;
-        let name = path.display().to_string();
+        let (source, name) = document::text(path)?;
         let fetched = fetch(&source, &name, given.clone(), protocols, path.parent()).await;
         let resources = fetched.map_err(unfetched)?;
         let (checked, definition) =
@@ -144,18 +162,25 @@ async fn read_all(
 }
 
 impl Args {
-    fn resources(&self) -> Result<Resources, Error> {
-        let mut resources = Resources::default();
-        for given in &self.resources {
-            // A URI may have an equals sign in its query; the file comes last.
-            let Some((uri, path)) = given.rsplit_once('=') else {
-                return Err(Error::usage(format!("--resource {given}: write URI=FILE")));
-            };
-            let path = Path::new(path);
-            let text = std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))?;
-            resources.insert(uri, text);
+    /// Counts what is read from standard input.
+    fn inputs(&self) -> usize {
+        let files = std::iter::once(&self.file).chain(&self.definitions).chain(&self.events);
+        let files = files.map(PathBuf::as_path).chain(self.input.path());
+        files.filter(|path| *path == Path::new("-")).count()
+    }
+
+    fn reads_input(&self) -> bool {
+        self.inputs() > 0
+    }
+
+    /// Standard input can be read once.
+    fn check(&self) -> Result<(), Error> {
+        if self.inputs() > 1 {
+            return Err(Error::usage(
+                "only one of FILE, --input, --definitions and --events can be standard input",
+            ));
         }
-        Ok(resources)
+        Ok(())
     }
 }
 
@@ -210,6 +235,18 @@ async fn watch(
 async fn cancel(local: &Local, id: &str, reason: &str) {
     // An instance that has just ended needs none.
     let _ = local.cancel(id, Some(reason.to_owned())).await;
+}
+
+/// Returns when both are done, or one fails.
+async fn both(
+    feeding: impl Future<Output = Result<(), Error>>,
+    asking: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    tokio::try_join!(feeding, async {
+        asking.await;
+        Ok(())
+    })?;
+    Ok(())
 }
 
 async fn passed(deadline: Option<Instant>) {

@@ -62,7 +62,7 @@ fn refused(message: &str) -> Error {
 
 /// Reads lines in a thread of its own. Nothing can wake a thread that waits for standard input, so the process ends
 /// without it.
-fn standard_input() -> mpsc::Receiver<String> {
+pub(super) fn standard_input() -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel(AHEAD);
     std::thread::spawn(move || {
         for line in BufReader::new(std::io::stdin()).lines().map_while(Result::ok) {

@@ -17,6 +17,11 @@ pub(super) struct InputArgs {
 }
 
 impl InputArgs {
+    /// Returns the file it is read from, if it is none of the argument itself.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.input.as_deref().map(Path::new)
+    }
+
     pub(super) fn read(&self) -> Result<Value, Error> {
         let mut input = match self.input.as_deref() {
             None => Value::Object(Map::new()),
@@ -30,7 +35,7 @@ impl InputArgs {
 }
 
 /// Parses JSON or YAML; `name` says what it is in the error.
-pub(super) fn parse(text: &str, name: &str) -> Result<Value, Error> {
+pub(in crate::commands::workflow) fn parse(text: &str, name: &str) -> Result<Value, Error> {
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
     }
