@@ -42,6 +42,8 @@ pub mod header {
     pub const PREFER: &str = "prefer";
     /// Text of a service error, as other NATS clients expect it (ADR-32).
     pub const SERVICE_ERROR: &str = "Nats-Service-Error";
+    /// Where the servers are to tell of the way a message takes (ADR-41).
+    pub const BROKER_TRACE: &str = "Nats-Trace-Dest";
     /// Numeric code of a service error, as other NATS clients expect it (ADR-32).
     pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
     /// Deduplication id of a message in a stream.
@@ -119,7 +121,7 @@ impl Headers {
 
     fn put(&mut self, name: &str, write: impl FnOnce(&mut String)) -> Result<(), InvalidHeader> {
         let visible = |b: u8| b.is_ascii_graphic() && b != b':';
-        if name.is_empty() || !name.bytes().all(visible) {
+        if name.is_empty() || !name.bytes().fold(true, |all, byte| all & visible(byte)) {
             return Err(InvalidHeader::Name(name.chars().take(80).collect()));
         }
         if self.lines.is_empty() {
@@ -173,7 +175,13 @@ impl Headers {
 
     /// Writes the block that stands before a payload (NATS ADR-4): the version, a line for each field, an empty one.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_behind("", out);
+    }
+
+    /// As [`Headers::write`], with whole lines before the first field, for whoever carries it: they are not part of it.
+    pub fn write_behind(&self, lines: &'static str, out: &mut Vec<u8>) {
         out.extend_from_slice(VERSION);
+        out.extend_from_slice(lines.as_bytes());
         out.extend_from_slice(self.lines.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
@@ -215,9 +223,11 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Says whether a value breaks no line. Bytes first: nearly every value is plain ASCII.
+/// Says whether a value breaks no line. Bytes first: nearly every value is plain ASCII. All of them are looked at, many at
+/// a time, which is quicker than to stop at the first bad one.
 fn is_sendable(value: &str) -> bool {
-    value.bytes().all(|byte| (b' '..0x7f).contains(&byte)) || !value.chars().any(char::is_control)
+    value.bytes().fold(true, |all, byte| all & (b' '..0x7f).contains(&byte))
+        || !value.chars().any(char::is_control)
 }
 
 #[cfg(test)]

@@ -29,6 +29,10 @@ pub struct TraceContext {
     pub flags: u8,
 }
 
+/// The text of a [`TraceContext`].
+#[derive(Clone, Copy)]
+pub struct TraceText([u8; LENGTH]);
+
 /// Says that a text is no `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a w3c traceparent: expected version-traceid-spanid-flags in lower case hexadecimal")]
@@ -38,6 +42,15 @@ impl TraceContext {
     /// Says whether the sender records this trace.
     pub fn is_sampled(&self) -> bool {
         self.flags & 1 == 1
+    }
+
+    /// Returns what `traceparent` says of it, without taking memory for it.
+    pub fn text(&self) -> TraceText {
+        let mut text = *b"00-................................-................-..";
+        write_hex(&self.trace.0, &mut text[TRACE]);
+        write_hex(&self.span.0, &mut text[SPAN]);
+        write_hex(&[self.flags], &mut text[FLAGS]);
+        TraceText(text)
     }
 
     /// Returns the same trace with another span as parent.
@@ -71,11 +84,13 @@ impl FromStr for TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = *b"00-................................-................-..";
-        write_hex(&self.trace.0, &mut text[TRACE]);
-        write_hex(&self.span.0, &mut text[SPAN]);
-        write_hex(&[self.flags], &mut text[FLAGS]);
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        f.write_str(self.text().as_ref())
+    }
+}
+
+impl AsRef<str> for TraceText {
+    fn as_ref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -100,27 +115,40 @@ macro_rules! hexadecimal {
 hexadecimal!(TraceId, 32);
 hexadecimal!(SpanId, 16);
 
-/// Writes two digits for each byte. Every message of a trace passes here twice, and the formatting machinery takes
-/// twenty times as long.
+/// Writes two digits for each byte. Every message of a trace passes here, and the formatting machinery takes twenty times
+/// as long.
 fn write_hex(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    let (pairs, _) = text.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = DIGITS[usize::from(*byte)];
     }
 }
 
 /// Reads two digits for each byte of as many as there have to be.
 fn hex<const N: usize>(text: &[u8]) -> Result<[u8; N], InvalidTraceContext> {
-    let mut out = [0; N];
+    let (pairs, _) = text.as_chunks::<2>();
+    let pairs: &[[u8; 2]; N] = pairs.try_into().map_err(|_| InvalidTraceContext)?;
     let mut seen = 0;
-    for (slot, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+    let bytes = pairs.map(|[high, low]| {
+        let (high, low) = (VALUES[usize::from(high)], VALUES[usize::from(low)]);
         seen |= high | low;
-        *slot = high << 4 | low;
-    }
+        high << 4 | low
+    });
     // Looked at once, not at every digit.
-    if seen > 15 || text.len() != 2 * N { Err(InvalidTraceContext) } else { Ok(out) }
+    if seen > 15 { Err(InvalidTraceContext) } else { Ok(bytes) }
 }
+
+/// The two digits of each byte.
+static DIGITS: [[u8; 2]; 256] = {
+    let digits = *b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// What each byte is worth as a digit; upper case is none, as the recommendation has it.
 const VALUES: [u8; 256] = {

@@ -306,10 +306,12 @@ impl Ctx {
     pub(crate) fn inherit(&self, headers: &mut Headers, trace: Option<TraceContext>) {
         // Values come from checked headers or from numbers, so this cannot fail; a lost header is not worth a call.
         if let Some(trace) = trace {
-            let _ = headers.set_display(header::TRACEPARENT, trace);
+            let _ = headers.set(header::TRACEPARENT, trace.text());
         }
-        for name in [header::TRACESTATE, header::BAGGAGE] {
-            if let Some(value) = self.header(name) {
+        let Some(message) = &self.inner.message else { return };
+        let names = [header::TRACESTATE, header::BAGGAGE];
+        for (name, value) in names.into_iter().zip(message.header_values(names)) {
+            if let Some(value) = value {
                 let _ = headers.set(name, value);
             }
         }

@@ -31,6 +31,12 @@ impl Version {
     pub fn is_supported(&self) -> bool {
         (self.major, self.minor) >= REQUIRED
     }
+
+    /// Tells whether a message can say that the server is to leave its trace alone; an older one logs an error for each
+    /// that does.
+    pub(crate) fn leaves_traces(&self) -> bool {
+        (self.major, self.minor) >= (2, 14)
+    }
 }
 
 impl FromStr for Version {

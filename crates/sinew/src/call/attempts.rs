@@ -1,6 +1,10 @@
 //! The attempts of one call: one as a rule, more where that is allowed, may help and can be afforded.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use sinew_wire::{Headers, Problem, header};
@@ -12,8 +16,12 @@ use crate::{
     Bus, CallRetry, Ctx, Error, Kind,
     bus::Message,
     policy::{Again, CallService, Dependency, Outgoing, layer_error},
-    telemetry::{Span, SpanKind},
+    telemetry::{Attributes, Span, SpanKind},
 };
+
+/// What the span of every call says.
+static CALL: LazyLock<Attributes> =
+    LazyLock::new(|| [("rpc.system", "sinew"), ("messaging.system", "nats")].into_iter().collect());
 
 /// What is asked, and of whom.
 pub(super) struct Target {
@@ -273,10 +281,9 @@ pub(crate) async fn transmit(outgoing: &Outgoing) -> Result<Message, Error> {
 fn span(ctx: &Ctx, target: &Target) -> Span {
     let name = || {
         let (service, operation) = target.names();
-        format!("{service}/{operation}")
+        [service, "/", operation].concat()
     };
-    let span = ctx.bus().tracer().span(name, SpanKind::Client, ctx.trace());
-    span.with("rpc.system", || "sinew").with("messaging.system", || "nats")
+    ctx.bus().tracer().span(name, SpanKind::Client, ctx.trace()).with_all(&CALL)
 }
 
 fn not_idempotent(target: &Target) -> Error {
