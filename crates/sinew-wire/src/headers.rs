@@ -56,6 +56,11 @@ pub mod header {
     pub const ORIGIN_SUBJECT: &str = "Sinew-Origin-Subject";
     /// On an event in a group's own inlet: why it is there, `retry`, `redrive` or `replay`.
     pub const REDELIVERY: &str = "Sinew-Redelivery";
+
+    /// Says whether a field is of that name. Nearly always it is spelt like that, which is quicker to see.
+    pub fn is(field: &[u8], name: &[u8]) -> bool {
+        field == name || field.eq_ignore_ascii_case(name)
+    }
 }
 
 /// An ordered list of header fields whose names and values are known to be safe on the wire.
@@ -196,7 +201,7 @@ impl Headers {
         let (lines, name) = (self.lines.as_bytes(), name.as_bytes());
         let mut at = 0;
         for (index, field) in self.fields.iter().enumerate() {
-            if field.name == name.len() && lines[at..at + field.name].eq_ignore_ascii_case(name) {
+            if field.name == name.len() && header::is(&lines[at..at + field.name], name) {
                 return Some((index, at));
             }
             at += field.line();

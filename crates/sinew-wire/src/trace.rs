@@ -127,15 +127,14 @@ fn write_hex(bytes: &[u8], text: &mut [u8]) {
 /// Reads two digits for each byte of as many as there have to be.
 fn hex<const N: usize>(text: &[u8]) -> Result<[u8; N], InvalidTraceContext> {
     let (pairs, _) = text.as_chunks::<2>();
-    let pairs: &[[u8; 2]; N] = pairs.try_into().map_err(|_| InvalidTraceContext)?;
-    let mut seen = 0;
-    let bytes = pairs.map(|[high, low]| {
-        let (high, low) = (VALUES[usize::from(high)], VALUES[usize::from(low)]);
+    let (mut bytes, mut seen) = ([0; N], 0);
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
         seen |= high | low;
-        high << 4 | low
-    });
+        *byte = high << 4 | low;
+    }
     // Looked at once, not at every digit.
-    if seen > 15 { Err(InvalidTraceContext) } else { Ok(bytes) }
+    if seen > 15 || pairs.len() != N { Err(InvalidTraceContext) } else { Ok(bytes) }
 }
 
 /// The two digits of each byte.

@@ -145,7 +145,7 @@ impl Message {
         let mut found = [None; N];
         for (own, value) in self.fields() {
             for (name, slot) in names.iter().zip(&mut found) {
-                if slot.is_none() && own.eq_ignore_ascii_case(name.as_bytes()) {
+                if slot.is_none() && header::is(own, name.as_bytes()) {
                     *slot = Some(value);
                 }
             }
@@ -158,7 +158,7 @@ impl Message {
 
     /// Returns the last value of a header: the server writes its own behind what a publisher wrote under its name.
     pub(super) fn last_header(&self, name: &str) -> Option<&str> {
-        let same = |own: &[u8]| own.eq_ignore_ascii_case(name.as_bytes());
+        let same = |own: &[u8]| header::is(own, name.as_bytes());
         let (_, value) = self.fields().filter(|(own, _)| same(own)).last()?;
         std::str::from_utf8(value).ok()
     }

@@ -1,10 +1,6 @@
 //! The attempts of one call: one as a rule, more where that is allowed, may help and can be afforded.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sinew_wire::{Headers, Problem, header};
@@ -16,12 +12,8 @@ use crate::{
     Bus, CallRetry, Ctx, Error, Kind,
     bus::Message,
     policy::{Again, CallService, Dependency, Outgoing, layer_error},
-    telemetry::{Attributes, Span, SpanKind},
+    telemetry::Span,
 };
-
-/// What the span of every call says.
-static CALL: LazyLock<Attributes> =
-    LazyLock::new(|| [("rpc.system", "sinew"), ("messaging.system", "nats")].into_iter().collect());
 
 /// What is asked, and of whom.
 pub(super) struct Target {
@@ -279,11 +271,8 @@ pub(crate) async fn transmit(outgoing: &Outgoing) -> Result<Message, Error> {
 }
 
 fn span(ctx: &Ctx, target: &Target) -> Span {
-    let name = || {
-        let (service, operation) = target.names();
-        [service, "/", operation].concat()
-    };
-    ctx.bus().tracer().span(name, SpanKind::Client, ctx.trace()).with_all(&CALL)
+    let (service, operation) = target.names();
+    ctx.bus().tracer().call(service, operation, ctx.trace())
 }
 
 fn not_idempotent(target: &Target) -> Error {

@@ -132,8 +132,9 @@ pub(super) async fn work(
         return reply(shop, operation, &message, Answer::problem(late(), wanted(&message))).await;
     }
     let tracer = shop.bus.tracer();
-    let name = || [&shop.service, "/", &operation.name].concat();
-    let span = tracer.span(name, SpanKind::Server, message.trace()).with_all(&operation.attributes);
+    let span = tracer
+        .operation(&shop.service, &operation.name, SpanKind::Server, message.trace())
+        .with_all(&operation.attributes);
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
     let running = || run(operation, &message, ctx.clone(), deadline);
     let answer = match operation.stream {

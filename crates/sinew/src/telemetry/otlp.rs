@@ -17,12 +17,12 @@ const REMOTE: u32 = 0x300;
 const LOCAL: u32 = 0x100;
 const STATUS_ERROR: u64 = 2;
 
-/// Writes what is known of a span when it begins.
+/// Writes what is known of a span when it begins; its name comes in parts.
 pub(super) fn begin(
     out: &mut Vec<u8>,
     context: TraceContext,
     parent: Option<SpanId>,
-    name: &str,
+    name: &[&str],
     kind: SpanKind,
     start: SystemTime,
 ) {
@@ -34,7 +34,10 @@ pub(super) fn begin(
         head(out, 4, parent.0.len());
         out.extend_from_slice(&parent.0);
     }
-    bytes(out, 5, name.as_bytes());
+    head(out, 5, name.iter().map(|part| part.len()).sum());
+    for part in name {
+        out.extend_from_slice(part.as_bytes());
+    }
     number(out, 6, of_kind(kind));
     fixed64(out, 7, nanos(start));
     let above = if matches!(kind, SpanKind::Server | SpanKind::Consumer) { REMOTE } else { LOCAL };
@@ -68,7 +71,7 @@ pub(super) fn end(out: &mut Vec<u8>, start: SystemTime, end: SystemTime) {
 
 /// Writes a whole span.
 pub(super) fn span(out: &mut Vec<u8>, span: &SpanRecord) {
-    begin(out, span.context, span.parent, &span.name, span.kind, span.start);
+    begin(out, span.context, span.parent, &[&span.name], span.kind, span.start);
     for (name, value) in &span.attributes {
         attribute(out, name, value);
     }

@@ -1,6 +1,6 @@
 //! A span under way: written as it happens, in the form in which it leaves.
 
-use std::time::SystemTime;
+use std::{sync::LazyLock, time::SystemTime};
 
 use sinew_wire::TraceContext;
 
@@ -8,6 +8,10 @@ use super::{SpanKind, Tracer, Value, new_root, new_span_id, otlp};
 
 /// Room for what most spans have to say.
 const ROOM: usize = 256;
+
+/// What the span of every call says.
+static CALL: LazyLock<Attributes> =
+    LazyLock::new(|| [("rpc.system", "sinew"), ("messaging.system", "nats")].into_iter().collect());
 
 /// A piece of work in progress.
 #[derive(Debug)]
@@ -38,20 +42,51 @@ impl Tracer {
         kind: SpanKind,
         parent: Option<TraceContext>,
     ) -> Span {
-        if !self.is_on() || parent.is_some_and(|parent| !parent.is_sampled()) {
-            return Span { context: parent, record: None };
+        match self.records(parent) {
+            true => self.begin(&[name().as_ref()], kind, parent),
+            false => Span::unrecorded(parent),
         }
+    }
+
+    /// Begins the span of a call.
+    pub(crate) fn call(&self, service: &str, operation: &str, parent: Option<TraceContext>) -> Span {
+        self.operation(service, operation, SpanKind::Client, parent).with_all(&CALL)
+    }
+
+    /// As [`Tracer::span`], named after an operation.
+    pub(crate) fn operation(
+        &self,
+        service: &str,
+        operation: &str,
+        kind: SpanKind,
+        parent: Option<TraceContext>,
+    ) -> Span {
+        match self.records(parent) {
+            true => self.begin(&[service, "/", operation], kind, parent),
+            false => Span::unrecorded(parent),
+        }
+    }
+
+    fn records(&self, parent: Option<TraceContext>) -> bool {
+        self.is_on() && parent.is_none_or(|parent| parent.is_sampled())
+    }
+
+    fn begin(&self, name: &[&str], kind: SpanKind, parent: Option<TraceContext>) -> Span {
         let context = match parent {
             Some(parent) => parent.with_span(new_span_id()),
             None => new_root(true),
         };
         let (start, mut text) = (SystemTime::now(), Vec::with_capacity(ROOM));
-        otlp::begin(&mut text, context, parent.map(|parent| parent.span), name().as_ref(), kind, start);
+        otlp::begin(&mut text, context, parent.map(|parent| parent.span), name, kind, start);
         Span { context: Some(context), record: Some(Record { text, start, tracer: self.clone() }) }
     }
 }
 
 impl Span {
+    fn unrecorded(context: Option<TraceContext>) -> Self {
+        Self { context, record: None }
+    }
+
     /// Returns the position that messages sent within this span carry.
     pub fn context(&self) -> Option<TraceContext> {
         self.context
