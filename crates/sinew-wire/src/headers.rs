@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::TraceContext;
+
 /// The names of the headers Sinew reads and writes.
 pub mod header {
     /// W3C trace context of the sender's span.
@@ -124,29 +126,46 @@ impl Headers {
         self.put(name.as_ref(), |lines| _ = write!(lines, "{value}"))
     }
 
+    /// Sets `traceparent`, which can always be sent.
+    pub fn set_trace(&mut self, trace: &TraceContext) {
+        let value = self.begin(header::TRACEPARENT);
+        self.lines.push_str(trace.text().as_ref());
+        self.end(header::TRACEPARENT, value);
+    }
+
     fn put(&mut self, name: &str, write: impl FnOnce(&mut String)) -> Result<(), InvalidHeader> {
         let visible = |b: u8| b.is_ascii_graphic() && b != b':';
         if name.is_empty() || !name.bytes().fold(true, |all, byte| all & visible(byte)) {
             return Err(InvalidHeader::Name(name.chars().take(80).collect()));
         }
+        let before = self.lines.len();
+        let value = self.begin(name);
+        write(&mut self.lines);
+        if !is_sendable(&self.lines[value..]) {
+            self.lines.truncate(before);
+            return Err(InvalidHeader::Value(name.to_owned()));
+        }
+        self.end(name, value);
+        Ok(())
+    }
+
+    /// Begins a line, and returns where its value stands.
+    fn begin(&mut self, name: &str) -> usize {
         if self.lines.is_empty() {
             self.lines.reserve(ROOM);
             self.fields.reserve(FIELDS);
         }
-        let before = self.lines.len();
         self.lines.push_str(name);
         self.lines.push_str(": ");
-        let begin = self.lines.len();
-        write(&mut self.lines);
-        if !is_sendable(&self.lines[begin..]) {
-            self.lines.truncate(before);
-            return Err(InvalidHeader::Value(name.to_owned()));
-        }
-        let value = self.lines.len() - begin;
+        self.lines.len()
+    }
+
+    /// Ends the line whose value stands at `value`, which takes the place of an earlier one of that name.
+    fn end(&mut self, name: &str, value: usize) {
+        let value = self.lines.len() - value;
         self.lines.push_str("\r\n");
         self.remove(name);
         self.fields.push(Field { name: name.len(), value });
-        Ok(())
     }
 
     /// Removes `name`.
@@ -260,6 +279,20 @@ mod tests {
             assert!(headers.set(name, "v").is_err(), "{name:?}");
         }
         assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_trace_is_set_like_any_other_header() {
+        let trace =
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse::<TraceContext>().unwrap();
+        let (mut typed, mut plain) = (Headers::new(), Headers::new());
+        for headers in [&mut typed, &mut plain] {
+            headers.set("TraceParent", "old").unwrap();
+            headers.set("x", "y").unwrap();
+        }
+        typed.set_trace(&trace);
+        plain.set(header::TRACEPARENT, trace.to_string()).unwrap();
+        assert_eq!(typed, plain);
     }
 
     #[test]

@@ -90,6 +90,13 @@ mod tests {
     }
 
     #[test]
+    fn only_a_server_that_understands_it_is_told_to_leave_traces_alone() {
+        for (text, understands) in [("2.13.9", false), ("2.14.0", true), ("3.0.0", true)] {
+            assert_eq!(text.parse::<Version>().unwrap().leaves_traces(), understands, "{text}");
+        }
+    }
+
+    #[test]
     fn refuses_what_is_no_version() {
         for text in ["", "nats-server: v2", "2.15", "2.15.1.0", "two.12.0", "usage: nats-server"] {
             assert!(matches!(text.parse::<Version>(), Err(crate::broker::Error::NoVersion { .. })), "{text}");

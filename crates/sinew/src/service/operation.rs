@@ -132,8 +132,10 @@ pub(super) async fn work(
         return reply(shop, operation, &message, Answer::problem(late(), wanted(&message))).await;
     }
     let tracer = shop.bus.tracer();
+    // Where nothing is recorded, the context is read by whoever asks for it.
+    let parent = tracer.is_on().then(|| message.trace()).flatten();
     let span = tracer
-        .operation(&shop.service, &operation.name, SpanKind::Server, message.trace())
+        .operation(&shop.service, &operation.name, SpanKind::Server, parent)
         .with_all(&operation.attributes);
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
     let running = || run(operation, &message, ctx.clone(), deadline);

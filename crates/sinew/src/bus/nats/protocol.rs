@@ -289,6 +289,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_beside_the_headers_are_read_like_them_and_are_none_of_a_message_without() {
+        let (mut headers, mut out) = (Headers::new(), Vec::new());
+        publish(&mut out, "a", None, ("y: 2\r\n", &headers), &Bytes::new());
+        assert_eq!(out, b"PUB a 0\r\n\r\n");
+        headers.set("x", "1").unwrap();
+        out.clear();
+        publish(&mut out, "a", None, ("y: 2\r\n", &headers), &Bytes::new());
+        assert_eq!(out, b"HPUB a 24 24\r\nNATS/1.0\r\ny: 2\r\nx: 1\r\n\r\n\r\n");
+    }
+
+    #[test]
     fn what_does_not_fit_a_line_is_not_sent() {
         let long = "x".repeat(MAX_NAMES);
         assert!(is_sendable(&long, None) && is_subscribable(&long, None));
