@@ -15,12 +15,11 @@ mod protocol;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use sinew_wire::{Headers, header};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::inlets::Inlets;
+use super::{inlets::Inlets, link::Outbound};
 use crate::{Config, Error, Kind};
 
 pub(super) use outgoing::Taken;
@@ -84,22 +83,16 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::TooLarge`], or [`Kind::Config`] for a subject that cannot be sent.
-    pub(super) fn publish(
-        &self,
-        subject: &str,
-        reply: Option<&str>,
-        headers: &Headers,
-        payload: &Bytes,
-    ) -> Result<Taken, Error> {
+    pub(super) fn publish(&self, message: Outbound<'_>) -> Result<Taken, Error> {
+        let Outbound { subject, reply, headers, payload } = message;
         if !protocol::is_sendable(subject, reply) {
             let text = "the subject cannot be published to: it is empty, has spaces, or is too long";
             return Err(Error::new(Kind::Config, text));
         }
         let info = self.shared.info.load();
-        let limit = info.max_payload;
         let lines = if info.leaves_traces && is_traced_request(subject, headers) { LEAVE_TRACE } else { "" };
-        let header_bytes = if headers.is_empty() { 0 } else { lines.len() + headers.wire_len() };
-        if header_bytes + payload.len() > limit {
+        let limit = info.max_payload;
+        if lines.len() + message.len() > limit {
             return Err(super::link::too_large(limit));
         }
         Ok(self.shared.outgoing.push(|out| protocol::publish(out, subject, reply, (lines, headers), payload)))

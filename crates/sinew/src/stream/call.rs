@@ -227,6 +227,6 @@ async fn ask(
 ) -> Result<(Subscription, String), Error> {
     let inbox = bus.new_inbox();
     let subscription = bus.subscribe(&inbox, None).await?;
-    bus.publish_reply(subject, Some(inbox.clone()), headers, payload).await?;
+    bus.post(subject, Some(&inbox), headers, &payload).await?;
     Ok((subscription, inbox))
 }
