@@ -142,24 +142,24 @@ const LETTERS: u64 = 0x27;
 
 fn eight_digits(bytes: [u8; 4]) -> [u8; 8] {
     let word = u64::from(u32::from_le_bytes(bytes));
-    let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
-    let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
-    let values = word >> 4 & 0x000f_000f_000f_000f | (word & 0x000f_000f_000f_000f) << 8;
-    let letters = (values + 6 * EACH) >> 4 & EACH;
+    let word = (word | (word << 16)) & 0x0000_ffff_0000_ffff;
+    let word = (word | (word << 8)) & 0x00ff_00ff_00ff_00ff;
+    let values = ((word >> 4) & 0x000f_000f_000f_000f) | ((word & 0x000f_000f_000f_000f) << 8);
+    let letters = ((values + 6 * EACH) >> 4) & EACH;
     (values + 0x30 * EACH + LETTERS * letters).to_le_bytes()
 }
 
 /// Returns what eight digits say, and whether one of them is none: upper case is not, as the recommendation has it.
 fn read_hex(digits: [u8; 8]) -> ([u8; 4], bool) {
     let text = u64::from_le_bytes(digits);
-    let letters = text >> 6 & EACH;
-    let values = (text & 15 * EACH) + 9 * letters;
+    let letters = (text >> 6) & EACH;
+    let values = (text & (15 * EACH)) + 9 * letters;
     // A letter is worth ten or more, a number less, and both at most fifteen; written again, they are the same text.
-    let misplaced = ((values + 6 * EACH) ^ letters << 4 | values) & 16 * EACH;
-    let wrong = misplaced | text ^ (values + 0x30 * EACH + LETTERS * letters);
-    let word = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
-    let word = (word | word >> 8) & 0x0000_ffff_0000_ffff;
-    (((word | word >> 16) as u32).to_le_bytes(), wrong != 0)
+    let misplaced = (((values + 6 * EACH) ^ (letters << 4)) | values) & (16 * EACH);
+    let wrong = misplaced | (text ^ (values + 0x30 * EACH + LETTERS * letters));
+    let word = ((values << 4) | (values >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let word = (word | (word >> 8)) & 0x0000_ffff_0000_ffff;
+    (((word | (word >> 16)) as u32).to_le_bytes(), wrong != 0)
 }
 
 #[cfg(test)]
