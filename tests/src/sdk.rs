@@ -29,6 +29,7 @@ mod replay;
 mod requests;
 mod retries;
 mod schedules;
+mod seen;
 mod store;
 mod streams;
 mod traces;

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::TraceContext;
+
 /// The names of the headers Sinew reads and writes.
 pub mod header {
     /// W3C trace context of the sender's span.
@@ -42,6 +44,8 @@ pub mod header {
     pub const PREFER: &str = "prefer";
     /// Text of a service error, as other NATS clients expect it (ADR-32).
     pub const SERVICE_ERROR: &str = "Nats-Service-Error";
+    /// Where the servers are to tell of the way a message takes (ADR-41).
+    pub const BROKER_TRACE: &str = "Nats-Trace-Dest";
     /// Numeric code of a service error, as other NATS clients expect it (ADR-32).
     pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
     /// Deduplication id of a message in a stream.
@@ -54,6 +58,11 @@ pub mod header {
     pub const ORIGIN_SUBJECT: &str = "Sinew-Origin-Subject";
     /// On an event in a group's own inlet: why it is there, `retry`, `redrive` or `replay`.
     pub const REDELIVERY: &str = "Sinew-Redelivery";
+
+    /// Says whether a field is of that name. Nearly always it is spelt like that, which is quicker to see.
+    pub fn is(field: &[u8], name: &[u8]) -> bool {
+        field == name || field.eq_ignore_ascii_case(name)
+    }
 }
 
 /// An ordered list of header fields whose names and values are known to be safe on the wire.
@@ -117,29 +126,46 @@ impl Headers {
         self.put(name.as_ref(), |lines| _ = write!(lines, "{value}"))
     }
 
+    /// Sets `traceparent`, which can always be sent.
+    pub fn set_trace(&mut self, trace: &TraceContext) {
+        let value = self.begin(header::TRACEPARENT);
+        self.lines.push_str(trace.text().as_ref());
+        self.end(header::TRACEPARENT, value);
+    }
+
     fn put(&mut self, name: &str, write: impl FnOnce(&mut String)) -> Result<(), InvalidHeader> {
         let visible = |b: u8| b.is_ascii_graphic() && b != b':';
-        if name.is_empty() || !name.bytes().all(visible) {
+        if name.is_empty() || !name.bytes().fold(true, |all, byte| all & visible(byte)) {
             return Err(InvalidHeader::Name(name.chars().take(80).collect()));
         }
+        let before = self.lines.len();
+        let value = self.begin(name);
+        write(&mut self.lines);
+        if !is_sendable(&self.lines[value..]) {
+            self.lines.truncate(before);
+            return Err(InvalidHeader::Value(name.to_owned()));
+        }
+        self.end(name, value);
+        Ok(())
+    }
+
+    /// Begins a line, and returns where its value stands.
+    fn begin(&mut self, name: &str) -> usize {
         if self.lines.is_empty() {
             self.lines.reserve(ROOM);
             self.fields.reserve(FIELDS);
         }
-        let before = self.lines.len();
         self.lines.push_str(name);
         self.lines.push_str(": ");
-        let begin = self.lines.len();
-        write(&mut self.lines);
-        if !is_sendable(&self.lines[begin..]) {
-            self.lines.truncate(before);
-            return Err(InvalidHeader::Value(name.to_owned()));
-        }
-        let value = self.lines.len() - begin;
+        self.lines.len()
+    }
+
+    /// Ends the line whose value stands at `value`, which takes the place of an earlier one of that name.
+    fn end(&mut self, name: &str, value: usize) {
+        let value = self.lines.len() - value;
         self.lines.push_str("\r\n");
         self.remove(name);
         self.fields.push(Field { name: name.len(), value });
-        Ok(())
     }
 
     /// Removes `name`.
@@ -173,7 +199,13 @@ impl Headers {
 
     /// Writes the block that stands before a payload (NATS ADR-4): the version, a line for each field, an empty one.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_behind("", out);
+    }
+
+    /// As [`Headers::write`], with whole lines before the first field, for whoever carries it: they are not part of it.
+    pub fn write_behind(&self, lines: &'static str, out: &mut Vec<u8>) {
         out.extend_from_slice(VERSION);
+        out.extend_from_slice(lines.as_bytes());
         out.extend_from_slice(self.lines.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
@@ -188,7 +220,7 @@ impl Headers {
         let (lines, name) = (self.lines.as_bytes(), name.as_bytes());
         let mut at = 0;
         for (index, field) in self.fields.iter().enumerate() {
-            if field.name == name.len() && lines[at..at + field.name].eq_ignore_ascii_case(name) {
+            if field.name == name.len() && header::is(&lines[at..at + field.name], name) {
                 return Some((index, at));
             }
             at += field.line();
@@ -215,9 +247,11 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Says whether a value breaks no line. Bytes first: nearly every value is plain ASCII.
+/// Says whether a value breaks no line. Bytes first: nearly every value is plain ASCII. All of them are looked at, many at
+/// a time, which is quicker than to stop at the first bad one.
 fn is_sendable(value: &str) -> bool {
-    value.bytes().all(|byte| (b' '..0x7f).contains(&byte)) || !value.chars().any(char::is_control)
+    value.bytes().fold(true, |all, byte| all & (b' '..0x7f).contains(&byte))
+        || !value.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -245,6 +279,20 @@ mod tests {
             assert!(headers.set(name, "v").is_err(), "{name:?}");
         }
         assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_trace_is_set_like_any_other_header() {
+        let trace =
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse::<TraceContext>().unwrap();
+        let (mut typed, mut plain) = (Headers::new(), Headers::new());
+        for headers in [&mut typed, &mut plain] {
+            headers.set("TraceParent", "old").unwrap();
+            headers.set("x", "y").unwrap();
+        }
+        typed.set_trace(&trace);
+        plain.set(header::TRACEPARENT, trace.to_string()).unwrap();
+        assert_eq!(typed, plain);
     }
 
     #[test]

@@ -33,4 +33,4 @@ pub use headers::{Headers, InvalidHeader, header};
 pub use name::{InstanceId, InvalidName, OperationName, ServiceName};
 pub use problem::Problem;
 pub use subject::{InvalidSubject, Subject};
-pub use trace::{InvalidTraceContext, SpanId, TraceContext, TraceId};
+pub use trace::{InvalidTraceContext, SpanId, TraceContext, TraceId, TraceText};

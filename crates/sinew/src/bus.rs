@@ -49,7 +49,7 @@ use inlets::Denied;
 pub(crate) use inlets::Inlets;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use link::Carrier;
-use link::Link;
+use link::{Link, Outbound};
 use nats::Taken;
 
 /// How long publishing may wait for a connection, or for room in front of it.
@@ -215,7 +215,7 @@ impl Bus {
         let at = began.checked_add(limit).unwrap_or_else(|| began + LONGEST);
         // Written in place: kept in a variable first, it would take its room twice.
         let answer = timeout_at(at, async {
-            self.send(subject, Some(&reply), headers, payload).await?;
+            self.send(Outbound { subject, reply: Some(&reply), headers, payload }).await?;
             // From here on somebody may be at work on it; dropped before the reply, it says that nobody waits.
             let hangup = hangup::Hangup { bus: self, subject, reply: &reply, headers, began, limit };
             let reply = waiting.reply().await;
@@ -251,7 +251,7 @@ impl Bus {
     ) -> Result<Vec<Message>, Error> {
         let inbox = self.new_inbox();
         let mut replies = self.subscribe(&inbox, None).await?;
-        self.publish_reply(subject, Some(inbox), headers, payload).await?;
+        self.post(subject, Some(&inbox), headers, &payload).await?;
         let mut gathered = Vec::new();
         let collect = async {
             while let Some(message) = replies.next().await {
@@ -274,17 +274,7 @@ impl Bus {
         self.post(subject, None, headers, &payload).await
     }
 
-    pub(crate) async fn publish_reply(
-        &self,
-        subject: &str,
-        reply: Option<String>,
-        headers: &Headers,
-        payload: Bytes,
-    ) -> Result<(), Error> {
-        self.post(subject, reply.as_deref(), headers, &payload).await
-    }
-
-    /// As [`Bus::publish`], of what the caller keeps.
+    /// As [`Bus::publish`], of what the caller keeps, with a place for answers.
     pub(crate) async fn post(
         &self,
         subject: &str,
@@ -292,11 +282,12 @@ impl Bus {
         headers: &Headers,
         payload: &Bytes,
     ) -> Result<(), Error> {
+        let message = Outbound { subject, reply, headers, payload };
         // Nearly always taken at once, and then no timer is needed.
-        if self.offer(subject, reply, headers, payload)? == Taken::Yes {
+        if self.offer(message)? == Taken::Yes {
             return Ok(());
         }
-        let sent = self.send_later(subject, reply, headers, payload);
+        let sent = self.send_later(message);
         // Boxed: whoever is taken at once does not carry the room that waiting needs.
         let sent = Box::pin(tokio::time::timeout(ENQUEUE_TIMEOUT, sent)).await;
         sent.unwrap_or_else(|_| Err(self.unusable()))
@@ -330,7 +321,8 @@ impl Bus {
         }
         let (waiting, inbox) = self.shared.inlets.enlist_barrier();
         let round_trip = async {
-            self.send(&inbox, None, &Headers::new(), &Bytes::new()).await?;
+            let (headers, payload) = (&Headers::new(), &Bytes::new());
+            self.send(Outbound { subject: &inbox, reply: None, headers, payload }).await?;
             let reply = waiting.reply().await.ok_or_else(Error::closed)?;
             reply.map(drop).map_err(|denied| denied.into_error(&inbox))
         };
@@ -373,48 +365,30 @@ impl Bus {
         self.shared.link.connects()
     }
 
-    fn offer(
-        &self,
-        subject: &str,
-        reply: Option<&str>,
-        headers: &Headers,
-        payload: &Bytes,
-    ) -> Result<Taken, Error> {
+    fn offer(&self, message: Outbound<'_>) -> Result<Taken, Error> {
         if self.is_closed() {
             return Err(Error::closed());
         }
-        self.shared.link.publish(subject, reply, headers, payload)
+        self.shared.link.publish(message)
     }
 
     /// Sends as soon as that is possible; the caller bounds the time.
-    async fn send(
-        &self,
-        subject: &str,
-        reply: Option<&str>,
-        headers: &Headers,
-        payload: &Bytes,
-    ) -> Result<(), Error> {
-        match self.offer(subject, reply, headers, payload)? {
+    async fn send(&self, message: Outbound<'_>) -> Result<(), Error> {
+        match self.offer(message)? {
             Taken::Yes => Ok(()),
             // Boxed, as above.
-            Taken::NotNow => Box::pin(self.send_later(subject, reply, headers, payload)).await,
+            Taken::NotNow => Box::pin(self.send_later(message)).await,
         }
     }
 
     /// As [`Bus::send`], for what was not taken at once.
-    async fn send_later(
-        &self,
-        subject: &str,
-        reply: Option<&str>,
-        headers: &Headers,
-        payload: &Bytes,
-    ) -> Result<(), Error> {
+    async fn send_later(&self, message: Outbound<'_>) -> Result<(), Error> {
         loop {
             tokio::select! {
                 () = self.shared.link.writable() => {}
                 () = self.shared.stop.cancelled() => return Err(Error::closed()),
             }
-            if self.offer(subject, reply, headers, payload)? == Taken::Yes {
+            if self.offer(message)? == Taken::Yes {
                 return Ok(());
             }
         }

@@ -38,6 +38,7 @@ struct Inner {
     service: Arc<str>,
     message: Option<Message>,
     deadline: Deadline,
+    /// Where nothing is recorded that is the message's, which is read when somebody asks.
     trace: Option<TraceContext>,
     attempt: u32,
     sequence: Option<u64>,
@@ -233,7 +234,7 @@ impl Ctx {
 
     /// Returns the trace this work belongs to.
     pub fn trace(&self) -> Option<TraceContext> {
-        self.inner.trace
+        self.inner.trace.or_else(|| self.inner.message.as_ref()?.trace())
     }
 
     /// Returns a header of the message in hand.
@@ -304,12 +305,14 @@ impl Ctx {
 
     /// Writes what travels with every message sent on behalf of this work.
     pub(crate) fn inherit(&self, headers: &mut Headers, trace: Option<TraceContext>) {
-        // Values come from checked headers or from numbers, so this cannot fail; a lost header is not worth a call.
         if let Some(trace) = trace {
-            let _ = headers.set_display(header::TRACEPARENT, trace);
+            headers.set_trace(&trace);
         }
-        for name in [header::TRACESTATE, header::BAGGAGE] {
-            if let Some(value) = self.header(name) {
+        let Some(message) = &self.inner.message else { return };
+        let names = [header::TRACESTATE, header::BAGGAGE];
+        for (name, value) in names.into_iter().zip(message.header_values(names)) {
+            if let Some(value) = value {
+                // It could be sent to us; a lost header is not worth a call.
                 let _ = headers.set(name, value);
             }
         }
@@ -374,7 +377,7 @@ impl fmt::Debug for Ctx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ctx")
             .field("service", &self.inner.service)
-            .field("trace", &self.inner.trace)
+            .field("trace", &self.trace())
             .finish_non_exhaustive()
     }
 }

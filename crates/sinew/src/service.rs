@@ -4,6 +4,7 @@ mod describe;
 mod discovery;
 mod in_flight;
 mod intake;
+mod line;
 mod operation;
 mod running;
 mod shed;

@@ -1,25 +1,33 @@
 //! Spans: recorded by whoever does the work, exported in batches by one task. Off costs one branch.
 //!
+//! # How a span travels
+//!
 //! Spans are values, not scopes: a workflow's spans are drawn from its log, with ids and times that were fixed long
 //! before the span is sent, and a crashed replica's successor sends the very same span. That is why this is a recorder
 //! and not a bridge from thread-local scopes.
 //!
-//! A span that ends is written into the bytes of the next export right there: no second representation, no queue of
-//! objects, no task woken for each. That is what lets every call of a busy service be recorded.
+//! 1. [`Tracer::span`] decides once: without an exporter, or in a trace that its root does not record, the [`Span`] is
+//!    nothing but its caller's position, handed on as it came. Otherwise it gets an id and a small piece of memory, in
+//!    which it is written from its first field on in the form in which it leaves (`otlp.rs`).
+//! 2. What is said of it meanwhile is appended there: no second representation, no object per attribute.
+//! 3. When it is dropped its end is written, and the piece is copied to the others that wait: one lock for as long as
+//!    that takes, no task woken, unless it is the first or there are now enough for an export (`export.rs`).
+//! 4. One task takes all that wait, puts before them who sends, and posts both as they are over a connection that stays
+//!    open (`post.rs`). What does not fit into the 4 MiB that may wait is counted and lost, and the count is logged.
 
 mod export;
 mod otlp;
 mod post;
 mod settings;
+mod span;
 
 use std::{borrow::Cow, time::SystemTime};
 
 use sinew_wire::{SpanId, TraceContext, TraceId};
 
 pub use export::Tracer;
-
-/// Attributes most spans have at most.
-const ATTRIBUTES: usize = 4;
+pub(crate) use span::Attributes;
+pub use span::Span;
 
 /// Which side of an exchange a span shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +60,7 @@ pub struct SpanRecord {
     /// When it ended.
     pub end: SystemTime,
     /// What it was about.
-    pub attributes: Vec<(&'static str, Value)>,
+    pub attributes: Vec<(&'static str, Value<'static>)>,
     /// Spans it belongs with although they are no parents.
     pub links: Vec<TraceContext>,
     /// Why it failed.
@@ -61,114 +69,26 @@ pub struct SpanRecord {
 
 /// What an attribute says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum Value<'a> {
     /// A text.
-    Text(Cow<'static, str>),
+    Text(Cow<'a, str>),
     /// A number.
     Number(i64),
 }
 
-/// A piece of work in progress.
-#[derive(Debug)]
-pub struct Span {
-    record: Option<Box<SpanRecord>>,
-    context: Option<TraceContext>,
-    tracer: Tracer,
-}
-
-impl Tracer {
-    /// Begins a span below `parent`, or a new trace. Without an exporter the parent's context is handed on as it is.
-    /// The name is made only when the span is recorded.
-    pub fn span<N: Into<Cow<'static, str>>>(
-        &self,
-        name: impl FnOnce() -> N,
-        kind: SpanKind,
-        parent: Option<TraceContext>,
-    ) -> Span {
-        if !self.is_on() {
-            return Span { record: None, context: parent, tracer: self.clone() };
-        }
-        let context = match parent {
-            Some(parent) => parent.with_span(new_span_id()),
-            None => new_root(true),
-        };
-        if !context.is_sampled() {
-            return Span { record: None, context: Some(context), tracer: self.clone() };
-        }
-        let now = SystemTime::now();
-        let record = SpanRecord {
-            context,
-            parent: parent.map(|parent| parent.span),
-            name: name().into(),
-            kind,
-            start: now,
-            end: now,
-            attributes: Vec::with_capacity(ATTRIBUTES),
-            links: Vec::new(),
-            error: None,
-        };
-        Span { record: Some(Box::new(record)), context: Some(context), tracer: self.clone() }
-    }
-}
-
-impl Span {
-    /// Returns the position that messages sent within this span carry.
-    pub fn context(&self) -> Option<TraceContext> {
-        self.context
-    }
-
-    /// Adds an attribute; the value is made only when the span is recorded.
-    #[must_use]
-    pub fn with<V: Into<Value>>(mut self, name: &'static str, value: impl FnOnce() -> V) -> Self {
-        self.set(name, value);
-        self
-    }
-
-    /// Adds an attribute; the value is made only when the span is recorded.
-    pub fn set<V: Into<Value>>(&mut self, name: &'static str, value: impl FnOnce() -> V) {
-        if let Some(record) = &mut self.record {
-            record.attributes.push((name, value().into()));
-        }
-    }
-
-    /// Adds a link to a span that belongs with this one although it is no parent.
-    pub fn link(&mut self, to: TraceContext) {
-        if let Some(record) = &mut self.record {
-            record.links.push(to);
-        }
-    }
-
-    /// Ends the span as failed.
-    pub fn fail(mut self, error: impl Into<String>) {
-        if let Some(record) = &mut self.record {
-            record.error = Some(error.into());
-        }
-    }
-}
-
-/// A dropped span has ended: work that is cancelled still shows up.
-impl Drop for Span {
-    fn drop(&mut self) {
-        if let Some(mut record) = self.record.take() {
-            record.end = SystemTime::now();
-            self.tracer.append(&record);
-        }
-    }
-}
-
-impl From<&'static str> for Value {
-    fn from(text: &'static str) -> Self {
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
         Self::Text(text.into())
     }
 }
 
-impl From<String> for Value {
+impl From<String> for Value<'_> {
     fn from(text: String) -> Self {
         Self::Text(text.into())
     }
 }
 
-impl From<u32> for Value {
+impl From<u32> for Value<'_> {
     fn from(number: u32) -> Self {
         Self::Number(number.into())
     }

@@ -21,6 +21,7 @@
 //! | an acknowledgement is as durable as the sync | `events::p1_what_was_acknowledged_*`, findings of `sinew check` |
 //! | CloudEvents: every attribute, percent-encoded | `every_attribute_of_an_event_travels_encoded`, `sinew_wire::event::tests` |
 //! | the server traces nothing by itself | `broker::settings::tests`, `no_configuration_of_ours_traces_messages` |
+//! | a recorded trace costs the server its headers | `traces::the_server_is_told_to_leave_the_trace_*` |
 //! | every refusal carries its delay | `every_refusal_carries_a_delay_and_a_dead_letter_ends_it` |
 //! | the server's `max_deliver` stands above ours | `the_server_allows_more_deliveries_than_the_group_takes` |
 //! | a dead letter is stored before the event is given up | `p1_nothing_is_given_up_before_its_letter_is_stored` |

@@ -15,14 +15,14 @@ use super::*;
 use crate::harness::{SOON, eventually, server};
 
 /// A server with settings of its own, stopped when dropped.
-struct Guarded {
+pub(super) struct Guarded {
     _process: Child,
     address: String,
     dir: TempDir,
 }
 
 impl Guarded {
-    async fn start(settings: &str) -> Self {
+    pub(super) async fn start(settings: &str) -> Self {
         Self::start_in(TempDir::with_prefix("sinew-test-").unwrap(), settings).await
     }
 
@@ -42,7 +42,7 @@ impl Guarded {
         Self { _process: process, address, dir }
     }
 
-    fn config(&self, identity: &str) -> Config {
+    pub(super) fn config(&self, identity: &str) -> Config {
         Config::new(format!("nats://{identity}{}", self.address), "guest")
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sinew::{Attempt, Retry, State};
 
-use super::*;
+use super::{identity::Guarded, *};
 use crate::harness::{OtlpReceiver, SOON, Span, eventually};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -230,6 +230,30 @@ async fn without_a_collector_the_context_is_handed_on_unchanged() {
     eventually(SOON, || std::future::ready(told.0.lock().unwrap().len() == 2)).await;
     let whole = format!("{PARENT} vendor=1,other=2 tenant=acme;ttl=3");
     assert_eq!(*told.0.lock().unwrap(), [whole.clone(), whole]);
+}
+
+#[tokio::test]
+async fn the_server_is_told_to_leave_the_trace_of_a_call_alone_unless_the_caller_names_a_place() {
+    let accounts = "accounts { APP { users: [ { user: app, password: x } ], msg_trace: told.all } }";
+    let server = Guarded::start(accounts).await;
+    let bus = Bus::connect(server.config("app:x@")).await.unwrap();
+    let _desk = desk((), repeat).start(&bus).await.unwrap();
+    let mut told = bus.subscribe("told.*", None).await.unwrap();
+    bus.barrier().await.unwrap();
+    let caller = Ctx::traced(&bus, "caller", Some(PARENT.parse().unwrap()));
+    caller.call(echo("quietly")).await.unwrap();
+    let mut headers = Headers::new();
+    headers.set("traceparent", PARENT).unwrap();
+    bus.publish("elsewhere", &headers, Bytes::new()).await.unwrap();
+    caller.call(echo("aloud")).header("Nats-Trace-Dest", "told.mine").await.unwrap();
+    let mut next = async || {
+        let message = told.next().await.unwrap();
+        let event: serde_json::Value = serde_json::from_slice(message.payload()).unwrap();
+        (message.subject().to_owned(), event["events"][0]["subj"].as_str().unwrap().to_owned())
+    };
+    let said = tokio::time::timeout(PATIENCE, async { [next().await, next().await] }).await.unwrap();
+    let expected = [("told.all", "elsewhere"), ("told.mine", Echo::SUBJECT)];
+    assert_eq!(said, expected.map(|(to, of)| (to.to_owned(), of.to_owned())));
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! Uploads: whole and in order, no faster than they are taken, and ended on both sides whoever goes away.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use futures::{Stream, StreamExt, stream};
 use sinew::wire::header;
 use sinew::{Deadline, State, Upload, UploadHandler, UploadRequest};
-use tokio::sync::Notify;
 
+use super::seen::{Guard, Seen};
 use super::*;
 use crate::harness::{SOON, eventually};
 
@@ -42,42 +42,6 @@ enum AdderError {
 
 contract! {
     Adder = "adder" @ "1.0.0" { add: upload Add }
-}
-
-/// What both sides do is seen from outside.
-#[derive(Default)]
-struct Seen {
-    /// Items the caller's stream was asked for.
-    made: AtomicU64,
-    /// Items the handler has taken.
-    taken: AtomicU64,
-    /// Streams and handlers that were dropped, at their end or before.
-    dropped: AtomicU64,
-    /// Lets a handler that waits go on.
-    go: Notify,
-}
-
-/// Notes the end of whatever it is moved into.
-struct Guard(Arc<Seen>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.dropped.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Seen {
-    fn made(&self) -> u64 {
-        self.made.load(Ordering::SeqCst)
-    }
-
-    fn taken(&self) -> u64 {
-        self.taken.load(Ordering::SeqCst)
-    }
-
-    async fn dropped(&self, count: u64) {
-        eventually(SOON, || std::future::ready(self.dropped.load(Ordering::SeqCst) == count)).await;
-    }
 }
 
 /// Adds on stage, and lets the test see what the service does.

@@ -31,6 +31,12 @@ impl Version {
     pub fn is_supported(&self) -> bool {
         (self.major, self.minor) >= REQUIRED
     }
+
+    /// Tells whether a message can say that the server is to leave its trace alone; an older one logs an error for each
+    /// that does.
+    pub(crate) fn leaves_traces(&self) -> bool {
+        (self.major, self.minor) >= (2, 14)
+    }
 }
 
 impl FromStr for Version {
@@ -80,6 +86,13 @@ mod tests {
         ] {
             let version: Version = text.parse().unwrap();
             assert_eq!((version.to_string().as_str(), version.is_supported()), (shown, supported), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_understands_it_is_told_to_leave_traces_alone() {
+        for (text, understands) in [("2.13.9", false), ("2.14.0", true), ("3.0.0", true)] {
+            assert_eq!(text.parse::<Version>().unwrap().leaves_traces(), understands, "{text}");
         }
     }
 

@@ -69,8 +69,8 @@ impl Reader {
     async fn ask(&self) -> Result<(), Error> {
         let body = json!({ "seq": self.next, "batch": BATCH, "next_by_subj": self.subject });
         let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
-        let inbox = Some(self.inbox.clone());
-        self.bus.publish_reply(&subject, inbox, &Headers::new(), Bytes::from(body.to_string())).await
+        let body = Bytes::from(body.to_string());
+        self.bus.post(&subject, Some(&self.inbox), &Headers::new(), &body).await
     }
 
     async fn collect(&mut self) -> Result<Vec<Stored>, Error> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use sinew_wire::{Headers, header};
 use tokio::time::Instant;
 
-use super::Bus;
+use super::{Bus, link::Outbound};
 
 /// A request that was sent and not answered yet; dropped before it is disarmed, it hangs up.
 pub(super) struct Hangup<'a> {
@@ -46,9 +46,10 @@ impl Bus {
     /// Tells the service behind `subject` that nobody waits for a reply at `reply` any more.
     pub(crate) fn hang_up(&self, subject: &str, reply: &str) {
         let Some(subject) = crate::service::cancel_subject(subject) else { return };
-        let payload = Bytes::copy_from_slice(reply.as_bytes());
+        let (headers, payload) = (Headers::new(), Bytes::copy_from_slice(reply.as_bytes()));
+        let message = Outbound { subject: &subject, reply: None, headers: &headers, payload: &payload };
         // Not worth waiting for: where there is no room just now, the service is left to the deadline.
-        if let Err(error) = self.offer(&subject, None, &Headers::new(), &payload) {
+        if let Err(error) = self.offer(message) {
             tracing::debug!(subject, %error, "a service could not be told that nobody waits");
         }
     }

@@ -30,6 +30,15 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     fn park(&self, until: Timestamp, deliveries: Vec<String>) -> BoxFuture<'static, ()>;
 }
 
+/// A message on its way out.
+#[derive(Clone, Copy)]
+pub(super) struct Outbound<'a> {
+    pub(super) subject: &'a str,
+    pub(super) reply: Option<&'a str>,
+    pub(super) headers: &'a Headers,
+    pub(super) payload: &'a Bytes,
+}
+
 /// The way to the other services.
 pub(super) enum Link {
     Nats(Client),
@@ -43,6 +52,14 @@ pub(super) enum Link {
     },
 }
 
+impl Outbound<'_> {
+    /// Returns how much of the server's limit it takes: its headers and what it carries.
+    pub(super) fn len(&self) -> usize {
+        let headers = if self.headers.is_empty() { 0 } else { self.headers.wire_len() };
+        headers + self.payload.len()
+    }
+}
+
 impl Link {
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn in_process(carrier: Arc<dyn Carrier>, replies: &str) -> Self {
@@ -50,18 +67,12 @@ impl Link {
         Self::InProcess { carrier, connects: watch::Sender::new(1) }
     }
 
-    pub(super) fn publish(
-        &self,
-        subject: &str,
-        reply: Option<&str>,
-        headers: &Headers,
-        payload: &Bytes,
-    ) -> Result<Taken, Error> {
+    pub(super) fn publish(&self, message: Outbound<'_>) -> Result<Taken, Error> {
         match self {
-            Self::Nats(client) => client.publish(subject, reply, headers, payload),
+            Self::Nats(client) => client.publish(message),
             Self::InProcess { carrier, .. } => {
-                let header_bytes = if headers.is_empty() { 0 } else { headers.wire_len() };
-                if header_bytes + payload.len() > IN_PROCESS_LIMIT {
+                let Outbound { subject, reply, headers, payload } = message;
+                if message.len() > IN_PROCESS_LIMIT {
                     return Err(too_large(IN_PROCESS_LIMIT));
                 }
                 carrier.publish(subject, reply, headers, payload);

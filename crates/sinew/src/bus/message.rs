@@ -1,11 +1,18 @@
 //! A message as it came: one shared piece of memory, read where somebody asks.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use sinew_wire::{CloudEvent, CodecError, ContentType, Headers, TraceContext, header};
 
 const VERSION: &[u8] = b"NATS/1.0";
+/// Fields an [`Index`] has room for.
+const PLACES: usize = 8;
 
 /// A message from the bus; clones share it.
 #[derive(Clone)]
@@ -16,7 +23,37 @@ struct Parts {
     subject: Span,
     reply: Option<Span>,
     headers: Span,
+    /// Made when somebody asks for a header first: whoever does asks for several.
+    index: OnceLock<Index>,
     payload: Bytes,
+}
+
+/// Where the first fields of a block of headers stand: in nearly every message that is all of them.
+struct Index {
+    places: [Place; PLACES],
+    count: usize,
+    /// Where in the block the fields begin that found no place.
+    rest: usize,
+}
+
+/// Where name and value of a field stand in their block.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    name: Part,
+    value: Part,
+}
+
+/// A part of the beginning of a block.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    start: u16,
+    end: u16,
+}
+
+/// Goes through what looks like a header field; whatever does not is passed over, as nobody can use it.
+struct Fields<'a> {
+    block: &'a [u8],
+    at: usize,
 }
 
 /// A part of a frame.
@@ -48,7 +85,7 @@ impl Message {
         headers: Span,
         payload: Bytes,
     ) -> Self {
-        Self(Arc::new(Parts { frame, subject, reply, headers, payload }))
+        Self(Arc::new(Parts { frame, subject, reply, headers, index: OnceLock::new(), payload }))
     }
 
     /// Makes a message that came by no wire. `status` is what a server writes where it answers itself.
@@ -106,9 +143,9 @@ impl Message {
     /// Returns the values of several headers at once: going through a block costs more than comparing names.
     pub(crate) fn header_values<const N: usize>(&self, names: [&str; N]) -> [Option<&str>; N] {
         let mut found = [None; N];
-        for (own, value) in fields(self.block()) {
+        for (own, value) in self.fields() {
             for (name, slot) in names.iter().zip(&mut found) {
-                if slot.is_none() && own.eq_ignore_ascii_case(name.as_bytes()) {
+                if slot.is_none() && header::is(own, name.as_bytes()) {
                     *slot = Some(value);
                 }
             }
@@ -121,8 +158,8 @@ impl Message {
 
     /// Returns the last value of a header: the server writes its own behind what a publisher wrote under its name.
     pub(super) fn last_header(&self, name: &str) -> Option<&str> {
-        let same = |own: &[u8]| own.eq_ignore_ascii_case(name.as_bytes());
-        let (_, value) = fields(self.block()).filter(|(own, _)| same(own)).last()?;
+        let same = |own: &[u8]| header::is(own, name.as_bytes());
+        let (_, value) = self.fields().filter(|(own, _)| same(own)).last()?;
         std::str::from_utf8(value).ok()
     }
 
@@ -173,16 +210,73 @@ impl Message {
         self.0.frame.len().max(self.0.payload.len())
     }
 
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let block = self.block();
+        let index = self.0.index.get_or_init(|| Index::of(block));
+        let known = index.places[..index.count].iter().map(|place| (place.name.range(), place.value.range()));
+        known.chain(Fields { block, at: index.rest }).map(|(name, value)| (&block[name], &block[value]))
+    }
+
     fn block(&self) -> &[u8] {
         self.0.headers.of(&self.0.frame)
+    }
+}
+
+impl Index {
+    fn of(block: &[u8]) -> Self {
+        let mut fields = Fields::of(block);
+        let (mut places, mut count) = ([Place::default(); PLACES], 0);
+        while count < PLACES {
+            let rest = fields.at;
+            let Some((name, value)) = fields.next() else { break };
+            let (Some(name), Some(value)) = (Part::of(&name), Part::of(&value)) else {
+                return Self { places, count, rest };
+            };
+            places[count] = Place { name, value };
+            count += 1;
+        }
+        Self { places, count, rest: fields.at }
+    }
+}
+
+impl Part {
+    /// Remembers a part that ends within the first 64 KiB.
+    fn of(range: &Range<usize>) -> Option<Self> {
+        Some(Self { start: range.start.try_into().ok()?, end: range.end.try_into().ok()? })
+    }
+
+    fn range(self) -> Range<usize> {
+        usize::from(self.start)..usize::from(self.end)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn of(block: &'a [u8]) -> Self {
+        Self { block, at: line_end(block, 0).map_or(block.len(), |end| end + 2) }
+    }
+}
+
+impl Iterator for Fields<'_> {
+    type Item = (Range<usize>, Range<usize>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (start, end) = (self.at, line_end(self.block, self.at)?);
+            self.at = end + 2;
+            if let Some(colon) = memchr::memchr(b':', &self.block[start..end]) {
+                let colon = start + colon;
+                return Some((trim(self.block, start..colon), trim(self.block, colon + 1..end)));
+            }
+        }
     }
 }
 
 /// Reads a block of headers as far as it can be sent on. The first of several values of a name counts.
 pub(super) fn sendable(block: &[u8]) -> Headers {
     let mut headers = Headers::new();
-    for (name, value) in fields(block) {
-        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+    for (name, value) in Fields::of(block) {
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(&block[name]), std::str::from_utf8(&block[value]))
+        else {
             continue;
         };
         if headers.get(name).is_none() {
@@ -192,30 +286,22 @@ pub(super) fn sendable(block: &[u8]) -> Headers {
     headers
 }
 
-/// Goes through what looks like a header field; whatever does not is passed over, as nobody can use it.
-fn fields(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = line(block).map_or(Default::default(), |(_, rest)| rest);
-    std::iter::from_fn(move || {
-        loop {
-            let (field, behind) = line(rest)?;
-            rest = behind;
-            if let Some(colon) = memchr::memchr(b':', field) {
-                return Some((field[..colon].trim_ascii(), field[colon + 1..].trim_ascii()));
-            }
-        }
-    })
-}
-
-/// Splits off the first line, which two bytes end: one of them alone is part of it.
-fn line(block: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut from = 0;
+/// Returns where the line ends that begins at `from`: before two bytes, one of which alone is part of it.
+fn line_end(block: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let end = from + memchr::memchr(b'\r', block.get(from..)?)?;
         if block.get(end + 1) == Some(&b'\n') {
-            return Some((&block[..end], &block[end + 2..]));
+            return Some(end);
         }
         from = end + 1;
     }
+}
+
+/// Leaves out the white space around a part.
+fn trim(block: &[u8], part: Range<usize>) -> Range<usize> {
+    let text = &block[part.clone()];
+    let start = part.start + (text.len() - text.trim_ascii_start().len());
+    start..start + text.trim_ascii().len()
 }
 
 impl fmt::Debug for Message {
@@ -256,6 +342,22 @@ mod tests {
         assert_eq!(with_block(b"SPAM/9.9\r\nx: y\r\n\r\n").header("x"), Some("y"));
         assert_eq!(with_block(b"NATS/1.0 404 No Messages\r\n\r\n").status(), Some(404));
         assert_eq!(with_block(b"").headers(), Headers::new());
+    }
+
+    #[test]
+    fn every_field_is_found_however_many_and_long_they_are() {
+        let mut headers = Headers::new();
+        let long = "x".repeat(70_000);
+        for number in 0..3 * PLACES {
+            let value = if number == PLACES / 2 { long.clone() } else { number.to_string() };
+            headers.set(format!("x-{number}"), value).unwrap();
+        }
+        let message = Message::from_parts("a", None, None, &headers, Bytes::new());
+        for (name, value) in headers.iter() {
+            assert_eq!(message.header(name), Some(value));
+        }
+        assert_eq!(message.last_header("x-0"), Some("0"));
+        assert_eq!((message.header("x"), message.headers()), (None, headers));
     }
 
     #[test]

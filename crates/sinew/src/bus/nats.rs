@@ -15,18 +15,24 @@ mod protocol;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use sinew_wire::Headers;
+use sinew_wire::{Headers, header};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::inlets::Inlets;
+use super::{inlets::Inlets, link::Outbound};
 use crate::{Config, Error, Kind};
 
 pub(super) use outgoing::Taken;
 pub(super) use protocol::{ServerInfo, is_subscribable};
 
 use outgoing::Outgoing;
+
+/// Tells the server to leave the trace of a message alone.
+///
+/// For each message of a trace that somebody records, a server takes all headers apart, to tell an account's `msg_trace` of
+/// it: more work than everything a span costs its process, and our configurations set no `msg_trace`. This value is what
+/// servers themselves write to have it left out further on.
+const LEAVE_TRACE: &str = "Nats-Trace-Dest: trace disabled\r\n";
 
 /// The connection to NATS; the task behind it reconnects until it is told to stop.
 #[derive(Debug)]
@@ -77,23 +83,19 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::TooLarge`], or [`Kind::Config`] for a subject that cannot be sent.
-    pub(super) fn publish(
-        &self,
-        subject: &str,
-        reply: Option<&str>,
-        headers: &Headers,
-        payload: &Bytes,
-    ) -> Result<Taken, Error> {
+    pub(super) fn publish(&self, message: Outbound<'_>) -> Result<Taken, Error> {
+        let Outbound { subject, reply, headers, payload } = message;
         if !protocol::is_sendable(subject, reply) {
             let text = "the subject cannot be published to: it is empty, has spaces, or is too long";
             return Err(Error::new(Kind::Config, text));
         }
-        let limit = self.shared.info.load().max_payload;
-        let header_bytes = if headers.is_empty() { 0 } else { headers.wire_len() };
-        if header_bytes + payload.len() > limit {
+        let info = self.shared.info.load();
+        let lines = if info.leaves_traces && is_traced_request(subject, headers) { LEAVE_TRACE } else { "" };
+        let limit = info.max_payload;
+        if lines.len() + message.len() > limit {
             return Err(super::link::too_large(limit));
         }
-        Ok(self.shared.outgoing.push(|out| protocol::publish(out, subject, reply, headers, payload)))
+        Ok(self.shared.outgoing.push(|out| protocol::publish(out, subject, reply, (lines, headers), payload)))
     }
 
     /// Waits until [`Client::publish`] is worth trying again.
@@ -150,6 +152,14 @@ impl Shared {
             out.extend_from_slice(b"PING\r\n");
         });
     }
+}
+
+/// Says whether a message is a request in a trace that is recorded, and names no place where the servers are to tell of it.
+/// What is no request may be stored, and then every reader would get the line.
+fn is_traced_request(subject: &str, headers: &Headers) -> bool {
+    subject.starts_with("svc.")
+        && headers.get(header::TRACEPARENT).is_some_and(|text| !text.ends_with("00"))
+        && headers.get(header::BROKER_TRACE).is_none()
 }
 
 /// The server is of no use to us if it is too old; whatever is no version number is believed.

@@ -453,8 +453,8 @@ impl Pinned {
         self.number += 1;
         let PullConfig { stream, durable, .. } = &self.config.consumer;
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}");
-        let inbox = Some(format!("{}.{}", self.inbox, self.number));
-        match self.bus.publish_reply(&subject, inbox, &Headers::new(), Bytes::from(body.to_string())).await {
+        let (inbox, body) = (format!("{}.{}", self.inbox, self.number), Bytes::from(body.to_string()));
+        match self.bus.post(&subject, Some(&inbox), &Headers::new(), &body).await {
             Ok(()) => {
                 let (number, pin, renewal) = (self.number, self.pin.clone(), lacking == 0);
                 self.asks.push_back(Ask { number, at: now, left: lacking, renewal, pin });

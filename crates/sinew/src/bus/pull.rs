@@ -232,8 +232,8 @@ impl Pull {
         });
         let PullConfig { stream, durable, .. } = &self.config;
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}");
-        let (inbox, body) = (Some(self.inbox.clone()), Bytes::from(body.to_string()));
-        match self.bus.publish_reply(&subject, inbox, &Headers::new(), body).await {
+        let body = Bytes::from(body.to_string());
+        match self.bus.post(&subject, Some(&self.inbox), &Headers::new(), &body).await {
             Ok(()) => {
                 self.asked += lacking;
                 2 * HEARTBEAT

@@ -12,7 +12,7 @@ use crate::{
     Bus, CallRetry, Ctx, Error, Kind,
     bus::Message,
     policy::{Again, CallService, Dependency, Outgoing, layer_error},
-    telemetry::{Span, SpanKind},
+    telemetry::Span,
 };
 
 /// What is asked, and of whom.
@@ -271,12 +271,8 @@ pub(crate) async fn transmit(outgoing: &Outgoing) -> Result<Message, Error> {
 }
 
 fn span(ctx: &Ctx, target: &Target) -> Span {
-    let name = || {
-        let (service, operation) = target.names();
-        format!("{service}/{operation}")
-    };
-    let span = ctx.bus().tracer().span(name, SpanKind::Client, ctx.trace());
-    span.with("rpc.system", || "sinew").with("messaging.system", || "nats")
+    let (service, operation) = target.names();
+    ctx.bus().tracer().call(service, operation, ctx.trace())
 }
 
 fn not_idempotent(target: &Target) -> Error {

@@ -19,7 +19,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use super::{Answer, BoxError, Invocation, OperationService, in_flight::InFlight};
-use crate::{Bus, Ctx, Deadline, bus::Message, error::DEADLINE_EXCEEDED, pace::Pace, telemetry::SpanKind};
+use crate::{
+    Bus, Ctx, Deadline,
+    bus::Message,
+    error::DEADLINE_EXCEEDED,
+    pace::Pace,
+    telemetry::{Attributes, SpanKind},
+};
 
 /// Shared by the operations of one service.
 pub(super) struct Shop {
@@ -47,6 +53,8 @@ pub(super) struct Operation {
     pub(super) inner: Inner,
     pub(super) stats: Stats,
     pub(super) pace: Pace,
+    /// What the span of every request says.
+    pub(super) attributes: Attributes,
 }
 
 /// What answers.
@@ -124,11 +132,11 @@ pub(super) async fn work(
         return reply(shop, operation, &message, Answer::problem(late(), wanted(&message))).await;
     }
     let tracer = shop.bus.tracer();
-    let name = || format!("{}/{}", shop.service, operation.name);
+    // Where nothing is recorded, the context is read by whoever asks for it.
+    let parent = tracer.is_on().then(|| message.trace()).flatten();
     let span = tracer
-        .span(name, SpanKind::Server, message.trace())
-        .with("rpc.system", || "sinew")
-        .with("messaging.destination.name", || message.subject().to_owned());
+        .operation(&shop.service, &operation.name, SpanKind::Server, parent)
+        .with_all(&operation.attributes);
     let ctx = Ctx::new(&shop.bus, &shop.service, message.clone(), deadline, span.context(), 1);
     let running = || run(operation, &message, ctx.clone(), deadline);
     let answer = match operation.stream {

@@ -74,8 +74,11 @@ where
         let name = route.descriptor.name.as_str().into();
         let (stream, upload) = (route.descriptor.stream, route.descriptor.upload.is_some());
         let (stats, pace) = (Stats::default(), Pace::default());
-        let operation = Arc::new(Operation { name, stream, upload, inner, stats, pace });
-        let subscription = bus.subscribe(&route.descriptor.subject, Some(&service.name)).await?;
+        let subject = route.descriptor.subject.as_str();
+        let attributes = [("rpc.system", "sinew"), ("messaging.destination.name", subject)];
+        let attributes = attributes.into_iter().collect();
+        let operation = Arc::new(Operation { name, stream, upload, inner, stats, pace, attributes });
+        let subscription = bus.subscribe(subject, Some(&service.name)).await?;
         denials.push(subscription.denial());
         readers.spawn(intake::serve(shop.clone(), operation.clone(), subscription, halt.stop.clone()));
         operations.push(operation);

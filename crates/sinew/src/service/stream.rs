@@ -1,44 +1,34 @@
 //! One streaming reply at work: opens the control inbox, sends items as credit allows, notices that the caller is gone.
 
-use std::{panic::AssertUnwindSafe, pin::Pin, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use sinew_wire::{ContentType, Headers, Problem, header};
-use tokio::time::{Instant, Sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::time::Instant;
 
 use super::{
     Answer, Items,
+    line::{self, Line},
     operation::{Operation, Shop, handler_panicked, late, wanted},
 };
 use crate::{
-    Deadline, Error,
-    bus::{Message, Subscription},
-    stream::{DEFAULT_IDLE, Pace, Window, Word},
+    Deadline,
+    bus::Message,
+    stream::{Pace, Window, Word},
 };
 
 /// Far beyond any stream; the clock has no "never".
 const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// The service's end of one stream.
-struct Line<'a> {
-    shop: &'a Shop,
-    operation: &'a Operation,
-    to: &'a str,
+struct Outlet<'a> {
+    line: Line<'a>,
     codec: ContentType,
-    control: Subscription,
-    /// Where the caller's words are expected; travels with everything sent.
-    inbox: String,
     window: Window,
     /// `None` for an ordinary NATS client, which shows no signs of life and would misunderstand ours.
     pace: Option<Pace>,
     deadline: Option<Instant>,
-    heard: Instant,
-    spoke: Instant,
-    /// Due at the earliest of what has to be done at a certain time; rather too early than moved for every item.
-    tick: Pin<Box<Sleep>>,
-    abandoned: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// Why a stream ends before its handler has said all.
@@ -59,56 +49,38 @@ pub(super) async fn run(
 ) -> Option<Answer> {
     // Without a place to send items to there is no stream to be made.
     let to = message.reply_to()?;
-    let mut line = match Line::open(shop, operation, message, to, deadline).await {
-        Ok(line) => line,
+    let mut outlet = match Line::open(shop, operation, to).await {
+        Ok(line) => Outlet::new(line, message, deadline),
         Err(error) => return Some(Answer::problem(error.to_problem(), wanted(message))),
     };
     let mut opening = std::pin::pin!(opening);
     let mut answer = loop {
         tokio::select! {
             biased;
-            heard = line.listen(false) => if let Err(ending) = heard {
-                return line.ended(ending, message);
+            heard = outlet.listen(false) => if let Err(ending) = heard {
+                return outlet.ended(ending, message);
             },
             answer = &mut opening => break answer,
         }
     };
-    let Some(items) = answer.items.take() else { return Some(line.last(answer)) };
-    let ending = line.send_all(&answer.headers, items).await;
+    let Some(items) = answer.items.take() else { return Some(outlet.last(answer)) };
+    let ending = outlet.send_all(&answer.headers, items).await;
     match ending {
-        Ok(()) => Some(line.last(Answer::reply(Headers::new(), Bytes::new()))),
-        Err(ending) => line.ended(ending, message),
+        Ok(()) => Some(outlet.last(Answer::reply(Headers::new(), Bytes::new()))),
+        Err(ending) => outlet.ended(ending, message),
     }
 }
 
-impl<'a> Line<'a> {
-    async fn open(
-        shop: &'a Shop,
-        operation: &'a Operation,
-        message: &Message,
-        to: &'a str,
-        deadline: Deadline,
-    ) -> Result<Self, Error> {
-        let number = |name| message.header(name).and_then(|text| text.parse::<u64>().ok());
-        let credit = number(header::CREDIT);
-        let idle = number(header::IDLE).map_or(DEFAULT_IDLE, Duration::from_millis);
-        let inbox = shop.bus.new_inbox();
-        let now = Instant::now();
-        Ok(Self {
-            control: shop.bus.subscribe(&inbox, None).await?,
-            shop,
-            operation,
-            to,
+impl<'a> Outlet<'a> {
+    fn new(line: Line<'a>, message: &Message, deadline: Deadline) -> Self {
+        let credit = message.header(header::CREDIT).and_then(|text| text.parse().ok());
+        Self {
             codec: wanted(message),
-            inbox,
             window: Window::new(credit),
-            pace: credit.map(|_| Pace::new(idle)),
-            deadline: deadline.remaining().map(|left| now + left),
-            heard: now,
-            spoke: now,
-            tick: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            abandoned: Box::pin(shop.abandon.clone().cancelled_owned()),
-        })
+            pace: credit.map(|_| Pace::new(line::idle(message))),
+            deadline: deadline.remaining().map(|left| line.heard + left),
+            line,
+        }
     }
 
     /// Says that the stream is open, then sends item after item.
@@ -133,14 +105,14 @@ impl<'a> Line<'a> {
                 Ok(Some(Ok(item))) => self.item(headers, item).await?,
                 Ok(Some(Err(problem))) => return Err(Ending::Told(problem)),
                 Ok(None) => return Ok(()),
-                Err(panic) => return Err(Ending::Told(handler_panicked(self.operation, &panic))),
+                Err(panic) => return Err(Ending::Told(handler_panicked(self.line.operation, &panic))),
             }
         }
     }
 
     async fn item(&mut self, headers: &Headers, item: Bytes) -> Result<(), Ending> {
-        if item.len() + 256 > self.shop.bus.max_payload() {
-            let (operation, bytes) = (&self.operation.name, item.len());
+        if item.len() > self.line.largest_item() {
+            let (operation, bytes) = (&self.line.operation.name, item.len());
             tracing::error!(%operation, bytes, "an item is too large for the bus");
             return Err(Ending::Told(Problem::new(
                 502,
@@ -150,11 +122,9 @@ impl<'a> Line<'a> {
         }
         let mut headers = headers.clone();
         let _ = headers.set(header::SEQ, self.window.send().to_string());
-        self.spoke = Instant::now();
-        let sent = self.shop.bus.publish_reply(self.to, Some(self.inbox.clone()), &headers, item);
-        sent.await.map_err(|error| {
+        self.line.say(&headers, item).await.map_err(|error| {
             // The caller finds out by the silence, or by the gap if the connection comes back.
-            tracing::warn!(operation = %self.operation.name, %error, "an item could not be sent");
+            tracing::warn!(operation = %self.line.operation.name, %error, "an item could not be sent");
             Ending::Gone
         })
     }
@@ -166,16 +136,16 @@ impl<'a> Line<'a> {
     async fn listen(&mut self, is_open: bool) -> Result<(), Ending> {
         tokio::select! {
             biased;
-            word = self.control.next() => self.hear(word.as_ref()),
-            () = &mut self.abandoned => Err(Ending::Told(draining())),
-            () = &mut self.tick => {
+            word = self.line.messages.next() => self.hear(word.as_ref()),
+            () = &mut self.line.abandoned => Err(Ending::Told(draining())),
+            () = &mut self.line.tick => {
                 let now = Instant::now();
                 self.overdue(now)?;
-                if self.pace.is_some_and(|pace| self.spoke + pace.service_beat() <= now) {
+                if self.pace.is_some_and(|pace| self.line.spoke + pace.service_beat() <= now) {
                     self.alive(is_open).await;
                 }
                 let due = self.due();
-                self.tick.as_mut().reset(due);
+                self.line.tick.as_mut().reset(due);
                 Ok(())
             }
         }
@@ -184,7 +154,7 @@ impl<'a> Line<'a> {
     fn hear(&mut self, word: Option<&Message>) -> Result<(), Ending> {
         // The bus was closed, or the server knows nobody who would take the items.
         let Some(word) = word.filter(|word| word.status() != Some(503)) else { return Err(Ending::Gone) };
-        self.heard = Instant::now();
+        self.line.heard = Instant::now();
         match Word::read(word.payload()) {
             Some(word) if !self.window.hear(word) => Err(Ending::Gone),
             _ => Ok(()),
@@ -196,29 +166,26 @@ impl<'a> Line<'a> {
             return Err(Ending::Told(late()));
         }
         match self.pace {
-            Some(pace) if self.heard + pace.patience() <= now => Err(Ending::Gone),
+            Some(pace) if self.line.heard + pace.patience() <= now => Err(Ending::Gone),
             _ => Ok(()),
         }
     }
 
     fn due(&self) -> Instant {
-        let never = self.spoke + NEVER;
-        let next = self
-            .pace
-            .map_or(never, |pace| (self.spoke + pace.service_beat()).min(self.heard + pace.patience()));
+        let (spoke, heard) = (self.line.spoke, self.line.heard);
+        let never = spoke + NEVER;
+        let next = self.pace.map_or(never, |pace| (spoke + pace.service_beat()).min(heard + pace.patience()));
         self.deadline.map_or(next, |deadline| next.min(deadline))
     }
 
     /// Shows life; with a number once the stream is open, so that a lost item is noticed.
     async fn alive(&mut self, is_open: bool) {
-        self.spoke = Instant::now();
         let mut headers = Headers::new();
         if is_open {
             let _ = headers.set(header::SEQ, self.window.sent().to_string());
         }
-        let sent = self.shop.bus.publish_reply(self.to, Some(self.inbox.clone()), &headers, Bytes::new());
-        if let Err(error) = sent.await {
-            tracing::debug!(operation = %self.operation.name, %error, "a sign of life could not be sent");
+        if let Err(error) = self.line.say(&headers, Bytes::new()).await {
+            tracing::debug!(operation = %self.line.operation.name, %error, "a sign of life could not be sent");
         }
     }
 
@@ -226,7 +193,7 @@ impl<'a> Line<'a> {
         match ending {
             Ending::Told(problem) => Some(self.last(Answer::problem(problem, self.codec))),
             Ending::Gone => {
-                tracing::debug!(operation = %self.operation.name, subject = message.subject(), "a stream's caller is gone");
+                tracing::debug!(operation = %self.line.operation.name, subject = message.subject(), "a stream's caller is gone");
                 None
             }
         }

@@ -1,36 +1,25 @@
 //! One upload at work: takes in what follows a request, checks its order, asks for more as the handler takes it, and
 //! notices that the caller is gone. It lives as long as the request is in work.
 
-use std::{pin::Pin, time::Duration};
-
 use bytes::Bytes;
 use sinew_wire::{Headers, Problem, header};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, Sleep},
-};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Answer,
+    line::{self, Line},
     operation::{Operation, Shop, wanted},
 };
 use crate::{
-    Ctx, Error,
-    bus::{Message, Subscription},
+    Ctx,
+    bus::Message,
     call::declared_problem,
-    stream::{DEFAULT_IDLE, Head, Incoming, Order, Pace, Part, Piece, Source, interrupted},
+    stream::{Head, Incoming, Order, Pace, Part, Piece, Source, interrupted},
 };
 
 /// The service's end of one upload.
-struct Line<'a> {
-    shop: &'a Shop,
-    operation: &'a Operation,
-    /// Where the caller hears words, and the reply.
-    to: &'a str,
-    /// Where items come to; travels with every word.
-    inbox: String,
-    messages: Subscription,
+struct Inlet<'a> {
+    line: Line<'a>,
     order: Order,
     source: Source,
     /// What the caller is told as long as the request is in work; nothing once it is gone.
@@ -40,10 +29,6 @@ struct Line<'a> {
     /// Whether the handler may want more.
     wanted: bool,
     pace: Pace,
-    heard: Instant,
-    spoke: Instant,
-    tick: Pin<Box<Sleep>>,
-    abandoned: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// Runs a handler beside the upload it takes; `None` if the caller goes away. `work` is the handler's work, which finds
@@ -61,8 +46,8 @@ pub(super) async fn run(
         return shop.in_flight.unless_gone(message.reply_to(), ctx, std::pin::pin!(work)).await;
     };
     let (incoming, source) = Incoming::new();
-    let line = match Line::open(shop, operation, message, to, source).await {
-        Ok(line) => line,
+    let inlet = match Line::open(shop, operation, to).await {
+        Ok(line) => Inlet::new(line, message, source),
         Err(error) => return Some(Answer::problem(error.to_problem(), wanted(message))),
     };
     ctx.bring(incoming);
@@ -70,41 +55,24 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             answer = work => answer,
-            never = line.serve() => match never {},
+            never = inlet.serve() => match never {},
         }
     };
     shop.in_flight.guarded(to, ctx.gone(), both).await
 }
 
-impl<'a> Line<'a> {
-    async fn open(
-        shop: &'a Shop,
-        operation: &'a Operation,
-        message: &Message,
-        to: &'a str,
-        source: Source,
-    ) -> Result<Self, Error> {
-        let idle = message.header(header::IDLE).and_then(|text| text.parse().ok());
-        let inbox = shop.bus.new_inbox();
-        let now = Instant::now();
-        Ok(Self {
-            messages: shop.bus.subscribe(&inbox, None).await?,
-            shop,
-            operation,
-            to,
-            inbox,
+impl<'a> Inlet<'a> {
+    fn new(line: Line<'a>, message: &Message, source: Source) -> Self {
+        Self {
+            line,
             order: Order::new(source.first),
+            // It tells the caller where to send to.
             word: Some(format!("={}", source.first)),
             source,
             open: true,
             wanted: true,
-            pace: Pace::new(idle.map_or(DEFAULT_IDLE, Duration::from_millis)),
-            heard: now,
-            spoke: now,
-            // The first word is due at once: it tells the caller where to send to.
-            tick: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            abandoned: Box::pin(shop.abandon.clone().cancelled_owned()),
-        })
+            pace: Pace::new(line::idle(message)),
+        }
     }
 
     /// Takes in what comes, until it is dropped with the request.
@@ -114,9 +82,9 @@ impl<'a> Line<'a> {
             tokio::select! {
                 biased;
                 allowed = self.source.allowed.recv(), if self.wanted => self.allow(allowed).await,
-                message = self.messages.next(), if self.open => self.hear(message.as_ref()).await,
-                () = &mut self.abandoned, if self.open => self.fail(draining(), true).await,
-                () = &mut self.tick => self.show_life().await,
+                message = self.line.messages.next(), if self.open => self.hear(message.as_ref()).await,
+                () = &mut self.line.abandoned, if self.open => self.fail(draining(), true).await,
+                () = &mut self.line.tick => self.show_life().await,
             }
         }
     }
@@ -145,7 +113,7 @@ impl<'a> Line<'a> {
         let Some(message) = message.filter(|message| message.status() != Some(503)) else {
             return self.fail(interrupted("the caller is gone"), false).await;
         };
-        self.heard = Instant::now();
+        self.line.heard = Instant::now();
         if let Some(problem) = declared_problem(message) {
             return self.end(Piece::Failed(problem));
         }
@@ -168,7 +136,7 @@ impl<'a> Line<'a> {
     fn hand_over(&mut self, piece: Piece) {
         // There is room for all that were allowed. Where nobody wants it, `allowed` ends as well.
         if let Err(mpsc::error::TrySendError::Full(_)) = self.source.pieces.try_send(piece) {
-            tracing::error!(operation = %self.operation.name, "an upload ran over its bounds");
+            tracing::error!(operation = %self.line.operation.name, "an upload ran over its bounds");
         }
     }
 
@@ -180,7 +148,7 @@ impl<'a> Line<'a> {
 
     /// Gives the upload up; `tell` where somebody is there to be told.
     async fn fail(&mut self, problem: Problem, tell: bool) {
-        tracing::debug!(operation = %self.operation.name, %problem, "an upload is given up");
+        tracing::debug!(operation = %self.line.operation.name, %problem, "an upload is given up");
         self.end(Piece::Failed(problem));
         match tell {
             true => self.stop().await,
@@ -196,23 +164,25 @@ impl<'a> Line<'a> {
 
     async fn show_life(&mut self) {
         let now = Instant::now();
-        if self.open && self.heard + self.pace.patience() <= now {
+        if self.open && self.line.heard + self.pace.patience() <= now {
             self.fail(interrupted("nothing was heard of the caller"), false).await;
         }
-        if self.spoke + self.pace.service_beat() <= now {
+        if self.line.spoke + self.pace.service_beat() <= now {
             self.say().await;
         }
-        let patient = if self.open { self.heard + self.pace.patience() } else { now + self.pace.idle() };
-        self.tick.as_mut().reset((self.spoke + self.pace.service_beat()).min(patient));
+        let patient = if self.open { self.line.heard + self.pace.patience() } else { now + self.pace.idle() };
+        self.line.tick.as_mut().reset((self.line.spoke + self.pace.service_beat()).min(patient));
     }
 
     async fn say(&mut self) {
-        self.spoke = Instant::now();
-        let Some(word) = self.word.clone() else { return };
-        let (none, inbox) = (Headers::new(), Some(self.inbox.clone()));
-        if let Err(error) = self.shop.bus.publish_reply(self.to, inbox, &none, Bytes::from(word)).await {
+        let Some(word) = self.word.clone() else {
+            // Nobody is there to hear it.
+            self.line.spoke = Instant::now();
+            return;
+        };
+        if let Err(error) = self.line.say(&Headers::new(), Bytes::from(word)).await {
             // The next word says the same; if none gets through, both sides give up by themselves.
-            tracing::debug!(operation = %self.operation.name, %error, "a word to an uploading caller could not be sent");
+            tracing::debug!(operation = %self.line.operation.name, %error, "a word to an uploading caller could not be sent");
         }
     }
 }

@@ -17,12 +17,7 @@ use tokio::{
 };
 
 use super::{DEFAULT_IDLE, Pace, receive::Reception};
-use crate::{
-    Bus, CallError, Ctx, Error,
-    bus::Subscription,
-    call::prepare,
-    telemetry::{Span, SpanKind},
-};
+use crate::{Bus, CallError, Ctx, Error, bus::Subscription, call::prepare, telemetry::Span};
 
 /// Items that may be under way where a caller says nothing.
 const DEFAULT_CREDIT: u32 = 256;
@@ -124,10 +119,7 @@ impl<R: StreamRequest> StreamCall<R> {
         if limit.is_some_and(|limit| limit.is_zero()) {
             return Err(CallError::NotSent(Error::too_late()));
         }
-        let tracer = self.ctx.bus().tracer();
-        let name = || format!("{}/{}", R::SERVICE, R::OPERATION);
-        let span = tracer.span(name, SpanKind::Client, self.ctx.trace());
-        let span = span.with("rpc.system", || "sinew").with("messaging.system", || "nats");
+        let span = self.ctx.bus().tracer().call(R::SERVICE, R::OPERATION, self.ctx.trace());
         self.write_headers(&span, limit);
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.request)
             .map_err(|error| CallError::NotSent(error.into()))?;
@@ -235,6 +227,6 @@ async fn ask(
 ) -> Result<(Subscription, String), Error> {
     let inbox = bus.new_inbox();
     let subscription = bus.subscribe(&inbox, None).await?;
-    bus.publish_reply(subject, Some(inbox.clone()), headers, payload).await?;
+    bus.post(subject, Some(&inbox), headers, &payload).await?;
     Ok((subscription, inbox))
 }

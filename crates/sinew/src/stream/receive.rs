@@ -207,8 +207,8 @@ impl<R: StreamRequest> Reception<R> {
     async fn say(&mut self, word: String) {
         self.spoke = Instant::now();
         let Some(control) = &self.control else { return };
-        let (none, inbox) = (Headers::new(), Some(self.inbox.clone()));
-        if let Err(error) = self.bus.publish_reply(control, inbox, &none, Bytes::from(word)).await {
+        let said = self.bus.post(control, Some(&self.inbox), &Headers::new(), &Bytes::from(word)).await;
+        if let Err(error) = said {
             // The next word says the same; if none gets through, both sides give up by themselves.
             tracing::debug!(subject = R::SUBJECT, %error, "a word to a streaming service could not be sent");
         }

@@ -73,7 +73,7 @@ impl Sending {
         let Outgoing { bus, subject, headers, payload, items, codec, pace, limit } = outgoing;
         let inbox = bus.new_inbox();
         let messages = bus.subscribe(&inbox, None).await.map_err(Lost::NotSent)?;
-        let asked = bus.publish_reply(&subject, Some(inbox.clone()), headers, payload);
+        let asked = bus.post(&subject, Some(&inbox), headers, &payload);
         asked.await.map_err(Lost::NotSent)?;
         let now = Instant::now();
         Ok(Self {
@@ -191,7 +191,7 @@ impl Sending {
     async fn say(&mut self, headers: &Headers, payload: Bytes) -> Result<(), Lost> {
         let Some(to) = &self.to else { return Ok(()) };
         self.spoke = Instant::now();
-        let sent = self.bus.publish_reply(to, Some(self.inbox.clone()), headers, payload);
+        let sent = self.bus.post(to, Some(&self.inbox), headers, &payload);
         sent.await.map_err(|error| {
             tracing::debug!(subject = &*self.subject, %error, "an upload could not go on");
             Lost::Interrupted("the connection is down")

@@ -21,7 +21,7 @@ use crate::{
     bus::Message,
     call::{prepare, refusal},
     problem_of,
-    telemetry::{Span, SpanKind},
+    telemetry::Span,
 };
 
 /// A stream of items that can be uploaded: of `T`, or of `Result<T, E>` where `E` is a problem or a derived one.
@@ -232,9 +232,7 @@ impl Prepared {
     ) -> (Result<Message, Lost>, Span) {
         let split = || subject.strip_prefix("svc.").unwrap_or(&subject).split_once('.');
         let (service, operation) = names.or_else(split).unwrap_or((&subject, "request"));
-        let tracer = self.ctx.bus().tracer();
-        let span = tracer.span(|| format!("{service}/{operation}"), SpanKind::Client, self.ctx.trace());
-        let span = span.with("rpc.system", || "sinew").with("messaging.system", || "nats");
+        let span = self.ctx.bus().tracer().call(service, operation, self.ctx.trace());
         let own = self.ctx.deadline();
         let limit = self.within.map(|limit| own.within(limit)).or_else(|| own.remaining());
         if let Some(error) =

@@ -71,10 +71,13 @@ impl Tracer {
 
     /// Records a finished span. Never waits: when too much waits already, the span is counted as lost.
     pub fn record(&self, span: SpanRecord) {
-        self.append(&span);
+        let mut text = Vec::new();
+        otlp::span(&mut text, &span);
+        self.append(&text);
     }
 
-    pub(super) fn append(&self, span: &SpanRecord) {
+    /// Takes a finished span as it is written.
+    pub(super) fn append(&self, span: &[u8]) {
         if let Some(inner) = &self.inner {
             inner.queue.append(span);
         }
@@ -99,14 +102,14 @@ impl Drop for Inner {
 }
 
 impl Queue {
-    fn append(&self, span: &SpanRecord) {
+    fn append(&self, span: &[u8]) {
         let mut waiting = self.lock();
         let before = waiting.spans.len();
         if waiting.over || before >= LIMIT {
             drop(waiting);
             return self.lose();
         }
-        otlp::span(&mut waiting.spans, span);
+        otlp::element(&mut waiting.spans, span);
         let after = waiting.spans.len();
         drop(waiting);
         if before == 0 || (before < WORTH && after >= WORTH) {
@@ -126,8 +129,8 @@ impl Queue {
         }
     }
 
-    /// Waits until an export is worth it, and takes what there is; `false` when it is the last.
-    async fn take(&self, spans: &mut Vec<u8>) -> bool {
+    /// Waits until an export is worth it, and takes what there is; `false` says that it is the last.
+    async fn take(&self) -> (Vec<u8>, bool) {
         while self.has_less_than(1) {
             self.worth.notified().await;
         }
@@ -138,10 +141,10 @@ impl Queue {
         };
         // The end of the time is as good.
         let _ = timeout(LINGER, enough).await;
-        spans.clear();
         let mut waiting = self.lock();
-        std::mem::swap(&mut waiting.spans, spans);
-        !waiting.over
+        // The next ones are likely to be as many.
+        let room = Vec::with_capacity(waiting.spans.len());
+        (std::mem::replace(&mut waiting.spans, room), !waiting.over)
     }
 
     fn has_less_than(&self, bytes: usize) -> bool {
@@ -155,16 +158,14 @@ impl Queue {
 }
 
 async fn run(queue: Arc<Queue>, mut post: Post) {
-    let mut spans = Vec::new();
-    let mut more = true;
-    let mut failing = false;
+    let (mut more, mut failing) = (true, false);
     while more {
-        more = queue.take(&mut spans).await;
+        let spans;
+        (spans, more) = queue.take().await;
         if spans.is_empty() {
             continue;
         }
-        let export = otlp::export(&post.settings().resource, &spans);
-        match post.send(export.into()).await {
+        match post.send(spans.into()).await {
             Ok(()) => failing = false,
             // Said once per outage, not once per export.
             Err(error) if !failing => {
@@ -178,63 +179,40 @@ async fn run(queue: Arc<Queue>, mut post: Post) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
-    use sinew_wire::{SpanId, TraceContext, TraceId};
-
     use super::*;
-    use crate::telemetry::SpanKind;
-
-    fn span(text: &str) -> SpanRecord {
-        let now = SystemTime::now();
-        SpanRecord {
-            context: TraceContext { trace: TraceId([1; 16]), span: SpanId([2; 8]), flags: 1 },
-            parent: None,
-            name: "test".into(),
-            kind: SpanKind::Internal,
-            start: now,
-            end: now,
-            attributes: vec![("text", text.to_owned().into())],
-            links: Vec::new(),
-            error: None,
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_span_waits_for_company_but_not_for_long() {
         let queue = Queue::default();
         let began = tokio::time::Instant::now();
-        let mut spans = Vec::new();
-        let append = async { queue.append(&span("")) };
-        let (more, ()) = tokio::join!(queue.take(&mut spans), append);
-        assert!(more && !spans.is_empty());
+        let append = async { queue.append(b"span") };
+        let ((spans, more), ()) = tokio::join!(queue.take(), append);
+        assert!(more && spans.ends_with(b"span"));
         assert_eq!(began.elapsed(), LINGER);
-        queue.append(&span(&"x".repeat(WORTH)));
-        assert!(queue.take(&mut spans).await && spans.len() > WORTH);
+        queue.append(&[0; WORTH]);
+        assert!(queue.take().await.0.len() > WORTH);
         assert_eq!(began.elapsed(), LINGER, "what is worth an export leaves at once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_nobody_takes_is_bounded_and_the_rest_is_counted() {
         let queue = Queue::default();
-        let long = "x".repeat(LIMIT / 8);
-        (0..10).for_each(|_| queue.append(&span(&long)));
+        (0..10).for_each(|_| queue.append(&[0; LIMIT / 8]));
         assert!(queue.lock().spans.len() < LIMIT + LIMIT / 4);
         assert_eq!(queue.lost.load(Ordering::Relaxed), 2);
-        let mut spans = Vec::new();
-        assert!(queue.take(&mut spans).await);
-        queue.append(&span("a"));
+        queue.take().await;
+        queue.append(b"span");
         assert_eq!(queue.lost.load(Ordering::Relaxed), 2, "there is room again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_end_takes_what_is_left_and_nothing_after_it() {
         let queue = Queue::default();
-        queue.append(&span("a"));
+        queue.append(b"first");
         queue.end();
-        queue.append(&span("b"));
-        let mut spans = Vec::new();
-        assert!(!queue.take(&mut spans).await, "it is the last");
-        assert_eq!((spans.is_empty(), queue.lost.load(Ordering::Relaxed)), (false, 1));
+        queue.append(b"second");
+        let (spans, more) = queue.take().await;
+        assert!(spans.ends_with(b"first") && !more, "it is the last");
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 1);
     }
 }

@@ -1,12 +1,13 @@
 //! Spans as the bytes of an OTLP export. Pure; knows the messages it writes and nothing of the rest of protobuf.
 //!
 //! Source: opentelemetry-proto 1.x, `trace.proto`, `common.proto`, `resource.proto`, and the protobuf encoding.
-//! A span is written once, by whoever ends it. What stands around the spans of one export has a length that is only
-//! known then, so it is put before them.
+//! A span is written while it is under way: what is known at its beginning, then what is learnt, and at last its end;
+//! protobuf takes the fields of a message in any order. What stands around the spans of one export has a length that is
+//! only known then, so it is a preface of its own.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sinew_wire::TraceContext;
+use sinew_wire::{SpanId, TraceContext};
 
 use super::{SpanKind, SpanRecord, Value};
 
@@ -16,83 +17,104 @@ const REMOTE: u32 = 0x300;
 const LOCAL: u32 = 0x100;
 const STATUS_ERROR: u64 = 2;
 
-/// Writes one span, as an element of the list an export holds.
-pub(super) fn span(out: &mut Vec<u8>, span: &SpanRecord) {
-    nested(out, 2, |out| {
-        bytes(out, 1, &span.context.trace.0);
-        bytes(out, 2, &span.context.span.0);
-        if let Some(parent) = &span.parent {
-            bytes(out, 4, &parent.0);
-        }
-        bytes(out, 5, span.name.as_bytes());
-        number(out, 6, kind(span.kind));
-        fixed64(out, 7, nanos(span.start));
-        fixed64(out, 8, nanos(span.end.max(span.start)));
-        for (name, value) in &span.attributes {
-            nested(out, 9, |out| attribute(out, name, value));
-        }
-        for to in &span.links {
-            nested(out, 13, |out| link(out, to));
-        }
-        if let Some(error) = &span.error {
-            nested(out, 15, |out| {
-                bytes(out, 2, error.as_bytes());
-                number(out, 3, STATUS_ERROR);
-            });
-        }
-        let above = if matches!(span.kind, SpanKind::Server | SpanKind::Consumer) { REMOTE } else { LOCAL };
-        fixed32(out, 16, u32::from(span.context.flags) | above);
-    });
+/// Writes what is known of a span when it begins; its name comes in parts.
+pub(super) fn begin(
+    out: &mut Vec<u8>,
+    context: TraceContext,
+    parent: Option<SpanId>,
+    name: &[&str],
+    kind: SpanKind,
+    start: SystemTime,
+) {
+    head(out, 1, context.trace.0.len());
+    out.extend_from_slice(&context.trace.0);
+    head(out, 2, context.span.0.len());
+    out.extend_from_slice(&context.span.0);
+    if let Some(parent) = parent {
+        head(out, 4, parent.0.len());
+        out.extend_from_slice(&parent.0);
+    }
+    head(out, 5, name.iter().map(|part| part.len()).sum());
+    for part in name {
+        out.extend_from_slice(part.as_bytes());
+    }
+    number(out, 6, of_kind(kind));
+    fixed64(out, 7, nanos(start));
+    let above = if matches!(kind, SpanKind::Server | SpanKind::Consumer) { REMOTE } else { LOCAL };
+    fixed32(out, 16, u32::from(context.flags) | above);
 }
 
-/// Writes who sends: a list of attributes, in the place it has in every export.
-pub(super) fn resource<'a>(attributes: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
-    let mut out = Vec::new();
-    nested(&mut out, 1, |out| {
-        for (name, text) in attributes {
-            nested(out, 1, |out| {
-                bytes(out, 1, name.as_bytes());
-                nested(out, 2, |out| bytes(out, 1, text.as_bytes()));
-            });
-        }
-    });
-    out
+/// Writes an attribute of a span that has begun.
+pub(super) fn attribute(out: &mut Vec<u8>, name: &str, value: &Value<'_>) {
+    pair(out, 9, name, value);
 }
 
-/// Puts spans that were written together, and who sends them, into one export.
-pub(super) fn export(resource: &[u8], spans: &[u8]) -> Vec<u8> {
-    let mut scope = Vec::new();
-    nested(&mut scope, 1, |out| {
-        bytes(out, 1, b"sinew");
-        bytes(out, 2, env!("CARGO_PKG_VERSION").as_bytes());
-    });
-    let scope_spans = scope.len() + spans.len();
-    let resource_spans = resource.len() + 1 + varint_len(scope_spans) + scope_spans;
-    let mut out = Vec::with_capacity(resource_spans + 16);
-    head(&mut out, 1, resource_spans);
-    out.extend_from_slice(resource);
-    head(&mut out, 2, scope_spans);
-    out.extend_from_slice(&scope);
-    out.extend_from_slice(spans);
-    out
-}
-
-fn attribute(out: &mut Vec<u8>, name: &str, value: &Value) {
-    bytes(out, 1, name.as_bytes());
-    nested(out, 2, |out| match value {
-        Value::Text(text) => bytes(out, 1, text.as_bytes()),
-        // Two's complement, as protobuf has it.
-        Value::Number(value) => number(out, 3, *value as u64),
-    });
-}
-
-fn link(out: &mut Vec<u8>, to: &TraceContext) {
+/// Writes a link of a span that has begun.
+pub(super) fn link(out: &mut Vec<u8>, to: &TraceContext) {
+    head(out, 13, sized(to.trace.0.len()) + sized(to.span.0.len()) + 5);
     bytes(out, 1, &to.trace.0);
     bytes(out, 2, &to.span.0);
     fixed32(out, 6, u32::from(to.flags) | REMOTE);
 }
 
-fn kind(kind: SpanKind) -> u64 {
+/// Writes why a span that has begun failed.
+pub(super) fn failure(out: &mut Vec<u8>, error: &str) {
+    head(out, 15, sized(error.len()) + 2);
+    bytes(out, 2, error.as_bytes());
+    number(out, 3, STATUS_ERROR);
+}
+
+/// Writes when a span ended: not before it began, even if the clock was set back meanwhile.
+pub(super) fn end(out: &mut Vec<u8>, start: SystemTime, end: SystemTime) {
+    fixed64(out, 8, nanos(end.max(start)));
+}
+
+/// Writes a whole span.
+pub(super) fn span(out: &mut Vec<u8>, span: &SpanRecord) {
+    begin(out, span.context, span.parent, &[&span.name], span.kind, span.start);
+    for (name, value) in &span.attributes {
+        attribute(out, name, value);
+    }
+    for to in &span.links {
+        link(out, to);
+    }
+    if let Some(error) = &span.error {
+        failure(out, error);
+    }
+    end(out, span.start, span.end);
+}
+
+/// Puts a span that was written into the list an export holds.
+pub(super) fn element(out: &mut Vec<u8>, span: &[u8]) {
+    bytes(out, 2, span);
+}
+
+/// Writes who sends: a list of attributes, in the place it has in every export.
+pub(super) fn resource<'a>(attributes: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
+    let mut list = Vec::new();
+    for (name, text) in attributes {
+        pair(&mut list, 1, name, &Value::from(text));
+    }
+    let mut out = Vec::new();
+    bytes(&mut out, 1, &list);
+    out
+}
+
+/// Returns what stands before the spans in an export of so many bytes of them.
+pub(super) fn preface(resource: &[u8], spans: usize) -> Vec<u8> {
+    let mut scope = Vec::new();
+    bytes(&mut scope, 1, b"sinew");
+    bytes(&mut scope, 2, env!("CARGO_PKG_VERSION").as_bytes());
+    let scope_spans = sized(scope.len()) + spans;
+    let mut out = Vec::new();
+    head(&mut out, 1, resource.len() + sized(scope_spans));
+    out.extend_from_slice(resource);
+    head(&mut out, 2, scope_spans);
+    bytes(&mut out, 1, &scope);
+    out
+}
+
+fn of_kind(kind: SpanKind) -> u64 {
     match kind {
         SpanKind::Internal => 1,
         SpanKind::Server => 2,
@@ -107,49 +129,66 @@ fn nanos(at: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Writes a message within a message: its length is known behind it, and most fit the one byte kept for that.
-fn nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
-    varint(out, u64::from(field) << 3 | 2);
-    let at = out.len();
-    out.push(0);
-    write(out);
-    let (end, length) = (out.len(), out.len() - at - 1);
-    let more = varint_len(length) - 1;
-    if more > 0 {
-        out.resize(end + more, 0);
-        out.copy_within(at + 1..end, at + 1 + more);
-    }
-    for (index, slot) in out[at..=at + more].iter_mut().enumerate() {
-        let rest = if index < more { 0x80 } else { 0 };
-        *slot = (length >> (7 * index)) as u8 & 0x7f | rest;
+/// Writes a name and what it says.
+#[inline]
+fn pair(out: &mut Vec<u8>, field: u32, name: &str, value: &Value<'_>) {
+    let length = match value {
+        Value::Text(text) => sized(text.len()),
+        // Two's complement, as protobuf has it.
+        Value::Number(number) => 1 + varint_len(*number as u64),
+    };
+    head(out, field, sized(name.len()) + sized(length));
+    bytes(out, 1, name.as_bytes());
+    head(out, 2, length);
+    match value {
+        Value::Text(text) => bytes(out, 1, text.as_bytes()),
+        Value::Number(value) => number(out, 3, *value as u64),
     }
 }
 
+#[inline]
 fn bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     head(out, field, bytes.len());
     out.extend_from_slice(bytes);
 }
 
-fn head(out: &mut Vec<u8>, field: u32, length: usize) {
-    varint(out, u64::from(field) << 3 | 2);
-    varint(out, length as u64);
+/// Returns how many bytes [`bytes`] writes, in one of the first 15 fields.
+#[inline]
+fn sized(length: usize) -> usize {
+    1 + varint_len(length as u64) + length
 }
 
+/// Writes what stands before so many bytes. Nearly always that is two bytes, written as one.
+#[inline]
+fn head(out: &mut Vec<u8>, field: u32, length: usize) {
+    match (field, length) {
+        (..16, ..0x80) => out.extend_from_slice(&[(field << 3 | 2) as u8, length as u8]),
+        _ => {
+            varint(out, u64::from(field) << 3 | 2);
+            varint(out, length as u64);
+        }
+    }
+}
+
+#[inline]
 fn number(out: &mut Vec<u8>, field: u32, value: u64) {
     varint(out, u64::from(field) << 3);
     varint(out, value);
 }
 
+#[inline]
 fn fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
     varint(out, u64::from(field) << 3 | 1);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
+#[inline]
 fn fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
     varint(out, u64::from(field) << 3 | 5);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
+#[inline]
 fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -158,8 +197,9 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn varint_len(value: usize) -> usize {
-    (usize::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
+#[inline]
+fn varint_len(value: u64) -> usize {
+    (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 #[cfg(test)]
@@ -173,11 +213,11 @@ mod tests {
     };
     use proptest::prelude::*;
     use prost::Message as _;
-    use sinew_wire::{SpanId, TraceId};
+    use sinew_wire::TraceId;
 
     use super::*;
 
-    fn values() -> impl Strategy<Value = Value> {
+    fn values() -> impl Strategy<Value = Value<'static>> {
         prop_oneof![".{0,200}".prop_map(Value::from), any::<i64>().prop_map(Value::Number)]
     }
 
@@ -206,9 +246,20 @@ mod tests {
         )
     }
 
-    fn attribute_read(pair: &KeyValue) -> (&str, Value) {
+    fn read(resource: &[u8], written: &[SpanRecord]) -> ExportTraceServiceRequest {
+        let mut list = Vec::new();
+        for record in written {
+            let mut one = Vec::new();
+            span(&mut one, record);
+            element(&mut list, &one);
+        }
+        let export = [preface(resource, list.len()), list].concat();
+        ExportTraceServiceRequest::decode(export.as_slice()).unwrap()
+    }
+
+    fn attribute_read(pair: &KeyValue) -> (&str, Value<'_>) {
         let value = match pair.value.as_ref().and_then(|value| value.value.as_ref()) {
-            Some(any_value::Value::StringValue(text)) => Value::from(text.clone()),
+            Some(any_value::Value::StringValue(text)) => Value::from(text.as_str()),
             Some(any_value::Value::IntValue(number)) => Value::Number(*number),
             other => panic!("{other:?}"),
         };
@@ -221,7 +272,7 @@ mod tests {
             (&written.context.trace.0[..], &written.context.span.0[..])
         );
         assert_eq!(read.parent_span_id, written.parent.map_or(Vec::new(), |id| id.0.to_vec()));
-        assert_eq!((read.name.as_str(), read.kind), (written.name.as_ref(), kind(written.kind) as i32));
+        assert_eq!((read.name.as_str(), read.kind), (written.name.as_ref(), of_kind(written.kind) as i32));
         assert_eq!(
             (read.start_time_unix_nano, read.end_time_unix_nano),
             (nanos(written.start), nanos(written.end))
@@ -242,10 +293,8 @@ mod tests {
         /// Whatever is written, the generated reader of the protocol reads the same.
         #[test]
         fn an_export_is_read_as_it_was_written(written in prop::collection::vec(spans(), 0..6)) {
-            let mut list = Vec::new();
-            written.iter().for_each(|record| span(&mut list, record));
             let resource = resource([("service.name", "desk"), ("long", &"x".repeat(300))].into_iter());
-            let read = ExportTraceServiceRequest::decode(export(&resource, &list).as_slice()).unwrap();
+            let read = read(&resource, &written);
             let [of_resource] = &read.resource_spans[..] else { panic!("{read:?}") };
             let named: Vec<_> = of_resource.resource.iter().flat_map(|resource| &resource.attributes).collect();
             prop_assert_eq!(attribute_read(named[0]), ("service.name", Value::from("desk")));
@@ -272,9 +321,7 @@ mod tests {
             links: Vec::new(),
             error: None,
         };
-        let mut list = Vec::new();
-        span(&mut list, &record);
-        let read = ExportTraceServiceRequest::decode(export(&[], &list).as_slice()).unwrap();
+        let read = read(&[], &[record]);
         let span = &read.resource_spans[0].scope_spans[0].spans[0];
         assert_eq!(span.start_time_unix_nano, span.end_time_unix_nano);
     }

@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, buf::Chain};
 use http::{Method, Request, StatusCode, header::RETRY_AFTER};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::AbortHandle, time::Instant};
 
-use super::settings::Settings;
+use super::{otlp, settings::Settings};
 
 /// The first pause before an export is tried again; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -29,7 +29,7 @@ pub(super) struct Post {
 
 #[derive(Debug)]
 struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Full<Chain<Bytes, Bytes>>>,
     /// Carries the bytes; ends with this.
     carrier: AbortHandle,
 }
@@ -48,19 +48,17 @@ impl Post {
         Self { settings, open: None }
     }
 
-    pub(super) fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// Posts one export, in bounded time.
+    /// Posts spans, as they were written, in bounded time.
     ///
     /// # Errors
     /// What the last try failed with.
-    pub(super) async fn send(&mut self, export: Bytes) -> Result<(), Failed> {
+    pub(super) async fn send(&mut self, spans: Bytes) -> Result<(), Failed> {
+        let preface = Bytes::from(otlp::preface(&self.settings.resource, spans.len()));
         let deadline = Instant::now() + self.settings.timeout;
         let mut pause = PAUSE;
         loop {
-            let tried = tokio::time::timeout_at(deadline, self.once(export.clone())).await;
+            let tried =
+                tokio::time::timeout_at(deadline, self.once(preface.clone().chain(spans.clone()))).await;
             let (error, hint) = match tried {
                 Ok(Ok(Tried::Done)) => return Ok(()),
                 Ok(Ok(Tried::Refused(error))) => return Err(error),
@@ -77,7 +75,7 @@ impl Post {
         }
     }
 
-    async fn once(&mut self, export: Bytes) -> Result<Tried, Failed> {
+    async fn once(&mut self, export: Chain<Bytes, Bytes>) -> Result<Tried, Failed> {
         // Taken: whoever gives up in the middle must not leave half an exchange for the next.
         let mut connection = match self.open.take().filter(|connection| !connection.sender.is_closed()) {
             Some(connection) => connection,

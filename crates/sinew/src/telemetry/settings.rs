@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn attributes(settings: &Settings) -> Vec<(String, String)> {
-        let export = otlp::export(&settings.resource, &[]);
+        let export = otlp::preface(&settings.resource, 0);
         let read = ExportTraceServiceRequest::decode(export.as_slice()).unwrap();
         let resource = read.resource_spans.into_iter().next().unwrap().resource.unwrap();
         let text = |pair: opentelemetry_proto::tonic::common::v1::KeyValue| match pair.value.unwrap().value {

@@ -30,7 +30,7 @@ pub(super) async fn run(time: Duration) -> Result<(), Error> {
             theirs.push(post(bridge, connections, time).await?);
             ours.push(post(edge, connections, time).await?);
         }
-        load::compare(&format!("{connections} connections"), load::median(ours), load::median(theirs));
+        load::compare(&format!("{connections} connections"), &ours, &theirs);
     }
     broker.stop().await?;
     Ok(())

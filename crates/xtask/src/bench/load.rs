@@ -80,11 +80,17 @@ pub(super) fn compare_rates(what: &str, ours: &mut [f64], baseline: &mut [f64]) 
     println!("{what:>24}  ours {ours:.0}/s, baseline {baseline:.0}/s, ratio {ratio:.3}");
 }
 
-/// Prints ours, the baseline, and what one is of the other.
-pub(super) fn compare(what: &str, ours: Figures, baseline: Figures) {
-    println!("{what:>24}  ours     {ours}");
-    println!("{:>24}  baseline {baseline}", "");
-    let p50 = ours.p50.as_secs_f64() / baseline.p50.as_secs_f64();
-    let throughput = ours.per_second / baseline.per_second;
+/// Prints the median rounds of ours and of the baseline, and what one is of the other: the median over the rounds, each
+/// compared with the one that took its turn beside it, so that what else the machine does meanwhile hits both.
+pub(super) fn compare(what: &str, ours: &[Figures], baseline: &[Figures]) {
+    println!("{what:>24}  ours     {}", median(ours.to_vec()));
+    println!("{:>24}  baseline {}", "", median(baseline.to_vec()));
+    let middle = |of: fn(&Figures) -> f64| {
+        let mut ratios: Vec<f64> =
+            ours.iter().zip(baseline).map(|(ours, base)| of(ours) / of(base)).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios[ratios.len() / 2]
+    };
+    let (throughput, p50) = (middle(|round| round.per_second), middle(|round| round.p50.as_secs_f64()));
     println!("{:>24}  ratio    {throughput:.3} of its throughput, p50 {p50:.2} x", "");
 }

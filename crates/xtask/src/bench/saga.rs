@@ -40,7 +40,7 @@ pub(super) async fn run(root: &Path, time: Duration) -> Result<(), Error> {
     for (at, concurrency) in LOADS.into_iter().enumerate() {
         let name = format!("{concurrency} in flight");
         match &sketch {
-            Some(sketch) => load::compare(&name, ours[at], sketch[at]),
+            Some(sketch) => load::compare(&name, &ours[at..=at], &sketch[at..=at]),
             None => println!("{name:>24}  ours     {}", ours[at]),
         }
     }

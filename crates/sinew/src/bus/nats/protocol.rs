@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sinew_wire::Headers;
 
 use super::super::message::{Message, Span};
+use crate::broker::Version;
 
 /// Longest line before a payload; only `INFO` comes near it.
 const MAX_LINE: usize = 1 << 20;
@@ -30,6 +31,9 @@ pub(in crate::bus) struct ServerInfo {
     /// The server is about to go: whoever has another one moves there.
     #[serde(rename = "ldm")]
     pub(super) lame_duck: bool,
+    /// It can be told to leave the trace of a message alone.
+    #[serde(skip)]
+    pub(super) leaves_traces: bool,
 }
 
 /// One frame from the server.
@@ -62,7 +66,9 @@ pub(super) fn next(buffer: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
         b"+OK" => Frame::Ok,
         b"-ERR" => Frame::Err(String::from_utf8_lossy(&line[4..]).trim().trim_matches('\'').to_owned()),
         b"INFO" => {
-            let info = serde_json::from_slice(&line[4..]).map_err(|_| Malformed("an unreadable INFO"))?;
+            let mut info: ServerInfo =
+                serde_json::from_slice(&line[4..]).map_err(|_| Malformed("an unreadable INFO"))?;
+            info.leaves_traces = info.version.parse::<Version>().is_ok_and(|version| version.leaves_traces());
             Frame::Info(Box::new(info))
         }
         _ => return Err(Malformed("an unknown verb")),
@@ -166,12 +172,12 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte > b' ' && byte != 0x7f)
 }
 
-/// Writes one message.
+/// Writes one message; `lines` go before its headers, if it has any.
 pub(super) fn publish(
     out: &mut Vec<u8>,
     subject: &str,
     reply: Option<&str>,
-    headers: &Headers,
+    (lines, headers): (&'static str, &Headers),
     payload: &Bytes,
 ) {
     out.reserve(subject.len() + payload.len() + 128);
@@ -183,12 +189,12 @@ pub(super) fn publish(
         out.push(b' ');
     }
     if !headers.is_empty() {
-        let length = headers.wire_len();
+        let length = headers.wire_len() + lines.len();
         digits(out, length);
         out.push(b' ');
         digits(out, length + payload.len());
         out.extend_from_slice(b"\r\n");
-        headers.write(out);
+        headers.write_behind(lines, out);
     } else {
         digits(out, payload.len());
         out.extend_from_slice(b"\r\n");
@@ -283,6 +289,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_beside_the_headers_are_read_like_them_and_are_none_of_a_message_without() {
+        let (mut headers, mut out) = (Headers::new(), Vec::new());
+        publish(&mut out, "a", None, ("y: 2\r\n", &headers), &Bytes::new());
+        assert_eq!(out, b"PUB a 0\r\n\r\n");
+        headers.set("x", "1").unwrap();
+        out.clear();
+        publish(&mut out, "a", None, ("y: 2\r\n", &headers), &Bytes::new());
+        assert_eq!(out, b"HPUB a 24 24\r\nNATS/1.0\r\ny: 2\r\nx: 1\r\n\r\n\r\n");
+    }
+
+    #[test]
     fn what_does_not_fit_a_line_is_not_sent() {
         let long = "x".repeat(MAX_NAMES);
         assert!(is_sendable(&long, None) && is_subscribable(&long, None));
@@ -319,7 +336,7 @@ mod tests {
                     headers.set("x-any", value.clone()).unwrap();
                 }
                 let mut line = Vec::new();
-                publish(&mut line, subject, reply.then_some("r.e"), &headers, &Bytes::from(payload.clone()));
+                publish(&mut line, subject, reply.then_some("r.e"), ("", &headers), &Bytes::from(payload.clone()));
                 // A message from the server has the subscription's number behind its subject.
                 let text = if value.is_some() { "HPUB " } else { "PUB " };
                 let rest = &line[text.len() + subject.len()..];

@@ -13,6 +13,8 @@ use crate::bench::{
 };
 
 const IN_FLIGHT: usize = 64;
+/// How many short rounds are one long one.
+const SHORT: u32 = 3;
 const CROWD: usize = 10_000;
 
 pub(super) async fn run(time: Duration) -> Result<(), Error> {
@@ -20,32 +22,41 @@ pub(super) async fn run(time: Duration) -> Result<(), Error> {
     crowd().await
 }
 
-/// The same calls without a trace, in one that nobody records, and in one that is exported. Rounds take turns; for the
-/// last kind both sides are started anew, because who serves decides whether it records. The collector is a process that
-/// reads and throws away, so what it takes of the machine is the network's part, as with one elsewhere.
+/// The same calls without a trace, in one that nobody records, and in one that is exported by both sides. Who serves decides
+/// whether it records, so there are two services, each on a broker of its own, and all three kinds take turns in short
+/// rounds: first in one order, then in the other. The collector is a process that reads and throws away, so what it takes
+/// of the machine is the network's part, as with one elsewhere.
 async fn tracing_cost(time: Duration) -> Result<(), Error> {
     println!("\nsdk: what tracing costs, 64 in flight, both sides");
-    let broker = server(false).await?;
+    let (broker, beside) = (server(false).await?, server(false).await?);
     let collector = Peer::start("collector", broker.url())?;
+    let _service = Peer::start("service", broker.url())?;
+    let _exporting = Peer::start_traced("service", beside.url(), &collector.said)?;
     let bus = Bus::connect(Config::new(broker.url(), "bench")).await?;
-    let exporting = Config::new(broker.url(), "bench").traced_to(Some(collector.said.clone()));
-    let traced_bus = Bus::connect(exporting).await?;
-    let (mut without, mut silent, mut exported) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let off = Peer::start("service", broker.url())?;
-        without.push(sdk(&Ctx::detached(&bus, "bench"), IN_FLIGHT, time).await?);
-        let context = Some(telemetry::new_root(true));
-        silent.push(sdk(&Ctx::traced(&bus, "bench", context), IN_FLIGHT, time).await?);
-        drop(off);
-        let on = Peer::start_traced("service", broker.url(), &collector.said)?;
-        exported.push(sdk(&Ctx::traced(&traced_bus, "bench", context), IN_FLIGHT, time).await?);
-        drop(on);
+    let config = Config::new(beside.url(), "bench").traced_to(Some(collector.said.clone()));
+    let exporting_bus = Bus::connect(config).await?;
+    let trace = Some(telemetry::new_root(true));
+    let kinds = [
+        Ctx::detached(&bus, "bench"),
+        Ctx::traced(&bus, "bench", trace),
+        Ctx::traced(&exporting_bus, "bench", trace),
+    ];
+    for ctx in &kinds {
+        sdk(ctx, IN_FLIGHT, time / SHORT).await?;
     }
-    let without = load::median(without);
-    load::compare("trace, no exporter", load::median(silent), without);
-    load::compare("trace, OTLP export", load::median(exported), without);
-    traced_bus.close().await;
+    let mut rounds = [const { Vec::new() }; 3];
+    for round in 0..ROUNDS * SHORT as usize {
+        for turn in 0..kinds.len() {
+            let kind = if round % 2 == 0 { turn } else { kinds.len() - 1 - turn };
+            rounds[kind].push(sdk(&kinds[kind], IN_FLIGHT, time / SHORT).await?);
+        }
+    }
+    let [without, silent, exported] = rounds;
+    load::compare("trace, no exporter", &silent, &without);
+    load::compare("trace, OTLP export", &exported, &without);
+    exporting_bus.close().await;
     bus.close().await;
+    beside.stop().await?;
     broker.stop().await?;
     Ok(())
 }

@@ -62,7 +62,7 @@ pub(super) async fn run(time: Duration) -> Result<(), Error> {
             ours.push(publish(&bus, concurrency, time).await?);
         }
         let what = format!("publish, {concurrency} in flight");
-        load::compare(&what, load::median(ours), load::median(theirs));
+        load::compare(&what, &ours, &theirs);
     }
     fill(&bus, &raw).await?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -29,7 +29,7 @@ pub(super) async fn run(time: Duration) -> Result<(), Error> {
             theirs.push(raw(&client, concurrency, time).await?);
             ours.push(sdk(&Ctx::detached(&bus, "bench"), concurrency, time).await?);
         }
-        load::compare(&format!("{concurrency} in flight"), load::median(ours), load::median(theirs));
+        load::compare(&format!("{concurrency} in flight"), &ours, &theirs);
     }
     println!("{:>24}  {:.1} MB resident at most", "service", service.resident("VmHWM")?);
     println!("{:>24}  {:.1} MB resident at most", "raw responder", raw_peer.resident("VmHWM")?);
