@@ -130,7 +130,7 @@ impl Hands {
         let Some(begun) = Begun::of(&effect) else { return };
         let (means, handle, instance) = (self.means.clone(), self.handle.clone(), id.clone());
         let work = self.spawn(async move {
-            if let Effect::Listen { task, attempt, source } = effect {
+            if let Effect::Listen { task, attempt, source, .. } = effect {
                 let outcome = Box::pin(means.listen(&handle, (&id, task, attempt), &source)).await;
                 return handle.tell(Input::Reply { id, task, attempt, outcome }).await;
             }

@@ -117,7 +117,7 @@ mod step;
 pub use contracts::{Contracts, Known};
 pub use definition::Definition;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, code};
-pub use effect::{Child, Effect, Operation, Protocol, Source, Target, Verb, Wanted};
+pub use effect::{Child, Effect, Operation, Protocol, Since, Source, Target, Verb, Wanted};
 pub use engine::{decide, run};
 pub use entry::Entry;
 pub use error::Error;

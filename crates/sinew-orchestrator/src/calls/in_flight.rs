@@ -46,7 +46,7 @@ impl Begun {
                 Some(Self { task: *task, attempt: *attempt, child })
             }
             Effect::Emit { task, attempt, .. } => Some(Self { task: *task, attempt: *attempt, child: None }),
-            Effect::Listen { task, attempt, source: Source::Protocol { .. } } => {
+            Effect::Listen { task, attempt, source: Source::Protocol { .. }, .. } => {
                 Some(Self { task: *task, attempt: *attempt, child: None })
             }
             Effect::Listen { .. } | Effect::Stop { .. } | Effect::Timer { .. } => None,

@@ -107,21 +107,9 @@ impl Market {
 
     fn interested<'a>(&'a self, event: &'a Value) -> impl Iterator<Item = &'a Listener> {
         self.listeners.iter().filter(|listener| {
-            listener.wanted.is_empty() || listener.wanted.iter().any(|wanted| passes(wanted, event))
+            listener.wanted.is_empty() || listener.wanted.iter().any(|wanted| wanted.fits(event))
         })
     }
-}
-
-/// Says whether an event has the attributes that are wanted.
-fn passes(Wanted(attributes): &Wanted, event: &Value) -> bool {
-    attributes.iter().all(|(name, wanted)| match event.get(name) {
-        Some(Value::String(text)) => text == wanted,
-        Some(Value::Bool(flag)) => wanted == if *flag { "true" } else { "false" },
-        Some(Value::Number(number)) => wanted.parse().ok().as_ref() == Some(number),
-        // No attribute of an event is anything else.
-        Some(_) => false,
-        None => false,
-    })
 }
 
 #[cfg(test)]

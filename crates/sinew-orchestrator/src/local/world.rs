@@ -60,7 +60,7 @@ impl InProcess {
 impl World for InProcess {
     fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
         match effect {
-            Effect::Listen { task, attempt, source: Source::Bus(wanted) } => {
+            Effect::Listen { task, attempt, source: Source::Bus(wanted), .. } => {
                 self.tell_listening(Listening::Begins(Listener { id, task, attempt, wanted }));
             }
             Effect::Listen { source: Source::Protocol { .. }, .. } => self.hands.begin(id, origin, effect),
