@@ -11,16 +11,18 @@ use futures::{FutureExt, StreamExt};
 use sinew::Error;
 use sinew_protocols::{Call, Protocols};
 use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
-use tokio::task::AbortHandle;
+use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     history::HistoryRecord,
     library::Library,
+    listen::{Listener, Told},
     shard::{Compiled, Handle, Input, World},
     spans::{self, Exported, Origin},
 };
 pub(crate) use bus::Line;
+pub(crate) use bus::unversioned;
 use bus::{Outgoing, fault, timeout};
 pub(crate) use child::{Children, Owners, id_of};
 use in_flight::{Begun, InFlight};
@@ -38,6 +40,8 @@ pub(crate) struct Caller {
     hands: Hands,
     line: Line,
     library: Library,
+    /// Not bounded: an instance listens at most as often as it has tasks, and those are bounded.
+    listening: mpsc::UnboundedSender<Told>,
 }
 
 /// Tasks that carry effects out, and what each is for.
@@ -61,16 +65,31 @@ pub(crate) struct Means {
 type Answered = (TaskId, u32, Outcome);
 
 impl Caller {
-    pub(crate) fn new(line: Line, protocols: Protocols, children: Children, handle: Handle) -> Self {
+    pub(crate) fn new(
+        line: Line,
+        protocols: Protocols,
+        children: Children,
+        handle: Handle,
+        listening: mpsc::UnboundedSender<Told>,
+    ) -> Self {
         let library = children.library().clone();
         let means = Means { line: Some(line.clone()), protocols, children };
-        Self { hands: Hands::new(means, handle), line, library }
+        Self { hands: Hands::new(means, handle), line, library, listening }
     }
 }
 
 impl World for Caller {
     fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
+        if let Effect::Stop { task, .. } = &effect {
+            // When the other end is gone, the shard is about to go too.
+            let _ = self.listening.send(Told::Stopped((id.as_str().into(), *task)));
+        }
         self.hands.begin(id, origin, effect);
+    }
+
+    fn listen(&mut self, listener: Listener) {
+        // As above.
+        let _ = self.listening.send(Told::Listens(listener));
     }
 
     fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>) {

@@ -4,7 +4,7 @@ mod calls;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Kind};
+use crate::{Error, Kind, Listen};
 
 pub use calls::{Allow, Calls};
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub clean_every: u64,
     /// What workflows call outside the bus.
     pub calls: Calls,
+    /// How events reach workflows.
+    pub listen: Listen,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             max_record_bytes: 512 * 1024,
             clean_every: 4_096,
             calls: Calls::default(),
+            listen: Listen::default(),
         }
     }
 }

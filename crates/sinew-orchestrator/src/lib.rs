@@ -29,6 +29,7 @@ mod history;
 mod journal;
 mod lease;
 mod library;
+mod listen;
 pub mod local;
 mod owner;
 mod record;
@@ -52,6 +53,7 @@ use tokio_util::{
 pub use config::{Allow, Calls, Config};
 pub use error::{Error, Kind};
 pub use journal::{Appended, Journal, JournalError, MemoryJournal};
+pub use listen::Listen;
 pub use resources::fetch;
 
 use crate::{

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sinew_protocols::Protocols;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::{Id, JoinError, JoinSet},
     time::{Instant, MissedTickBehavior},
 };
@@ -16,6 +16,7 @@ use crate::{
     calls::{Caller, Children, Line},
     journal::JetStreamJournal,
     lease::{Lease, Leases, Standing},
+    listen::Ears,
     router::{Router, ShardId},
     shard::{self, Opening, Shard},
     spread::View,
@@ -186,13 +187,22 @@ async fn serve(
     let Parts { config, line, protocols, children } = parts.clone();
     let journal = JetStreamJournal::new(&line.bus, id.get());
     let (handle, inbox) = shard::channel(children.library().clone());
-    let world = Caller::new(line, protocols, children, handle.clone());
+    let (listening, told) = mpsc::unbounded_channel();
+    let (bus, window) = (line.bus.clone(), config.listen.early_window());
+    let world = Caller::new(line, protocols, children, handle.clone(), listening);
     let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
         Some(Ok(shard)) => {
             tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");
+            let ears = Ears::new(bus, handle.clone(), window, told, &shard.notes());
             let served = router.serve(id, handle);
+            let reading = ending.child_token();
+            let ears = tokio::spawn(reading.clone().run_until_cancelled_owned(ears.run()));
             shard.run(ending.clone()).await;
+            reading.cancel();
+            if let Err(error) = ears.await {
+                tracing::error!(shard = %id, %error, "reading events ended in a panic");
+            }
             served.end().await;
         }
         Some(Err(error)) => {

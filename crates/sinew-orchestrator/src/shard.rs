@@ -10,6 +10,7 @@ mod command;
 mod decide;
 mod ending;
 mod live;
+mod notes;
 mod open;
 mod recent;
 #[cfg(test)]
@@ -21,9 +22,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sinew_workflow::{Effect, Input as Event, Outcome, Saga, State, TaskId, Timestamp};
+use sinew_workflow::{Effect, Input as Event, Outcome, Saga, Source, State, TaskId, Timestamp};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,6 +33,7 @@ use crate::{
     Config,
     history::HistoryRecord,
     journal::{Journal, JournalError},
+    listen::Listener,
     record::{Header, Item, join},
     spans::{Exported, Origin},
 };
@@ -40,10 +42,12 @@ use batch::Batch;
 use clean::Cleaner;
 use clock::Clock;
 use live::Live;
+use notes::{Noted, Notes};
 use recent::Recent;
 use timers::Timers;
 
 pub(crate) use command::{Answer, Ask, Command, Handle, Reply, Start, channel};
+pub(crate) use notes::Note;
 pub(crate) use open::Opening;
 
 /// Inputs, and due timers, taken before the loop looks at the log again.
@@ -64,12 +68,19 @@ pub(crate) enum Input {
     Event { id: String, task: TaskId, attempt: u32, event: Arc<Value>, origin: Option<String> },
     /// The history of an ended instance is stored.
     Archived { id: String },
+    /// Something beside the instances is to be kept in the log.
+    Note(Note),
+    /// Somebody wants to know the time, once everything decided before is acknowledged and released.
+    Mark { told: oneshot::Sender<Timestamp> },
 }
 
 /// What a shard needs around it, other than its log.
 pub(crate) trait World: Send + Sync + 'static {
-    /// Begins a call or an event of an instance, which returns as an [`Input::Reply`]; or listens, or stops one of these.
+    /// Begins a call or an event of an instance, which returns as an [`Input::Reply`]; or stops it, or listening.
     fn begin(&mut self, id: String, origin: Origin, effect: Effect);
+
+    /// Listens for events of the bus on behalf of an instance: each comes as an [`Input::Event`].
+    fn listen(&mut self, listener: Listener);
 
     /// Lets the children of an ended instance go and stores its history; returns as an [`Input::Archived`].
     fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>);
@@ -115,6 +126,10 @@ enum Release {
     Closed { id: String },
     /// The instance is owed nothing more.
     Forgotten { id: String },
+    /// A note is stored.
+    Noted(Box<Noted>),
+    /// Somebody wanted to know when this was.
+    Mark { told: oneshot::Sender<Timestamp>, at: Timestamp },
 }
 
 type Appending = BoxFuture<'static, Result<u64, JournalError>>;
@@ -132,6 +147,7 @@ pub(crate) struct Shard<J, W> {
     last: u64,
     live: HashMap<String, Live>,
     recent: Recent,
+    notes: Notes,
     timers: Timers,
     cleaner: Cleaner,
     batch: Batch,
@@ -189,6 +205,8 @@ impl<J: Journal, W: World> Shard<J, W> {
                 self.advance_alone(&id, Event::Event { task, attempt, event, origin, at });
             }
             Input::Archived { id } => self.archived(id),
+            Input::Note(note) => self.take_note(note),
+            Input::Mark { told } => self.mark(told),
         }
     }
 
@@ -299,6 +317,9 @@ impl<J: Journal, W: World> Shard<J, W> {
             Release::Rested { id } => self.rested(&id),
             Release::Closed { id } => self.closed(&id),
             Release::Forgotten { id } => self.forgotten(&id),
+            Release::Noted(noted) => self.noted(*noted),
+            // Whoever asked may be gone.
+            Release::Mark { told, at } => drop(told.send(at)),
         }
     }
 
@@ -317,6 +338,11 @@ impl<J: Journal, W: World> Shard<J, W> {
             match effect {
                 Effect::Timer { task, timer, at } => {
                     self.timers.set(&live.id, &mut live.timers, &live.state, (at, task, timer));
+                }
+                Effect::Listen { task, attempt, source: Source::Bus(wanted), since } => {
+                    let last = live.state.last_heard(task).map(str::to_owned);
+                    let id = id.to_owned();
+                    self.world.listen(Listener { id, task, attempt, wanted, since, last });
                 }
                 other => self.world.begin(id.to_owned(), live.origin(), other),
             }

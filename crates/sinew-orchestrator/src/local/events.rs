@@ -6,23 +6,17 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use serde_json::Value;
-use sinew_workflow::{TaskId, Wanted};
+use sinew_workflow::TaskId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::shard::{Ask, Command, Handle, Input};
+use crate::{
+    listen::Listener,
+    shard::{Ask, Command, Handle, Input},
+};
 
 /// Events kept that nobody listens for yet; beyond it the oldest go.
 const KEPT: usize = 10_000;
-
-/// A task that listens.
-#[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) id: String,
-    pub(super) task: TaskId,
-    pub(super) attempt: u32,
-    pub(super) wanted: Vec<Wanted>,
-}
 
 /// What changes about who listens.
 #[derive(Debug)]
@@ -117,12 +111,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use serde_json::json;
+    use sinew_workflow::{Since, Wanted};
 
     use super::*;
 
     fn listener(id: &str, kind: &str) -> Listening {
         let wanted = vec![Wanted(BTreeMap::from([("type".to_owned(), kind.to_owned())]))];
-        Listening::Begins(Listener { id: id.to_owned(), task: TaskId::WORKFLOW, attempt: 1, wanted })
+        let (id, since) = (id.to_owned(), Since::default());
+        Listening::Begins(Listener { id, task: TaskId::WORKFLOW, attempt: 1, wanted, since, last: None })
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use sinew_workflow::{Effect, Outcome, Source, State};
+use sinew_workflow::{Effect, Outcome, State};
 use tokio::sync::mpsc;
 
-use super::events::{Listener, Listening};
+use super::events::Listening;
 use crate::{
     calls::{Hands, Means},
     history::HistoryRecord,
     library::Library,
+    listen::Listener,
     shard::{Compiled, Handle, Input, World},
     spans::{Exported, Origin},
 };
@@ -60,18 +61,18 @@ impl InProcess {
 impl World for InProcess {
     fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
         match effect {
-            Effect::Listen { task, attempt, source: Source::Bus(wanted), .. } => {
-                self.tell_listening(Listening::Begins(Listener { id, task, attempt, wanted }));
-            }
-            Effect::Listen { source: Source::Protocol { .. }, .. } => self.hands.begin(id, origin, effect),
             Effect::Timer { .. } => {}
             Effect::Emit { .. } => self.emit(id, origin, effect),
             Effect::Stop { task, attempt } => {
                 self.tell_listening(Listening::Ends { id: id.clone(), task });
                 self.hands.begin(id, origin, Effect::Stop { task, attempt });
             }
-            Effect::Call { .. } => self.hands.begin(id, origin, effect),
+            Effect::Call { .. } | Effect::Listen { .. } => self.hands.begin(id, origin, effect),
         }
+    }
+
+    fn listen(&mut self, listener: Listener) {
+        self.tell_listening(Listening::Begins(listener));
     }
 
     fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>) {

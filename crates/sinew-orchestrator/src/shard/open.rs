@@ -13,8 +13,8 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Compiled, Input, Shard, World, batch::Batch, clean::Cleaner, clock::Clock, live::Live, recent::Recent,
-    timers::Timers,
+    Compiled, Input, Shard, World, batch::Batch, clean::Cleaner, clock::Clock, live::Live, notes::Notes,
+    recent::Recent, timers::Timers,
 };
 use crate::{
     Config,
@@ -60,6 +60,7 @@ pub(super) struct Folded {
     /// The latest time in the log.
     clock: i64,
     pub(super) live: HashMap<String, Found>,
+    notes: Notes,
     ended: VecDeque<Found>,
     /// Large items of which the last piece has not come yet, with the record of the first one.
     pieces: HashMap<String, (u64, u32, Vec<u8>)>,
@@ -106,6 +107,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             last: opened,
             live: HashMap::with_capacity(folded.live.len()),
             recent: Recent::default(),
+            notes: Notes::default(),
             timers: Timers::default(),
             cleaner: Cleaner::new(folded.first),
             batch: Batch::default(),
@@ -123,6 +125,7 @@ impl<J: Journal, W: World> Shard<J, W> {
 
     /// Takes over what was found, and begins what it says is due.
     async fn adopt(&mut self, folded: Folded) -> Result<(), OpenError> {
+        self.adopt_notes(folded.notes);
         for found in folded.ended {
             let instance = view::instance(&found.state);
             self.recent.push(Arc::new(HistoryRecord::new(instance, found.state.input(), &found.digest)));
@@ -223,6 +226,9 @@ impl Folded {
                 Some((first, bytes)) => self.fold(record::read_item(&bytes)?, first),
                 None => Ok(()),
             };
+        }
+        if self.notes.fold(&item, sequence) {
+            return Ok(());
         }
         if item.archived {
             self.ended.extend(self.live.remove(&item.id));
