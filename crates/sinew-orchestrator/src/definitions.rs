@@ -18,7 +18,7 @@ use sinew::{
     workflow::{AppliedWorkflow, WorkflowError},
 };
 use sinew_protocols::Protocols;
-use sinew_workflow::{Contracts, Definition, Need, Reference, Resources};
+use sinew_workflow::{Contracts, Definition, Need, Protocol, Reference, Resources};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -122,6 +122,47 @@ impl Definitions {
         }
     }
 
+    /// Removes a version, or all; their texts stay for what runs by them.
+    pub(crate) async fn remove(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<AppliedWorkflow>, WorkflowError> {
+        let mut removed = Vec::new();
+        let stored = stored(&self.kv, &token(name)).await.map_err(bus_error)?;
+        for named in stored.get(name).into_iter().flat_map(BTreeMap::values) {
+            if version.is_some_and(|version| named.version != version) {
+                continue;
+            }
+            let key = named.key();
+            let Some(entry) = self.kv.get(&key).await.map_err(bus_error)? else { continue };
+            if entry.value.is_some() {
+                self.kv.delete(&key, entry.revision).await.map_err(bus_error)?;
+                self.gone(named).await;
+                removed.push(AppliedWorkflow { changed: true, ..named.clone().into() });
+            }
+        }
+        if removed.is_empty() {
+            let index = self.index.borrow().clone();
+            let known: Vec<&str> = index.keys().map(String::as_str).collect();
+            return Err(WorkflowError::UnknownWorkflow(unknown(name, version, &known)));
+        }
+        Ok(removed)
+    }
+
+    /// Waits until the index does not show any more what was just removed.
+    async fn gone(&self, named: &Named) {
+        let place = named.place();
+        let gone = |index: &Arc<Index>| index.get(&named.name).and_then(|v| v.get(&place)).is_none();
+        let mut index = self.index.clone();
+        if tokio::time::timeout(FOLLOW, index.wait_for(gone)).await.is_err() {
+            tracing::warn!(
+                workflow = named.name,
+                "a definition is removed, but the index is slow to show it"
+            );
+        }
+    }
+
     /// Lists what can be started, by name and rising version.
     pub(crate) fn list(&self) -> Vec<AppliedWorkflow> {
         let index = self.index.borrow().clone();
@@ -199,7 +240,7 @@ impl Definitions {
 
 /// Says whether an orchestrator where this much is allowed has what a definition needs.
 fn has(allow: &Allow, need: Need) -> bool {
-    matches!(need, Need::Events) || allow.has(need)
+    matches!(need, Need::Events | Need::Protocol(Protocol::Human)) || allow.has(need)
 }
 
 impl Named {
@@ -267,13 +308,25 @@ async fn follow(kv: Kv, index: watch::Sender<Arc<Index>>, stop: CancellationToke
             () = stop.cancelled() => return,
         };
         let Some(change) = change else { return };
-        let KvChange::Put(key, bytes) = change else { continue };
-        if let Some(named) = key.starts_with("version.").then(|| read(&key, &bytes)).flatten() {
-            let mut next = Index::clone(&index.borrow());
-            note(&mut next, named);
-            index.send_replace(Arc::new(next));
+        let mut next = Index::clone(&index.borrow());
+        match change {
+            KvChange::Put(key, bytes) => {
+                let Some(named) = key.starts_with("version.").then(|| read(&key, &bytes)).flatten() else {
+                    continue;
+                };
+                note(&mut next, named);
+            }
+            KvChange::Gone(key) => forget(&mut next, &key),
         }
+        index.send_replace(Arc::new(next));
     }
+}
+
+fn forget(index: &mut Index, key: &str) {
+    index.retain(|_, versions| {
+        versions.retain(|_, named| named.key() != key);
+        !versions.is_empty()
+    });
 }
 
 fn read(key: &str, bytes: &Bytes) -> Option<Named> {

@@ -12,6 +12,7 @@ mod ending;
 mod live;
 mod notes;
 mod open;
+mod people;
 mod recent;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ use timers::Timers;
 pub(crate) use command::{Answer, Ask, Command, Handle, Reply, Start, channel};
 pub(crate) use notes::Note;
 pub(crate) use open::Opening;
+pub(crate) use people::{Said, task_of};
 
 /// Inputs, and due timers, taken before the loop looks at the log again.
 const TAKE: usize = 256;

@@ -128,7 +128,7 @@ pub use need::Need;
 pub use reference::Reference;
 pub use resource::{Resource, Resources, resources};
 pub use schedule::{Gathering, Schedule};
-pub use state::{Saga, State, Status, apply};
+pub use state::{Question, Saga, State, Status, apply};
 pub use step::{Attempt, AttemptOutcome, Decision, Step, StepStatus, TaskId, Undo, UndoStatus};
 pub use time::Timestamp;
 

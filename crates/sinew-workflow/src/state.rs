@@ -4,6 +4,7 @@ mod child;
 mod due;
 mod fold;
 mod listening;
+mod question;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use crate::entry::{Kept, Part, Request, Timer, Trigger};
 pub use fold::apply;
 pub(crate) use listening::{Correlation, Listening, remember};
+pub use question::Question;
 
 use crate::{Error, Fault, Parent, Reference, Step, TaskId, Timestamp};
 

@@ -4,11 +4,11 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sinew::workflow::{Operation, WorkflowError, WorkflowInstance};
-use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status};
+use sinew::workflow::{Operation, WorkflowError, WorkflowInstance, WorkflowTask};
+use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status, TaskId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Compiled, Input, Release, Shard, World, live::Live};
+use super::{Compiled, Input, Release, Said, Shard, World, live::Live};
 use crate::{journal::Journal, library::Library, record::Item, view};
 
 /// Inputs that may wait for the shard before starters are turned away.
@@ -52,6 +52,18 @@ pub(crate) enum Ask {
     Release { id: String },
     /// Decide about a stuck saga.
     Operate { id: String, action: Operation, who: String, why: String },
+    /// Let nothing new begin.
+    Pause { id: String },
+    /// Go on.
+    Resume { id: String },
+    /// End an instance with nothing undone.
+    Terminate { id: String, reason: Option<String> },
+    /// List what people are asked.
+    Tasks { workflow: Option<String>, candidate: Option<String>, limit: usize },
+    /// Tell what one task asks.
+    Task { id: String, task: TaskId },
+    /// Answer it.
+    Said { id: String, task: TaskId, said: Said, who: String },
 }
 
 /// What a shard answers.
@@ -63,6 +75,8 @@ pub(crate) enum Answer {
     Unknown,
     /// Several, without their steps.
     List(Vec<WorkflowInstance>),
+    /// What people are asked.
+    Tasks(Vec<WorkflowTask>),
 }
 
 /// An answer, or why there is none.
@@ -223,6 +237,27 @@ impl<J: Journal, W: World> Shard<J, W> {
                     Err(refusal) => self.answer(reply, Err(WorkflowError::WrongState(refusal.to_string()))),
                 }
             }
+            Ask::Pause { id } => {
+                let at = self.clock.now();
+                self.control(id, Event::Pause { at }, reply);
+            }
+            Ask::Resume { id } => {
+                let at = self.clock.now();
+                self.control(id, Event::Resume { at }, reply);
+            }
+            Ask::Terminate { id, reason } => {
+                let at = self.clock.now();
+                self.control(id, Event::Terminate { reason, at }, reply);
+            }
+            Ask::Tasks { workflow, candidate, limit } => {
+                let tasks = self.tasks(workflow.as_deref(), candidate.as_deref(), limit);
+                self.answer(reply, Ok(Answer::Tasks(tasks)));
+            }
+            Ask::Task { id, task } => {
+                let answer = self.task(&id, task);
+                self.answer(reply, answer);
+            }
+            Ask::Said { id, task, said, who } => self.said((id, task), said, who, reply),
         }
     }
 
