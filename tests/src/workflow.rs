@@ -10,9 +10,11 @@ mod lab;
 mod listen;
 mod log;
 mod ownership;
+mod people;
 mod protocols;
 mod requests;
 mod sagas;
+mod schedules;
 
 pub(crate) use faults::Orchestrator;
 pub(crate) use lab::Lab;

@@ -4,7 +4,7 @@ mod calls;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Kind, Listen};
+use crate::{Error, Kind, Listen, Schedules};
 
 pub use calls::{Allow, Calls};
 
@@ -31,6 +31,8 @@ pub struct Config {
     pub calls: Calls,
     /// How events reach workflows.
     pub listen: Listen,
+    /// How instances start by themselves.
+    pub schedules: Schedules,
 }
 
 impl Default for Config {
@@ -45,6 +47,7 @@ impl Default for Config {
             clean_every: 4_096,
             calls: Calls::default(),
             listen: Listen::default(),
+            schedules: Schedules::default(),
         }
     }
 }

@@ -21,6 +21,7 @@
 //! ```
 
 mod calls;
+mod companions;
 mod config;
 mod definitions;
 mod directory;
@@ -35,10 +36,12 @@ mod owner;
 mod record;
 mod resources;
 mod router;
+mod schedules;
 mod service;
 mod shard;
 mod spans;
 mod spread;
+mod starter;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -55,6 +58,7 @@ pub use error::{Error, Kind};
 pub use journal::{Appended, Journal, JournalError, MemoryJournal};
 pub use listen::Listen;
 pub use resources::fetch;
+pub use schedules::{Missed, Schedules};
 
 use crate::{
     calls::{Children, Line, Owners},

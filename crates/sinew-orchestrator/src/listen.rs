@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use sinew_workflow::{Since, TaskId, Wanted};
 
 pub(crate) use ears::{Ears, Told};
+pub(crate) use event::{origin_of, read};
+pub(crate) use index::subjects;
 
 /// Settings of how events reach workflows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     calls::{Caller, Children, Line},
+    companions::{Companions, Setting},
     journal::JetStreamJournal,
     lease::{Lease, Leases, Standing},
-    listen::Ears,
     router::{Router, ShardId},
     shard::{self, Opening, Shard},
     spread::View,
@@ -162,7 +162,7 @@ impl Fleet {
 }
 
 /// Runs the shard until it is handed over, or until the lease or the fence is lost.
-async fn own(parts: &Parts, id: ShardId, router: &Router, mut lease: Lease, ending: &CancellationToken) {
+async fn own(parts: &Parts, id: ShardId, router: &Arc<Router>, mut lease: Lease, ending: &CancellationToken) {
     let (epoch, valid) = (lease.epoch(), lease.valid());
     let lost = ending.child_token();
     let running = serve(parts, id, router, (epoch, valid), &lost);
@@ -180,7 +180,7 @@ async fn own(parts: &Parts, id: ShardId, router: &Router, mut lease: Lease, endi
 async fn serve(
     parts: &Parts,
     id: ShardId,
-    router: &Router,
+    router: &Arc<Router>,
     (epoch, lease): (u64, watch::Receiver<Instant>),
     ending: &CancellationToken,
 ) {
@@ -188,21 +188,19 @@ async fn serve(
     let journal = JetStreamJournal::new(&line.bus, id.get());
     let (handle, inbox) = shard::channel(children.library().clone());
     let (listening, told) = mpsc::unbounded_channel();
-    let (bus, window) = (line.bus.clone(), config.listen.early_window());
+    let (bus, library) = (line.bus.clone(), children.library().clone());
     let world = Caller::new(line, protocols, children, handle.clone(), listening);
     let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
         Some(Ok(shard)) => {
             tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");
-            let ears = Ears::new(bus, handle.clone(), window, told, &shard.notes());
+            let (config, shard_handle) = (&parts.config, handle.clone());
+            let setting =
+                Setting { bus, config, library, router: router.clone(), id, shard: shard_handle, told };
+            let companions = Companions::start(setting, &shard, ending);
             let served = router.serve(id, handle);
-            let reading = ending.child_token();
-            let ears = tokio::spawn(reading.clone().run_until_cancelled_owned(ears.run()));
             shard.run(ending.clone()).await;
-            reading.cancel();
-            if let Err(error) = ears.await {
-                tracing::error!(shard = %id, %error, "reading events ended in a panic");
-            }
+            companions.end().await;
             served.end().await;
         }
         Some(Err(error)) => {

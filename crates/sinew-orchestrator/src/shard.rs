@@ -72,6 +72,8 @@ pub(crate) enum Input {
     Archived { id: String },
     /// Something beside the instances is to be kept in the log.
     Note(Note),
+    /// Somebody wants to know what was noted under a name.
+    Recall { name: String, told: oneshot::Sender<Option<Value>> },
     /// Somebody wants to know the time, once everything decided before is acknowledged and released.
     Mark { told: oneshot::Sender<Timestamp> },
 }
@@ -208,6 +210,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             }
             Input::Archived { id } => self.archived(id),
             Input::Note(note) => self.take_note(note),
+            Input::Recall { name, told } => self.recall(&name, told),
             Input::Mark { told } => self.mark(told),
         }
     }

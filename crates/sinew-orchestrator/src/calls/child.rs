@@ -281,6 +281,7 @@ mod tests {
             version: "1.0.0".into(),
             status: status.into(),
             saga: saga.into(),
+            paused: false,
             output: None,
             error: None,
             steps: Vec::new(),

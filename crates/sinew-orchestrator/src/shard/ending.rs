@@ -81,7 +81,7 @@ impl<J: Journal, W: World> Shard<J, W> {
                 reply.send(Err(WorkflowError::ShardUnavailable));
             }
             // Whoever waits for one of these ends with the shard.
-            Input::Mark { .. } => {}
+            Input::Mark { .. } | Input::Recall { .. } => {}
             input @ (Input::Reply { .. } | Input::Event { .. } | Input::Archived { .. } | Input::Note(_)) => {
                 self.take(input)
             }

@@ -141,6 +141,12 @@ impl<J: Journal, W: World> Shard<J, W> {
         stored.into_iter().for_each(|stored| stored.send(()).unwrap_or_default());
     }
 
+    pub(super) fn recall(&self, name: &str, told: oneshot::Sender<Option<Value>>) {
+        let noted = self.notes.notes.get(name).map(|(value, _)| value.clone());
+        // Whoever asked may be gone.
+        drop(told.send(noted.filter(|value| !value.is_null())));
+    }
+
     /// Tells the time once everything decided so far is acknowledged, behind all it releases.
     pub(super) fn mark(&mut self, told: oneshot::Sender<Timestamp>) {
         let release = Release::Mark { told, at: self.clock.now() };
