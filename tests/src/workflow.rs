@@ -7,6 +7,7 @@ mod faults;
 mod features;
 mod hosts;
 mod lab;
+mod lifecycle;
 mod listen;
 mod log;
 mod ownership;

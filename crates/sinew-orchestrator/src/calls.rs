@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     history::HistoryRecord,
     library::Library,
+    lifecycle::{Happened, Teller},
     listen::{Listener, Told},
     shard::{Compiled, Handle, Input, World},
     spans::{self, Exported, Origin},
@@ -42,6 +43,13 @@ pub(crate) struct Caller {
     library: Library,
     /// Not bounded: an instance listens at most as often as it has tasks, and those are bounded.
     listening: mpsc::UnboundedSender<Told>,
+    teller: Teller,
+}
+
+/// The ends of the ways to what works beside the shard.
+pub(crate) struct Beside {
+    pub(crate) listening: mpsc::UnboundedSender<Told>,
+    pub(crate) teller: Teller,
 }
 
 /// Tasks that carry effects out, and what each is for.
@@ -70,11 +78,12 @@ impl Caller {
         protocols: Protocols,
         children: Children,
         handle: Handle,
-        listening: mpsc::UnboundedSender<Told>,
+        beside: Beside,
     ) -> Self {
+        let Beside { listening, teller } = beside;
         let library = children.library().clone();
         let means = Means { line: Some(line.clone()), protocols, children };
-        Self { hands: Hands::new(means, handle), line, library, listening }
+        Self { hands: Hands::new(means, handle), line, library, listening, teller }
     }
 }
 
@@ -90,6 +99,10 @@ impl World for Caller {
     fn listen(&mut self, listener: Listener) {
         // As above.
         let _ = self.listening.send(Told::Listens(listener));
+    }
+
+    fn tell(&mut self, sequence: u64, happened: Happened) {
+        self.teller.tell((sequence, happened));
     }
 
     fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>) {

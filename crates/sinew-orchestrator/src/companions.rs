@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use sinew::Bus;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config,
+    Config, Lifecycle,
+    calls::Line,
     journal::Journal,
     library::Library,
+    lifecycle::{self, Publisher},
     listen::{Ears, Told},
     router::{Router, ShardId},
     schedules::Keeper,
@@ -25,7 +26,7 @@ pub(crate) struct Companions {
 
 /// What they work with.
 pub(crate) struct Setting<'a> {
-    pub(crate) bus: Bus,
+    pub(crate) line: Line,
     pub(crate) config: &'a Config,
     pub(crate) library: Library,
     pub(crate) router: Arc<Router>,
@@ -33,19 +34,32 @@ pub(crate) struct Setting<'a> {
     pub(crate) shard: Handle,
     /// Who listens in this shard.
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
+    /// What happens to its instances.
+    pub(crate) happened: mpsc::Receiver<lifecycle::Told>,
 }
 
 impl Companions {
     /// Starts them beside a shard that was opened; they stop by themselves when it is `ending`.
     pub(crate) fn start<J: Journal, W: World>(
         setting: Setting<'_>,
-        shard: &Shard<J, W>,
+        shard: &mut Shard<J, W>,
         ending: &CancellationToken,
     ) -> Self {
-        let Setting { bus, config, library, router, id, shard: handle, told } = setting;
+        let Setting { line, config, library, router, id, shard: handle, told, happened } = setting;
+        let bus = line.bus.clone();
         let (stop, mut tasks, notes) = (ending.child_token(), JoinSet::new(), shard.notes());
         let ears = Ears::new(bus.clone(), handle.clone(), config.listen.early_window(), told, &notes);
         spawn(&mut tasks, &stop, ears.run());
+        let (last, left) = shard.unpublished();
+        let publisher = Publisher { line, shard: handle.clone(), told: happened };
+        match config.lifecycle {
+            // What happens from now on is never told, also when it is wanted later.
+            Lifecycle::None if notes.contains_key(lifecycle::NOTE) => {
+                spawn(&mut tasks, &stop, publisher.rest())
+            }
+            Lifecycle::None => {}
+            Lifecycle::Workflows | Lifecycle::Tasks => spawn(&mut tasks, &stop, publisher.run(last, left)),
+        }
         if let Library::Stored(definitions) = library {
             let starter = Starter { bus: bus.clone(), router: router.clone() };
             let settings = config.schedules.clone();

@@ -4,7 +4,7 @@ mod calls;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Kind, Listen, Schedules};
+use crate::{Error, Kind, Lifecycle, Listen, Schedules};
 
 pub use calls::{Allow, Calls};
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub listen: Listen,
     /// How instances start by themselves.
     pub schedules: Schedules,
+    /// Which lifecycle events are published.
+    pub lifecycle: Lifecycle,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             calls: Calls::default(),
             listen: Listen::default(),
             schedules: Schedules::default(),
+            lifecycle: Lifecycle::default(),
         }
     }
 }

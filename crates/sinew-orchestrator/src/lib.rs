@@ -30,6 +30,7 @@ mod history;
 mod journal;
 mod lease;
 mod library;
+mod lifecycle;
 mod listen;
 pub mod local;
 mod owner;
@@ -56,6 +57,7 @@ use tokio_util::{
 pub use config::{Allow, Calls, Config};
 pub use error::{Error, Kind};
 pub use journal::{Appended, Journal, JournalError, MemoryJournal};
+pub use lifecycle::Lifecycle;
 pub use listen::Listen;
 pub use resources::fetch;
 pub use schedules::{Missed, Schedules};

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
-    calls::{Caller, Children, Line},
+    calls::{Beside, Caller, Children, Line},
     companions::{Companions, Setting},
     journal::JetStreamJournal,
     lease::{Lease, Leases, Standing},
+    lifecycle,
     router::{Router, ShardId},
     shard::{self, Opening, Shard},
     spread::View,
@@ -187,17 +188,24 @@ async fn serve(
     let Parts { config, line, protocols, children } = parts.clone();
     let journal = JetStreamJournal::new(&line.bus, id.get());
     let (handle, inbox) = shard::channel(children.library().clone());
-    let (listening, told) = mpsc::unbounded_channel();
-    let (bus, library) = (line.bus.clone(), children.library().clone());
-    let world = Caller::new(line, protocols, children, handle.clone(), listening);
+    let ((listening, told), (teller, happened)) = (mpsc::unbounded_channel(), lifecycle::channel());
+    let (line_beside, library) = (line.clone(), children.library().clone());
+    let world = Caller::new(line, protocols, children, handle.clone(), Beside { listening, teller });
     let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
-        Some(Ok(shard)) => {
+        Some(Ok(mut shard)) => {
             tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");
-            let (config, shard_handle) = (&parts.config, handle.clone());
-            let setting =
-                Setting { bus, config, library, router: router.clone(), id, shard: shard_handle, told };
-            let companions = Companions::start(setting, &shard, ending);
+            let setting = Setting {
+                line: line_beside,
+                config: &parts.config,
+                library,
+                router: router.clone(),
+                id,
+                shard: handle.clone(),
+                told,
+                happened,
+            };
+            let companions = Companions::start(setting, &mut shard, ending);
             let served = router.serve(id, handle);
             shard.run(ending.clone()).await;
             companions.end().await;

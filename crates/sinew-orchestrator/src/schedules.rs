@@ -133,7 +133,7 @@ impl Keeper {
                 if !running.contains_key(place) {
                     let (stop, job) = (CancellationToken::new(), self.job(newest.clone()));
                     let work = stop.clone().run_until_cancelled_owned(job);
-                    let task = tasks.spawn(async move { drop(work.await) }).id();
+                    let task = tasks.spawn(async move { work.await.unwrap_or(()) }).id();
                     running.insert(place.to_owned(), Running { digest: newest.digest.clone(), task, stop });
                 }
             }

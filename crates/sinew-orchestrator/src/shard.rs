@@ -34,6 +34,7 @@ use crate::{
     Config,
     history::HistoryRecord,
     journal::{Journal, JournalError},
+    lifecycle::{Happened, Lifecycle, Unpublished},
     listen::Listener,
     record::{Header, Item, join},
     spans::{Exported, Origin},
@@ -86,6 +87,9 @@ pub(crate) trait World: Send + Sync + 'static {
     /// Listens for events of the bus on behalf of an instance: each comes as an [`Input::Event`].
     fn listen(&mut self, listener: Listener);
 
+    /// Tells the bus what happened to an instance, as the record with this sequence says.
+    fn tell(&mut self, _sequence: u64, _happened: Happened) {}
+
     /// Lets the children of an ended instance go and stores its history; returns as an [`Input::Archived`].
     fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>);
 
@@ -120,6 +124,8 @@ enum Release {
     Moving { id: String },
     /// It is written, and what stood before is not needed any more.
     Moved { id: String },
+    /// What happened to an instance, for the bus.
+    Happened(Box<Happened>),
     /// Calls, events and timers that became due.
     Effects { id: String, effects: Vec<Effect> },
     /// An answer to what was decided up to this record.
@@ -152,6 +158,8 @@ pub(crate) struct Shard<J, W> {
     live: HashMap<String, Live>,
     recent: Recent,
     notes: Notes,
+    /// What the owner before did not tell the bus.
+    unpublished: Unpublished,
     timers: Timers,
     cleaner: Cleaner,
     batch: Batch,
@@ -225,7 +233,8 @@ impl<J: Journal, W: World> Shard<J, W> {
             tracing::error!(instance = id, "an instance cannot go on: its definition is missing");
             return Ok(());
         };
-        let limit = self.config.max_record_bytes;
+        let (limit, level) = (self.config.max_record_bytes, self.config.lifecycle);
+        let before = (level != Lifecycle::None).then(|| live.state.clone());
         let decided = decide::within(limit, &definition, &mut live.state, id, event)?;
         if decided.entries.is_empty() {
             return Ok(());
@@ -233,6 +242,8 @@ impl<J: Journal, W: World> Shard<J, W> {
         let effects = live.state.effects(&decided.entries);
         let (closed, rested) = (live.state.is_closed(), live.state.saga() == Saga::Pending);
         let mut releases = Vec::with_capacity(2);
+        let happened = level.of(before.as_ref(), &decided.entries, &live.state);
+        releases.extend(happened.map(|happened| Release::Happened(Box::new(happened))));
         if !effects.is_empty() {
             releases.push(Release::Effects { id: id.to_owned(), effects });
         }
@@ -318,6 +329,7 @@ impl<J: Journal, W: World> Shard<J, W> {
                 self.stands(&id, since);
             }
             Release::Effects { id, effects } => self.begin(&id, effects),
+            Release::Happened(happened) => self.world.tell(sequence, *happened),
             Release::Answer { reply, answer } => reply.send(answer),
             Release::Rested { id } => self.rested(&id),
             Release::Closed { id } => self.closed(&id),

@@ -46,6 +46,7 @@ do:
   - hear:
       listen:
         to: { any: [ { with: { type: lab.paid.v1 } } ], until: '${ length >= 400 }' }
+      foreach: { item: paid, do: [ { act: { call: lab.act, with: { step: '${ $paid.amount | tostring }' } } } ] }
       output: { as: '${ [ .[].amount ] }' }
 ";
 
@@ -139,12 +140,17 @@ async fn p8_each_event_is_heard_once_and_in_order_while_orchestrators_are_killed
     for number in 0..400 {
         pay(&lab, "any", number).await;
         if number % 100 == 60 {
+            // Killed in the middle: some of what came was heard, some was not.
+            let so_far = usize::try_from(number).unwrap() - 20;
+            eventually(SOON, || async { lab.ledger.effects("c-1").len() > so_far }).await;
             orchestrator.kill();
             orchestrator = Orchestrator::start(lab.harness.url());
         }
     }
     let ended = lab.closed("count", "c-1").await;
     assert_eq!(ended.output, Some((0..400).collect::<Value>()));
+    let acted: Vec<String> = (0..400).map(|number| format!("act {number}")).collect();
+    assert_eq!(lab.ledger.effects("c-1"), acted, "each is acted upon under one key");
     orchestrator.kill();
     lab.stop().await;
 }

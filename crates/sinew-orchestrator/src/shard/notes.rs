@@ -2,7 +2,7 @@
 //!
 //! A note stands in the log under an id no instance can have, and is written again by the cleaner like a state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 use sinew_workflow::Timestamp;
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::{Release, Shard, World};
 use crate::{
     journal::Journal,
+    lifecycle::Told,
     record::{Item, split},
 };
 
@@ -69,6 +70,11 @@ impl<J: Journal, W: World> Shard<J, W> {
     /// Returns what was noted.
     pub(crate) fn notes(&self) -> BTreeMap<String, Value> {
         self.notes.notes.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect()
+    }
+
+    /// Returns what the owner before did not tell the bus, and up to which record this one has the log.
+    pub(crate) fn unpublished(&mut self) -> (u64, VecDeque<Told>) {
+        (self.last, self.unpublished.take())
     }
 
     /// Takes over the notes that were found.
