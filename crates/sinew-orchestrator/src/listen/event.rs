@@ -75,7 +75,7 @@ mod tests {
     fn headers(fields: &[(&str, &str)]) -> Headers {
         let mut headers = Headers::new();
         for (name, value) in fields {
-            headers.set((*name).to_owned(), (*value).to_owned()).unwrap();
+            headers.set(*name, *value).unwrap();
         }
         headers
     }
