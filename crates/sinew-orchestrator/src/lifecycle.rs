@@ -1,11 +1,14 @@
 //! Lifecycle events: what happened to instances, told to whoever listens on the bus. After the fact and beside the work.
 //!
 //! They are derived from the entries of the log, with ids that stay the same. How far they are published is noted in the
-//! log, and a new owner publishes again what stands behind that: at least once, in the order of the log, and repetitions
+//! log, and a new owner publishes again what stands behind that: at least once, each instance's in order, and repetitions
 //! within the server's two minutes are recognised by their id. What cannot be published as fast as it happens is dropped
 //! beyond a bound, and said so.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream::FuturesOrdered};
 use serde::{Deserialize, Serialize};
@@ -123,21 +126,29 @@ impl Publisher {
         let mut tick = tokio::time::interval(REMEMBER);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut published, mut noted) = (0, 0);
+        let (mut waiting, mut busy) = (left.pop_front(), HashSet::new());
         loop {
-            while under_way.len() < AT_ONCE
-                && let Some(told) = left.pop_front()
-            {
+            // One record of an instance at a time: what happened to it is told in its order.
+            let free = under_way.len() < AT_ONCE;
+            let next = waiting.take_if(|(_, what)| free && busy.insert(what.origin.id().to_owned()));
+            if let Some(told) = next {
                 under_way.push_back(publish(self.line.clone(), told));
+                waiting = left.pop_front();
+                continue;
             }
             tokio::select! {
-                Some(sequence) = under_way.next() => published = sequence,
-                told = self.told.recv(), if under_way.len() < AT_ONCE => match told {
-                    Some(told) => under_way.push_back(publish(self.line.clone(), told)),
+                Some((sequence, id)) = under_way.next() => {
+                    busy.remove(&id);
+                    published = sequence;
+                }
+                told = self.told.recv(), if waiting.is_none() => match told {
+                    Some(told) => waiting = Some(told),
                     None => return,
                 },
                 _ = tick.tick(), if published > noted => {
                     // One record may say what happened to several instances: it counts once all behind it do.
-                    self.note(if under_way.is_empty() { published } else { published - 1 }).await;
+                    let rest = under_way.is_empty() && waiting.is_none();
+                    self.note(if rest { published } else { published - 1 }).await;
                     noted = published;
                 }
             }
@@ -172,8 +183,8 @@ impl Unpublished {
     }
 }
 
-/// Publishes one after the other what one record says, and returns its sequence.
-async fn publish(line: Line, (sequence, happened): Told) -> u64 {
+/// Publishes one after the other what one record says, and returns its sequence and the instance.
+async fn publish(line: Line, (sequence, happened): Told) -> (u64, String) {
     let Happened { origin, events } = happened;
     for event in &events {
         let id = event["id"].as_str().unwrap_or_default();
@@ -181,5 +192,5 @@ async fn publish(line: Line, (sequence, happened): Told) -> u64 {
             tracing::warn!(id, %fault, "a lifecycle event was refused");
         }
     }
-    sequence
+    (sequence, origin.id().to_owned())
 }
