@@ -7,6 +7,7 @@ mod describe;
 mod dlq;
 mod documents;
 mod foreign;
+mod people;
 pub(crate) mod program;
 mod run;
 mod tail;

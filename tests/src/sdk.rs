@@ -16,6 +16,7 @@ mod draining;
 mod events;
 mod extractors;
 mod facts;
+mod follow;
 mod hostile;
 mod identity;
 mod inlet;

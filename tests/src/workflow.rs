@@ -7,11 +7,15 @@ mod faults;
 mod features;
 mod hosts;
 mod lab;
+mod lifecycle;
+mod listen;
 mod log;
 mod ownership;
+mod people;
 mod protocols;
 mod requests;
 mod sagas;
+mod schedules;
 
 pub(crate) use faults::Orchestrator;
 pub(crate) use lab::Lab;

@@ -29,10 +29,10 @@ pub(crate) fn steps(instance: &WorkflowInstance, output: &Output) -> String {
 
 /// Draws a whole instance.
 pub(crate) fn instance(instance: &WorkflowInstance, output: &Output) -> String {
-    let WorkflowInstance { name, version, id, status, saga, .. } = instance;
+    let WorkflowInstance { name, version, id, status, .. } = instance;
     let took =
         instance.ended_ms.map_or_else(String::new, |ended| format!("  {} ms", ended - instance.started_ms));
-    let state = paint(output, status, &state(status, saga));
+    let state = paint(output, status, &state(instance));
     let mut text = format!("{name}@{version}  {id}  {state}{took}\n");
     let steps = steps(instance, output);
     if !steps.is_empty() {
@@ -53,9 +53,11 @@ pub(crate) fn instance(instance: &WorkflowInstance, output: &Output) -> String {
     text
 }
 
-/// Puts both axes of a status into one text.
-pub(crate) fn state(status: &str, saga: &str) -> String {
-    if matches!(saga, "none" | "") { status.to_owned() } else { format!("{status}, {saga}") }
+/// Puts all there is to say about how an instance stands into one text.
+pub(crate) fn state(instance: &WorkflowInstance) -> String {
+    let saga = Some(instance.saga.as_str()).filter(|saga| !matches!(*saga, "none" | ""));
+    let words = [Some(instance.status.as_str()), instance.paused.then_some("paused"), saga];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn row(step: &WorkflowStep, output: &Output) -> Vec<String> {
@@ -67,6 +69,7 @@ fn row(step: &WorkflowStep, output: &Output) -> Vec<String> {
         let kind = error.kind.rsplit('/').next().unwrap_or_default();
         error.code.clone().unwrap_or_else(|| format!("{kind} {}", error.status))
     }));
+    remarks.extend(step.by.as_ref().map(|who| format!("by {who}")));
     remarks.extend(step.compensation.as_ref().map(|undo| {
         let word = paint(output, &undo.outcome, &undo.outcome);
         match undo.started_ms.zip(undo.ended_ms) {

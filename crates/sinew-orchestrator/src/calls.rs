@@ -11,16 +11,19 @@ use futures::{FutureExt, StreamExt};
 use sinew::Error;
 use sinew_protocols::{Call, Heard, Protocols};
 use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
-use tokio::task::AbortHandle;
+use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     history::HistoryRecord,
     library::Library,
+    lifecycle::{Happened, Teller},
+    listen::{Listener, Told},
     shard::{Compiled, Handle, Input, World},
     spans::{self, Exported, Origin},
 };
 pub(crate) use bus::Line;
+pub(crate) use bus::unversioned;
 use bus::{Outgoing, fault, timeout};
 pub(crate) use child::{Children, Owners, id_of};
 use in_flight::{Begun, InFlight};
@@ -38,6 +41,15 @@ pub(crate) struct Caller {
     hands: Hands,
     line: Line,
     library: Library,
+    /// Not bounded: an instance listens at most as often as it has tasks, and those are bounded.
+    listening: mpsc::UnboundedSender<Told>,
+    teller: Teller,
+}
+
+/// The ends of the ways to what works beside the shard.
+pub(crate) struct Beside {
+    pub(crate) listening: mpsc::UnboundedSender<Told>,
+    pub(crate) teller: Teller,
 }
 
 /// Tasks that carry effects out, and what each is for.
@@ -61,16 +73,36 @@ pub(crate) struct Means {
 type Answered = (TaskId, u32, Outcome);
 
 impl Caller {
-    pub(crate) fn new(line: Line, protocols: Protocols, children: Children, handle: Handle) -> Self {
+    pub(crate) fn new(
+        line: Line,
+        protocols: Protocols,
+        children: Children,
+        handle: Handle,
+        beside: Beside,
+    ) -> Self {
+        let Beside { listening, teller } = beside;
         let library = children.library().clone();
         let means = Means { line: Some(line.clone()), protocols, children };
-        Self { hands: Hands::new(means, handle), line, library }
+        Self { hands: Hands::new(means, handle), line, library, listening, teller }
     }
 }
 
 impl World for Caller {
     fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
+        if let Effect::Stop { task, .. } = &effect {
+            // When the other end is gone, the shard is about to go too.
+            let _ = self.listening.send(Told::Stopped((id.as_str().into(), *task)));
+        }
         self.hands.begin(id, origin, effect);
+    }
+
+    fn listen(&mut self, listener: Listener) {
+        // As above.
+        let _ = self.listening.send(Told::Listens(listener));
+    }
+
+    fn tell(&mut self, sequence: u64, happened: Happened) {
+        self.teller.tell((sequence, happened));
     }
 
     fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>) {
@@ -130,7 +162,7 @@ impl Hands {
         let Some(begun) = Begun::of(&effect) else { return };
         let (means, handle, instance) = (self.means.clone(), self.handle.clone(), id.clone());
         let work = self.spawn(async move {
-            if let Effect::Listen { task, attempt, source } = effect {
+            if let Effect::Listen { task, attempt, source, .. } = effect {
                 let outcome = Box::pin(means.listen(&handle, (&id, task, attempt), &source)).await;
                 return handle.tell(Input::Reply { id, task, attempt, outcome }).await;
             }

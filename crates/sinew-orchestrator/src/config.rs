@@ -4,7 +4,7 @@ mod calls;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Kind};
+use crate::{Error, Kind, Lifecycle, Listen, Schedules};
 
 pub use calls::{Allow, Calls};
 
@@ -29,6 +29,12 @@ pub struct Config {
     pub clean_every: u64,
     /// What workflows call outside the bus.
     pub calls: Calls,
+    /// How events reach workflows.
+    pub listen: Listen,
+    /// How instances start by themselves.
+    pub schedules: Schedules,
+    /// Which lifecycle events are published.
+    pub lifecycle: Lifecycle,
 }
 
 impl Default for Config {
@@ -42,6 +48,9 @@ impl Default for Config {
             max_record_bytes: 512 * 1024,
             clean_every: 4_096,
             calls: Calls::default(),
+            listen: Listen::default(),
+            schedules: Schedules::default(),
+            lifecycle: Lifecycle::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use sinew::{
     workflow::{AppliedWorkflow, WorkflowError},
 };
 use sinew_protocols::Protocols;
-use sinew_workflow::{Contracts, Definition, Reference, Resources};
+use sinew_workflow::{Contracts, Definition, Need, Protocol, Reference, Resources};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -31,6 +31,7 @@ const FOLLOW: Duration = Duration::from_secs(2);
 /// Stored and compiled definitions; a cheap handle.
 #[derive(Clone)]
 pub(crate) struct Definitions {
+    bus: Bus,
     kv: Kv,
     index: watch::Receiver<Arc<Index>>,
     compiled: Arc<Cache>,
@@ -41,7 +42,7 @@ pub(crate) struct Definitions {
 }
 
 /// Name, then version in order of precedence, to what stands there.
-type Index = BTreeMap<String, BTreeMap<(Precedence, String), Named>>;
+pub(crate) type Index = BTreeMap<String, BTreeMap<(Precedence, String), Named>>;
 
 /// Immutable values under their digest; the lock is held for one map operation and never across an await.
 type Cache = Mutex<HashMap<String, Arc<Definition>>>;
@@ -52,11 +53,25 @@ pub(crate) struct Precedence(Vec<u64>, String);
 
 /// A named version, as it stands in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Named {
+pub(crate) struct Named {
     namespace: String,
     name: String,
     version: String,
     digest: String,
+    /// How far the stream of events went when it was applied, where events start instances of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+}
+
+/// The newest version of a definition, which is the one whose schedule counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Newest {
+    /// Namespace and name.
+    pub(crate) place: String,
+    pub(crate) name: String,
+    pub(crate) digest: String,
+    /// As in [`Named`].
+    pub(crate) since: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,7 +94,7 @@ impl Definitions {
         // Whole from the first moment: half an index would take an old version for the newest.
         let (sender, index) = watch::channel(Arc::new(stored(&kv, "*").await?));
         tasks.spawn(follow(kv.clone(), sender, stop.clone()));
-        Ok(Self { kv, index, compiled: Arc::default(), allow, protocols })
+        Ok(Self { bus: bus.clone(), kv, index, compiled: Arc::default(), allow, protocols })
     }
 
     /// Checks and stores a document; what the contracts of services speak against only warns, as they change without it.
@@ -96,13 +111,14 @@ impl Definitions {
         let fetched = resources::fetch(&source, file, Resources::default(), &self.protocols, None).await;
         let resources = fetched.map_err(|diagnostics| WorkflowError::InvalidDefinition { diagnostics })?;
         let definition = Definition::parse_with(&source, file, &resources).map_err(invalid)?;
-        definition.runnable_by(|need| self.allow.has(need)).map_err(invalid)?;
+        definition.runnable_by(|need| has(&self.allow, need)).map_err(invalid)?;
         let doubtful = definition.check_against(contracts);
         let warnings = definition.warnings().iter().chain(&doubtful).map(ToString::to_string).collect();
         let Reference { namespace, name, version } = definition.reference().clone();
         let digest = resources::digest(&source, &resources);
+        let since = self.events_so_far(&definition).await.map_err(bus_error)?;
         self.cache().insert(digest.clone(), Arc::new(definition));
-        let named = Named { namespace, name, version, digest };
+        let named = Named { namespace, name, version, digest, since };
         let changed = self
             .store(&named, Source { file: file.to_owned(), source, resources })
             .await
@@ -115,11 +131,81 @@ impl Definitions {
     /// get it. Other replicas follow on their own.
     async fn followed(&self, named: &Named) {
         let place = named.place();
-        let shown = |index: &Arc<Index>| index.get(&named.name).and_then(|v| v.get(&place)) == Some(named);
+        let shown = |index: &Arc<Index>| {
+            let shown = index.get(&named.name).and_then(|versions| versions.get(&place));
+            shown.is_some_and(|shown| shown.is_same(named))
+        };
         let mut index = self.index.clone();
         if tokio::time::timeout(FOLLOW, index.wait_for(shown)).await.is_err() {
             tracing::warn!(workflow = named.name, "a definition is stored, but the index is slow to show it");
         }
+    }
+
+    /// Removes a version, or all; their texts stay for what runs by them.
+    pub(crate) async fn remove(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<AppliedWorkflow>, WorkflowError> {
+        let mut removed = Vec::new();
+        let stored = stored(&self.kv, &token(name)).await.map_err(bus_error)?;
+        for named in stored.get(name).into_iter().flat_map(BTreeMap::values) {
+            if version.is_some_and(|version| named.version != version) {
+                continue;
+            }
+            let key = named.key();
+            let Some(entry) = self.kv.get(&key).await.map_err(bus_error)? else { continue };
+            if entry.value.is_some() {
+                self.kv.delete(&key, entry.revision).await.map_err(bus_error)?;
+                self.gone(named).await;
+                removed.push(AppliedWorkflow { changed: true, ..named.clone().into() });
+            }
+        }
+        if removed.is_empty() {
+            let index = self.index.borrow().clone();
+            let known: Vec<&str> = index.keys().map(String::as_str).collect();
+            return Err(WorkflowError::UnknownWorkflow(unknown(name, version, &known)));
+        }
+        Ok(removed)
+    }
+
+    /// Waits until the index does not show any more what was just removed.
+    async fn gone(&self, named: &Named) {
+        let place = named.place();
+        let gone = |index: &Arc<Index>| index.get(&named.name).and_then(|v| v.get(&place)).is_none();
+        let mut index = self.index.clone();
+        if tokio::time::timeout(FOLLOW, index.wait_for(gone)).await.is_err() {
+            tracing::warn!(
+                workflow = named.name,
+                "a definition is removed, but the index is slow to show it"
+            );
+        }
+    }
+
+    /// Returns how far the stream of events goes, for a definition whose instances events start: what is published once it
+    /// is applied counts, whenever somebody comes to read it.
+    async fn events_so_far(&self, definition: &Definition) -> Result<Option<u64>, sinew::Error> {
+        if definition.schedule().is_none_or(|schedule| !schedule.is_triggered()) {
+            return Ok(None);
+        }
+        Ok(Some(self.bus.stream_state(sinew::EVENTS).await?.last_sequence))
+    }
+
+    /// Returns the newest version of each workflow of each namespace.
+    pub(crate) fn newest(&self) -> Vec<Newest> {
+        let index = self.index.borrow().clone();
+        let mut newest = BTreeMap::new();
+        for named in index.values().flat_map(BTreeMap::values) {
+            let Named { namespace, name, digest, since, .. } = named.clone();
+            let place = format!("{namespace}/{name}");
+            newest.insert(place.clone(), Newest { place, name, digest, since });
+        }
+        newest.into_values().collect()
+    }
+
+    /// Follows what is applied and removed.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Index>> {
+        self.index.clone()
     }
 
     /// Lists what can be started, by name and rising version.
@@ -183,7 +269,7 @@ impl Definitions {
         let key = named.key();
         let wanted = encode(ContentType::Json, named)?;
         let stands = self.kv.get(&key).await?.and_then(|entry| entry.value);
-        if stands.as_ref() == Some(&wanted) {
+        if stands.is_some_and(|stands| read(&key, &stands).is_some_and(|stands| stands.is_same(named))) {
             return Ok(false);
         }
         // The text first: a name must never point at a text that is not there.
@@ -197,7 +283,17 @@ impl Definitions {
     }
 }
 
+/// Says whether an orchestrator where this much is allowed has what a definition needs.
+fn has(allow: &Allow, need: Need) -> bool {
+    matches!(need, Need::Events | Need::Schedule | Need::Protocol(Protocol::Human)) || allow.has(need)
+}
+
 impl Named {
+    /// Says whether applying `other` over this changes nothing.
+    fn is_same(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.key() == other.key()
+    }
+
     /// Where it stands among the versions of its name.
     fn place(&self) -> (Precedence, String) {
         (Precedence::of(&self.version), self.namespace.clone())
@@ -262,13 +358,25 @@ async fn follow(kv: Kv, index: watch::Sender<Arc<Index>>, stop: CancellationToke
             () = stop.cancelled() => return,
         };
         let Some(change) = change else { return };
-        let KvChange::Put(key, bytes) = change else { continue };
-        if let Some(named) = key.starts_with("version.").then(|| read(&key, &bytes)).flatten() {
-            let mut next = Index::clone(&index.borrow());
-            note(&mut next, named);
-            index.send_replace(Arc::new(next));
+        let mut next = Index::clone(&index.borrow());
+        match change {
+            KvChange::Put(key, bytes) => {
+                let Some(named) = key.starts_with("version.").then(|| read(&key, &bytes)).flatten() else {
+                    continue;
+                };
+                note(&mut next, named);
+            }
+            KvChange::Gone(key) => forget(&mut next, &key),
         }
+        index.send_replace(Arc::new(next));
     }
+}
+
+fn forget(index: &mut Index, key: &str) {
+    index.retain(|_, versions| {
+        versions.retain(|_, named| named.key() != key);
+        !versions.is_empty()
+    });
 }
 
 fn read(key: &str, bytes: &Bytes) -> Option<Named> {

@@ -21,6 +21,7 @@
 //! ```
 
 mod calls;
+mod companions;
 mod config;
 mod definitions;
 mod directory;
@@ -29,15 +30,19 @@ mod history;
 mod journal;
 mod lease;
 mod library;
+mod lifecycle;
+mod listen;
 pub mod local;
 mod owner;
 mod record;
 mod resources;
 mod router;
+mod schedules;
 mod service;
 mod shard;
 mod spans;
 mod spread;
+mod starter;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -52,7 +57,10 @@ use tokio_util::{
 pub use config::{Allow, Calls, Config};
 pub use error::{Error, Kind};
 pub use journal::{Appended, Journal, JournalError, MemoryJournal};
+pub use lifecycle::Lifecycle;
+pub use listen::Listen;
 pub use resources::{Unfetched, fetch, gather};
+pub use schedules::{Missed, Schedules};
 
 use crate::{
     calls::{Children, Line, Owners},

@@ -238,7 +238,9 @@ impl Local {
 fn shown(id: &str, answer: Answer) -> Result<WorkflowInstance, WorkflowError> {
     match answer {
         Answer::Instance(instance) => Ok(*instance),
-        Answer::Unknown | Answer::List(_) => Err(WorkflowError::UnknownInstance(id.to_owned())),
+        Answer::Unknown | Answer::List(_) | Answer::Tasks(_) => {
+            Err(WorkflowError::UnknownInstance(id.to_owned()))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sinew_protocols::Protocols;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::{Id, JoinError, JoinSet},
     time::{Instant, MissedTickBehavior},
 };
@@ -13,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
-    calls::{Caller, Children, Line},
+    calls::{Beside, Caller, Children, Line},
+    companions::{Companions, Setting},
     journal::JetStreamJournal,
     lease::{Lease, Leases, Standing},
+    lifecycle,
     router::{Router, ShardId},
     shard::{self, Opening, Shard},
     spread::View,
@@ -161,7 +163,7 @@ impl Fleet {
 }
 
 /// Runs the shard until it is handed over, or until the lease or the fence is lost.
-async fn own(parts: &Parts, id: ShardId, router: &Router, mut lease: Lease, ending: &CancellationToken) {
+async fn own(parts: &Parts, id: ShardId, router: &Arc<Router>, mut lease: Lease, ending: &CancellationToken) {
     let (epoch, valid) = (lease.epoch(), lease.valid());
     let lost = ending.child_token();
     let running = serve(parts, id, router, (epoch, valid), &lost);
@@ -179,20 +181,34 @@ async fn own(parts: &Parts, id: ShardId, router: &Router, mut lease: Lease, endi
 async fn serve(
     parts: &Parts,
     id: ShardId,
-    router: &Router,
+    router: &Arc<Router>,
     (epoch, lease): (u64, watch::Receiver<Instant>),
     ending: &CancellationToken,
 ) {
     let Parts { config, line, protocols, children } = parts.clone();
     let journal = JetStreamJournal::new(&line.bus, id.get());
     let (handle, inbox) = shard::channel(children.library().clone());
-    let world = Caller::new(line, protocols, children, handle.clone());
+    let ((listening, told), (teller, happened)) = (mpsc::unbounded_channel(), lifecycle::channel());
+    let (line_beside, library) = (line.clone(), children.library().clone());
+    let world = Caller::new(line, protocols, children, handle.clone(), Beside { listening, teller });
     let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
-        Some(Ok(shard)) => {
+        Some(Ok(mut shard)) => {
             tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");
+            let setting = Setting {
+                line: line_beside,
+                config: &parts.config,
+                library,
+                router: router.clone(),
+                id,
+                shard: handle.clone(),
+                told,
+                happened,
+            };
+            let companions = Companions::start(setting, &mut shard, ending);
             let served = router.serve(id, handle);
             shard.run(ending.clone()).await;
+            companions.end().await;
             served.end().await;
         }
         Some(Err(error)) => {

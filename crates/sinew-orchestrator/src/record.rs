@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sinew::wire::{ContentType, encode};
 use sinew_workflow::{Entry, State};
 
@@ -44,6 +45,9 @@ pub(crate) struct Item {
     /// It has ended and its history is stored: the log owes it nothing more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) archived: bool,
+    /// What the shard keeps for itself under this id; null forgets it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub(crate) note: Option<Value>,
     /// A part of an item that is too large for one record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) piece: Option<Piece>,
@@ -75,7 +79,15 @@ impl Header {
 impl Item {
     pub(crate) fn new(id: &str) -> Self {
         let id = id.to_owned();
-        Self { id, definition: None, entries: Vec::new(), snapshot: None, archived: false, piece: None }
+        Self {
+            id,
+            definition: None,
+            entries: Vec::new(),
+            snapshot: None,
+            archived: false,
+            note: None,
+            piece: None,
+        }
     }
 
     pub(crate) fn encode(&self) -> Result<Bytes, Error> {
@@ -138,6 +150,11 @@ fn next<T: serde::de::DeserializeOwned>(rest: &mut &[u8]) -> Result<T, Error> {
 
 fn foreign(reason: &str) -> Error {
     Error::new(Kind::Foreign, format!("a record of the workflow log cannot be read: {reason}"))
+}
+
+/// Reads a value that is there, null included, as present.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// Bytes as one value; by itself serde writes each of them as a number.

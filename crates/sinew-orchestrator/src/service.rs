@@ -1,5 +1,8 @@
 //! `svc.workflow.*`: an SDK service like any other. Turns requests into commands for shards.
 
+mod control;
+mod tasks;
+
 use std::{sync::Arc, time::Duration};
 
 use sinew::{
@@ -12,6 +15,10 @@ use sinew::{
     },
 };
 
+use self::{
+    control::{pause, remove, resume, terminate},
+    tasks::{complete, fail, task, tasks},
+};
 use crate::{
     Error,
     definitions::Definitions,
@@ -53,6 +60,14 @@ pub(crate) async fn serve(
             .list(list)
             .cancel(cancel)
             .operate(operate)
+            .pause(pause)
+            .resume(resume)
+            .terminate(terminate)
+            .remove(remove)
+            .tasks(tasks)
+            .task(task)
+            .complete(complete)
+            .fail(fail)
     });
     Ok(service.start(bus).await?)
 }
@@ -147,7 +162,7 @@ async fn operate(
 }
 
 impl Desk {
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         ctx: &Ctx,
         name: &str,

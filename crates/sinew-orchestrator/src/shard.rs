@@ -10,7 +10,9 @@ mod command;
 mod decide;
 mod ending;
 mod live;
+mod notes;
 mod open;
+mod people;
 mod recent;
 #[cfg(test)]
 mod tests;
@@ -21,9 +23,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sinew_workflow::{Effect, Input as Event, Outcome, Saga, State, TaskId, Timestamp};
+use sinew_workflow::{Effect, Input as Event, Outcome, Saga, Source, State, TaskId, Timestamp};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,6 +34,8 @@ use crate::{
     Config,
     history::HistoryRecord,
     journal::{Journal, JournalError},
+    lifecycle::{Happened, Lifecycle, Unpublished},
+    listen::Listener,
     record::{Header, Item, join},
     spans::{Exported, Origin},
 };
@@ -40,11 +44,14 @@ use batch::Batch;
 use clean::Cleaner;
 use clock::Clock;
 use live::Live;
+use notes::{Noted, Notes};
 use recent::Recent;
 use timers::Timers;
 
 pub(crate) use command::{Answer, Ask, Command, Handle, Reply, Start, channel};
+pub(crate) use notes::Note;
 pub(crate) use open::Opening;
+pub(crate) use people::{Said, task_of};
 
 /// Inputs, and due timers, taken before the loop looks at the log again.
 const TAKE: usize = 256;
@@ -64,12 +71,24 @@ pub(crate) enum Input {
     Event { id: String, task: TaskId, attempt: u32, event: Arc<Value>, origin: Option<String> },
     /// The history of an ended instance is stored.
     Archived { id: String },
+    /// Something beside the instances is to be kept in the log.
+    Note(Note),
+    /// Somebody wants to know what was noted under a name.
+    Recall { name: String, told: oneshot::Sender<Option<Value>> },
+    /// Somebody wants to know the time, once everything decided before is acknowledged and released.
+    Mark { told: oneshot::Sender<Timestamp> },
 }
 
 /// What a shard needs around it, other than its log.
 pub(crate) trait World: Send + Sync + 'static {
-    /// Begins a call or an event of an instance, which returns as an [`Input::Reply`]; or listens, or stops one of these.
+    /// Begins a call or an event of an instance, which returns as an [`Input::Reply`]; or stops it, or listening.
     fn begin(&mut self, id: String, origin: Origin, effect: Effect);
+
+    /// Listens for events of the bus on behalf of an instance: each comes as an [`Input::Event`].
+    fn listen(&mut self, listener: Listener);
+
+    /// Tells the bus what happened to an instance, as the record with this sequence says.
+    fn tell(&mut self, _sequence: u64, _happened: Happened) {}
 
     /// Lets the children of an ended instance go and stores its history; returns as an [`Input::Archived`].
     fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>);
@@ -105,6 +124,8 @@ enum Release {
     Moving { id: String },
     /// It is written, and what stood before is not needed any more.
     Moved { id: String },
+    /// What happened to an instance, for the bus.
+    Happened(Box<Happened>),
     /// Calls, events and timers that became due.
     Effects { id: String, effects: Vec<Effect> },
     /// An answer to what was decided up to this record.
@@ -115,6 +136,10 @@ enum Release {
     Closed { id: String },
     /// The instance is owed nothing more.
     Forgotten { id: String },
+    /// A note is stored.
+    Noted(Box<Noted>),
+    /// Somebody wanted to know when this was.
+    Mark { told: oneshot::Sender<Timestamp>, at: Timestamp },
 }
 
 type Appending = BoxFuture<'static, Result<u64, JournalError>>;
@@ -132,6 +157,9 @@ pub(crate) struct Shard<J, W> {
     last: u64,
     live: HashMap<String, Live>,
     recent: Recent,
+    notes: Notes,
+    /// What the owner before did not tell the bus.
+    unpublished: Unpublished,
     timers: Timers,
     cleaner: Cleaner,
     batch: Batch,
@@ -189,6 +217,9 @@ impl<J: Journal, W: World> Shard<J, W> {
                 self.advance_alone(&id, Event::Event { task, attempt, event, origin, at });
             }
             Input::Archived { id } => self.archived(id),
+            Input::Note(note) => self.take_note(note),
+            Input::Recall { name, told } => self.recall(&name, told),
+            Input::Mark { told } => self.mark(told),
         }
     }
 
@@ -202,7 +233,8 @@ impl<J: Journal, W: World> Shard<J, W> {
             tracing::error!(instance = id, "an instance cannot go on: its definition is missing");
             return Ok(());
         };
-        let limit = self.config.max_record_bytes;
+        let (limit, level) = (self.config.max_record_bytes, self.config.lifecycle);
+        let before = (level != Lifecycle::None).then(|| live.state.clone());
         let decided = decide::within(limit, &definition, &mut live.state, id, event)?;
         if decided.entries.is_empty() {
             return Ok(());
@@ -210,6 +242,8 @@ impl<J: Journal, W: World> Shard<J, W> {
         let effects = live.state.effects(&decided.entries);
         let (closed, rested) = (live.state.is_closed(), live.state.saga() == Saga::Pending);
         let mut releases = Vec::with_capacity(2);
+        let happened = level.of(before.as_ref(), &decided.entries, &live.state);
+        releases.extend(happened.map(|happened| Release::Happened(Box::new(happened))));
         if !effects.is_empty() {
             releases.push(Release::Effects { id: id.to_owned(), effects });
         }
@@ -295,10 +329,14 @@ impl<J: Journal, W: World> Shard<J, W> {
                 self.stands(&id, since);
             }
             Release::Effects { id, effects } => self.begin(&id, effects),
+            Release::Happened(happened) => self.world.tell(sequence, *happened),
             Release::Answer { reply, answer } => reply.send(answer),
             Release::Rested { id } => self.rested(&id),
             Release::Closed { id } => self.closed(&id),
             Release::Forgotten { id } => self.forgotten(&id),
+            Release::Noted(noted) => self.noted(*noted),
+            // Whoever asked may be gone.
+            Release::Mark { told, at } => drop(told.send(at)),
         }
     }
 
@@ -317,6 +355,11 @@ impl<J: Journal, W: World> Shard<J, W> {
             match effect {
                 Effect::Timer { task, timer, at } => {
                     self.timers.set(&live.id, &mut live.timers, &live.state, (at, task, timer));
+                }
+                Effect::Listen { task, attempt, source: Source::Bus(wanted), since } => {
+                    let last = live.state.last_heard(task).map(str::to_owned);
+                    let id = id.to_owned();
+                    self.world.listen(Listener { id, task, attempt, wanted, since, last });
                 }
                 other => self.world.begin(id.to_owned(), live.origin(), other),
             }

@@ -25,6 +25,7 @@ pub(crate) fn outline(state: &State) -> WorkflowInstance {
         version: state.workflow().version.clone(),
         status: word(&state.status()),
         saga: word(&state.saga()),
+        paused: state.is_paused(),
         output: None,
         error: state.fault().map(fault),
         steps: Vec::new(),
@@ -89,6 +90,7 @@ fn step(step: &Step) -> WorkflowStep {
         started_ms: step.started_at.as_millis(),
         ended_ms: step.ended_at.map(Timestamp::as_millis),
         error: step.fault.as_ref().map(fault),
+        by: step.attempts.last().and_then(|attempt| attempt.by.clone()),
         compensation: step.undo.as_ref().map(compensation),
     }
 }

@@ -1,5 +1,6 @@
 //! What an instance wants done in the world. Derived from the state, so recovery asks for the same things.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +64,8 @@ pub enum Effect {
         attempt: u32,
         /// Where the events come from.
         source: Source,
+        /// From where on they count.
+        since: Since,
     },
     /// What was begun for this attempt is not needed any more. Ignoring it wastes work and harms nothing, except for a
     /// child, which is to be cancelled.
@@ -192,9 +195,56 @@ pub enum Source {
     },
 }
 
-/// Attributes an event must have to be of interest: those the definition fixes. None means any event.
+/// What an event must have to be of interest: attributes the definition fixes, and correlation keys whose value was known
+/// when the listening began. Nothing means any event.
+///
+/// A name that begins with a dot is a path into the event, such as `.data.order.id`, whose value is compared as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted(pub BTreeMap<String, String>);
+
+/// Since when a task listens. A host may hand in what came before, back to the start of the instance; what the instance
+/// has heard already, by its origin, is ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// When it began to listen.
+    pub opened: Timestamp,
+    /// When the instance started.
+    pub started: Timestamp,
+}
+
+impl Wanted {
+    /// Says whether an event has all of it.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use serde_json::json;
+    /// use sinew_workflow::Wanted;
+    ///
+    /// let wanted = [("type", "paid"), (".data.order", "7")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    /// let wanted = Wanted(BTreeMap::from(wanted));
+    /// assert!(wanted.fits(&json!({ "type": "paid", "data": { "order": 7 } })));
+    /// assert!(!wanted.fits(&json!({ "type": "paid", "data": { "order": 8 } })));
+    /// ```
+    #[must_use]
+    pub fn fits(&self, event: &Value) -> bool {
+        self.0.iter().all(|(name, wanted)| Self::found(name, event).is_some_and(|found| found == *wanted))
+    }
+
+    /// Returns what an event has under one of these names, as text: what hosts look interested tasks up by.
+    #[must_use]
+    pub fn found<'e>(name: &str, event: &'e Value) -> Option<Cow<'e, str>> {
+        let found = match name.strip_prefix('.') {
+            Some(path) => path.split('.').try_fold(event, |value, member| value.get(member))?,
+            None => event.get(name)?,
+        };
+        match found {
+            Value::Null => None,
+            Value::String(text) => Some(Cow::Borrowed(text)),
+            other => Some(Cow::Owned(other.to_string())),
+        }
+    }
+}
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

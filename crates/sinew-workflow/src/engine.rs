@@ -109,6 +109,15 @@ impl<'d> Driver<'d> {
             return Err(Error::NotStarted);
         }
         self.check_definition()?;
+        let input = match input {
+            Input::Decision { task, attempt, outcome, who, at } => {
+                if !self.sign(task, attempt, &outcome, who)? {
+                    return Ok(());
+                }
+                Input::Reply { task, attempt, outcome, at }
+            }
+            input => input,
+        };
         if self.state.is_closed() {
             return if matches!(input, Input::Operator { .. }) { Err(Error::NotStuck) } else { Ok(()) };
         }
@@ -116,7 +125,7 @@ impl<'d> Driver<'d> {
             return Ok(());
         }
         match input {
-            Input::Start { .. } | Input::StartChild { .. } => Ok(()),
+            Input::Start { .. } | Input::StartChild { .. } | Input::Decision { .. } => Ok(()),
             Input::Event { task, attempt, event, origin, .. } => {
                 self.hear(task, attempt, &event, origin.as_deref())
             }

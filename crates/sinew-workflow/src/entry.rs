@@ -51,6 +51,11 @@ pub(crate) enum Fact {
         attempt: u32,
         outcome: Answer,
     },
+    /// A person answered: the entry behind this one says what.
+    Signed {
+        task: TaskId,
+        who: String,
+    },
     Listened(Box<Listened>),
     Heard(Box<Heard>),
     /// The tasks for the next event heard began.
@@ -306,6 +311,7 @@ impl Entry {
             Fact::Emitted { .. } => "emitted",
             Fact::Waiting { .. } => "waiting",
             Fact::Answered { .. } => "answered",
+            Fact::Signed { .. } => "signed",
             Fact::Listened(_) => "listened",
             Fact::Heard(_) => "heard",
             Fact::ItemOpened { .. } => "item-opened",

@@ -48,6 +48,19 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// The answer of a person to a `call: human`, as [`Reply`](Self::Reply), with their name.
+    Decision {
+        /// The task the effect named.
+        task: TaskId,
+        /// The attempt the effect named.
+        attempt: u32,
+        /// What they decided.
+        outcome: Outcome,
+        /// Who they are; kept in the timeline.
+        who: String,
+        /// When.
+        at: Timestamp,
+    },
     /// An event an [`Effect::Listen`](crate::Effect::Listen) waits for.
     Event {
         /// The task the effect named.
@@ -171,6 +184,7 @@ impl Input {
             | Self::Pause { at }
             | Self::Resume { at }
             | Self::Reply { at, .. }
+            | Self::Decision { at, .. }
             | Self::Event { at, .. }
             | Self::Timer { at, .. }
             | Self::Cancel { at, .. }

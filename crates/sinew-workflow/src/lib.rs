@@ -119,7 +119,7 @@ pub use contracts::{Contracts, Known};
 pub use definition::Definition;
 pub use described::Described;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, code};
-pub use effect::{Child, Effect, Operation, Protocol, Source, Target, Verb, Wanted};
+pub use effect::{Child, Effect, Operation, Protocol, Since, Source, Target, Verb, Wanted};
 pub use engine::{decide, run};
 pub use entry::Entry;
 pub use error::Error;
@@ -130,7 +130,7 @@ pub use need::Need;
 pub use reference::Reference;
 pub use resource::{Resource, Resources, resources};
 pub use schedule::{Gathering, Schedule};
-pub use state::{Saga, State, Status, apply};
+pub use state::{Question, Saga, State, Status, apply};
 pub use step::{Attempt, AttemptOutcome, Decision, Step, StepStatus, TaskId, Undo, UndoStatus};
 pub use time::Timestamp;
 

@@ -4,8 +4,9 @@ mod child;
 mod due;
 mod fold;
 mod listening;
+mod question;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use serde_json::Value;
 
 use crate::entry::{Kept, Part, Request, Timer, Trigger};
 pub use fold::apply;
-pub(crate) use listening::{Correlation, Listening};
+pub(crate) use listening::{Correlation, Listening, remember};
+pub use question::Question;
 
 use crate::{Error, Fault, Parent, Reference, Step, TaskId, Timestamp};
 
@@ -59,6 +61,9 @@ pub struct State {
     /// The tasks that ran other workflows as children and waited for them.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) children: BTreeSet<TaskId>,
+    /// Where the newest events came from that any task heard.
+    #[serde(skip_serializing_if = "VecDeque::is_empty")]
+    pub(crate) heard: VecDeque<String>,
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) paused: bool,
     /// What came in since it is paused.

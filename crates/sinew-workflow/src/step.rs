@@ -85,6 +85,9 @@ pub struct Attempt {
     /// What went wrong, when something did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// The person who answered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// How an [`Attempt`] ended.
@@ -163,6 +166,12 @@ pub struct Decision {
 impl TaskId {
     /// The workflow itself, which owns its deadline.
     pub const WORKFLOW: Self = Self(0);
+
+    /// Makes the id of the task with this number.
+    #[must_use]
+    pub const fn of(number: u32) -> Self {
+        Self(number)
+    }
 
     /// Returns the number.
     #[must_use]

@@ -10,6 +10,7 @@ pub mod admin;
 mod api;
 mod batch;
 mod clock;
+mod follow;
 mod hangup;
 mod inlets;
 mod inspect;
@@ -37,6 +38,7 @@ use crate::{Calls, Config, Error, Kind, Tracer, policy::Dependencies};
 
 pub use batch::Reader;
 pub(crate) use clock::Clock;
+pub use follow::{Follow, Followed};
 pub use inspect::{ConsumerInfo, StreamInfo};
 pub use jetstream::{PubAck, Retention, Storage, Stored, StreamConfig, StreamState};
 pub use kv::{Kv, KvChange, KvEntry, KvWatch};

@@ -11,10 +11,16 @@
 //! # Ok(()) }
 //! ```
 
+mod control;
+mod tasks;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinew_macros::{Problem, Request, contract};
+
+pub use control::{PauseWorkflow, RemoveWorkflow, RemovedWorkflow, ResumeWorkflow, TerminateWorkflow};
+pub use tasks::{CompleteTask, FailTask, GetTask, ListTasks, WorkflowTask, WorkflowTasks};
 
 contract! {
     /// Runs workflows durably.
@@ -26,6 +32,14 @@ contract! {
         list: ListWorkflows,
         cancel: CancelWorkflow,
         operate: OperateWorkflow,
+        pause: PauseWorkflow,
+        resume: ResumeWorkflow,
+        terminate: TerminateWorkflow,
+        remove: RemoveWorkflow,
+        tasks: ListTasks,
+        task: GetTask,
+        complete: CompleteTask,
+        fail: FailTask,
     }
 }
 
@@ -195,6 +209,9 @@ pub struct WorkflowInstance {
     pub status: String,
     /// none, compensating, compensated, stuck, abandoned or committed.
     pub saga: String,
+    /// Whether nothing new begins until it is resumed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Result, once completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
@@ -257,6 +274,9 @@ pub struct WorkflowStep {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<WorkflowFault>,
+    /// The person who answered it, when one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// How it was undone, if it was to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<StepCompensation>,
@@ -301,6 +321,12 @@ pub enum WorkflowError {
     /// the instance is not in a state for this
     #[problem(status = 409, code = "wrong-state")]
     WrongState(String),
+    /// nobody is asked this, or not any more
+    #[problem(status = 404, code = "unknown-task")]
+    UnknownTask(String),
+    /// the answer is not what the task asks for
+    #[problem(status = 422, code = "invalid-answer")]
+    InvalidAnswer(String),
     /// the orchestrator takes no more work just now
     #[problem(status = 503, code = "overloaded", retry)]
     Overloaded,

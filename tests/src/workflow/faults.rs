@@ -25,7 +25,7 @@ const TRACES: &str = "SINEW_TEST_TRACES";
 pub(crate) struct Orchestrator(Child);
 
 impl Orchestrator {
-    fn start(nats: &str) -> Self {
+    pub(crate) fn start(nats: &str) -> Self {
         Self::start_traced(nats, "")
     }
 

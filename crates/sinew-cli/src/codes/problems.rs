@@ -186,6 +186,20 @@ pub(super) const PAGES: &[Page] = &[
         "Use a new id.",
     ),
     new(
+        "unknown-task",
+        "nobody is asked this, or not any more (404)",
+        "Somebody else answered first, the task's time was up, or its workflow has ended.",
+        "`sinew workflow task ls` shows what is open; `sinew workflow get NAME ID` shows who answered.",
+        "Nothing, if it was answered; otherwise correct the id.",
+    ),
+    new(
+        "invalid-answer",
+        "the answer is not what the task asks for (422)",
+        "It does not fit the schema the author gave `call: human`. The task goes on waiting.",
+        "`sinew workflow task show ID` prints the schema.",
+        "Answer again.",
+    ),
+    new(
         "wrong-state",
         "the instance is not in a state for this (409)",
         "For example a cancel after the end, or an operator's verb on a saga that is not stuck.",

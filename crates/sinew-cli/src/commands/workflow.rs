@@ -4,6 +4,7 @@ mod documents;
 mod instances;
 mod reach;
 mod run;
+mod tasks;
 mod validate;
 
 use crate::{error::Error, session::Session};
@@ -25,9 +26,21 @@ pub(crate) enum Command {
     /// Shows one instance as a timeline
     Get(instances::Which),
     /// Lists instances, the newest first
+    #[command(visible_alias = "ls")]
     List(instances::List),
     /// Cancels an instance: what was done is undone
     Cancel(instances::Cancel),
+    /// Pauses an instance: nothing new begins until it is resumed
+    Pause(instances::Pause),
+    /// Lets a paused instance go on
+    Resume(instances::Resume),
+    /// Ends an instance at once: nothing is undone
+    Terminate(instances::Terminate),
+    /// Removes a workflow: nothing starts by it any more, its schedule ends
+    Remove(documents::Remove),
+    /// Shows what people are asked, and answers it
+    #[command(subcommand)]
+    Task(tasks::Command),
     /// Decides about a compensation that is stuck
     Operate(instances::Operate),
 }
@@ -42,6 +55,11 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error
         Command::Get(args) => instances::get(args, session).await,
         Command::List(args) => instances::list(args, session).await,
         Command::Cancel(args) => instances::cancel(args, session).await,
+        Command::Pause(args) => instances::pause(args, session).await,
+        Command::Resume(args) => instances::resume(args, session).await,
+        Command::Terminate(args) => instances::terminate(args, session).await,
+        Command::Remove(args) => documents::remove(args, session).await,
+        Command::Task(command) => tasks::run(command, session).await,
         Command::Operate(args) => instances::operate(args, session).await,
     }
 }

@@ -211,7 +211,7 @@ pub(super) fn fault(status: u16, title: &str, code: &str, detail: &str) -> Fault
 }
 
 /// `orders.placed.v1` is published where SDK services publish version 1 of `orders.placed`.
-fn unversioned(kind: &str) -> &str {
+pub(crate) fn unversioned(kind: &str) -> &str {
     match kind.rsplit_once(".v") {
         Some((name, version)) if !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => kind,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sinew_workflow::{Effect, Source, Target, TaskId, Verb};
+use sinew_workflow::{Effect, Protocol, Source, Target, TaskId, Verb};
 use tokio::task::AbortHandle;
 
 use super::child::id_of;
@@ -38,6 +38,8 @@ impl Begun {
     /// Reads what is begun; `None` for an effect nobody carries out in a task.
     pub(super) fn of(effect: &Effect) -> Option<Self> {
         match effect {
+            // People are asked by the state itself: their answer comes from elsewhere.
+            Effect::Call { target: Target::Protocol(Protocol::Human), .. } => None,
             Effect::Call { task, attempt, key, target, .. } => {
                 let child = match target {
                     Target::Workflow(child) if child.wait && child.verb == Verb::Run => Some(id_of(key)),
@@ -46,7 +48,7 @@ impl Begun {
                 Some(Self { task: *task, attempt: *attempt, child })
             }
             Effect::Emit { task, attempt, .. } => Some(Self { task: *task, attempt: *attempt, child: None }),
-            Effect::Listen { task, attempt, source: Source::Protocol { .. } } => {
+            Effect::Listen { task, attempt, source: Source::Protocol { .. }, .. } => {
                 Some(Self { task: *task, attempt: *attempt, child: None })
             }
             Effect::Listen { .. } | Effect::Stop { .. } | Effect::Timer { .. } => None,

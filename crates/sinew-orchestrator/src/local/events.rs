@@ -6,23 +6,17 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use serde_json::Value;
-use sinew_workflow::{TaskId, Wanted};
+use sinew_workflow::TaskId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::shard::{Ask, Command, Handle, Input};
+use crate::{
+    listen::Listener,
+    shard::{Ask, Command, Handle, Input},
+};
 
 /// Events kept that nobody listens for yet; beyond it the oldest go.
 const KEPT: usize = 10_000;
-
-/// A task that listens.
-#[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) id: String,
-    pub(super) task: TaskId,
-    pub(super) attempt: u32,
-    pub(super) wanted: Vec<Wanted>,
-}
 
 /// What changes about who listens.
 #[derive(Debug)]
@@ -107,21 +101,9 @@ impl Market {
 
     fn interested<'a>(&'a self, event: &'a Value) -> impl Iterator<Item = &'a Listener> {
         self.listeners.iter().filter(|listener| {
-            listener.wanted.is_empty() || listener.wanted.iter().any(|wanted| passes(wanted, event))
+            listener.wanted.is_empty() || listener.wanted.iter().any(|wanted| wanted.fits(event))
         })
     }
-}
-
-/// Says whether an event has the attributes that are wanted.
-fn passes(Wanted(attributes): &Wanted, event: &Value) -> bool {
-    attributes.iter().all(|(name, wanted)| match event.get(name) {
-        Some(Value::String(text)) => text == wanted,
-        Some(Value::Bool(flag)) => wanted == if *flag { "true" } else { "false" },
-        Some(Value::Number(number)) => wanted.parse().ok().as_ref() == Some(number),
-        // No attribute of an event is anything else.
-        Some(_) => false,
-        None => false,
-    })
 }
 
 #[cfg(test)]
@@ -129,12 +111,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use serde_json::json;
+    use sinew_workflow::{Since, Wanted};
 
     use super::*;
 
     fn listener(id: &str, kind: &str) -> Listening {
         let wanted = vec![Wanted(BTreeMap::from([("type".to_owned(), kind.to_owned())]))];
-        Listening::Begins(Listener { id: id.to_owned(), task: TaskId::WORKFLOW, attempt: 1, wanted })
+        let (id, since) = (id.to_owned(), Since::default());
+        Listening::Begins(Listener { id, task: TaskId::WORKFLOW, attempt: 1, wanted, since, last: None })
     }
 
     #[test]

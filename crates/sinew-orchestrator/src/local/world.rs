@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
+use sinew_workflow::{Effect, Fault, Outcome, Protocol, State, Target, TaskId};
 use tokio::sync::mpsc;
 
-use super::{
-    events::{Listener, Listening},
-    people::Question,
-};
+use super::{events::Listening, people::Question};
 use crate::{
     calls::{Hands, Means},
     history::HistoryRecord,
     library::Library,
+    listen::Listener,
     shard::{Compiled, Handle, Input, World},
     spans::{Exported, Origin},
 };
@@ -77,10 +75,6 @@ impl InProcess {
 impl World for InProcess {
     fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
         match effect {
-            Effect::Listen { task, attempt, source: Source::Bus(wanted) } => {
-                self.tell_listening(Listening::Begins(Listener { id, task, attempt, wanted }));
-            }
-            Effect::Listen { source: Source::Protocol { .. }, .. } => self.hands.begin(id, origin, effect),
             Effect::Timer { .. } => {}
             Effect::Emit { .. } => self.emit(id, origin, effect),
             Effect::Stop { task, attempt } => {
@@ -97,8 +91,12 @@ impl World for InProcess {
             } => {
                 self.ask(id, (task, attempt), key, Value::clone(body));
             }
-            Effect::Call { .. } => self.hands.begin(id, origin, effect),
+            Effect::Call { .. } | Effect::Listen { .. } => self.hands.begin(id, origin, effect),
         }
+    }
+
+    fn listen(&mut self, listener: Listener) {
+        self.tell_listening(Listening::Begins(listener));
     }
 
     fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>) {

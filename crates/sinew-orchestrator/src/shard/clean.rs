@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Release, Shard, World};
+use super::{Release, Shard, World, notes::name_of};
 use crate::{journal::Journal, record::split};
 
 /// Where the instances stand in the log, and what may be forgotten.
@@ -40,6 +40,12 @@ impl Cleaner {
     /// Notes that an instance needs the log no more.
     pub(super) fn release(&mut self, since: u64, id: &str) {
         self.ages.remove(&(since, id.to_owned()));
+    }
+
+    /// Notes that what stands at `since` is on its way to a newer place.
+    pub(super) fn moves(&mut self, since: u64, id: &str) {
+        self.release(since, id);
+        self.moving.push_back(since);
     }
 
     /// Notes that the state of the instance that moved first is acknowledged in its new place.
@@ -86,6 +92,9 @@ impl<J: Journal, W: World> Shard<J, W> {
 
     /// Puts an instance's whole state into the batch; says whether it could.
     fn write_again(&mut self, since: u64, id: &str) -> bool {
+        if let Some(name) = name_of(id) {
+            return self.note_again(since, name);
+        }
         let Some(live) = self.live.get_mut(id).filter(|live| !live.leaving) else { return false };
         let limit = self.config.max_record_bytes;
         let pieces = match live.snapshot(id).encode().and_then(|item| split(id, item, limit)) {
@@ -97,8 +106,7 @@ impl<J: Journal, W: World> Shard<J, W> {
                 return false;
             }
         };
-        self.cleaner.release(since, id);
-        self.cleaner.moving.push_back(since);
+        self.cleaner.moves(since, id);
         let last = pieces.len() - 1;
         for (index, piece) in pieces.into_iter().enumerate() {
             self.cleaner.spend(piece.len());

@@ -4,12 +4,12 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sinew::workflow::{Operation, WorkflowError, WorkflowInstance};
-use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status};
+use sinew::workflow::{Operation, WorkflowError, WorkflowInstance, WorkflowTask};
+use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status, TaskId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Compiled, Input, Release, Shard, World, live::Live};
-use crate::{journal::Journal, library::Library, record::Item, view};
+use super::{Compiled, Input, Release, Said, Shard, World, live::Live};
+use crate::{journal::Journal, library::Library, lifecycle::Happened, record::Item, view};
 
 /// Inputs that may wait for the shard before starters are turned away.
 const INBOX: usize = 8_192;
@@ -52,6 +52,18 @@ pub(crate) enum Ask {
     Release { id: String },
     /// Decide about a stuck saga.
     Operate { id: String, action: Operation, who: String, why: String },
+    /// Let nothing new begin.
+    Pause { id: String },
+    /// Go on.
+    Resume { id: String },
+    /// End an instance with nothing undone.
+    Terminate { id: String, reason: Option<String> },
+    /// List what people are asked.
+    Tasks { workflow: Option<String>, candidate: Option<String>, limit: usize },
+    /// Tell what one task asks.
+    Task { id: String, task: TaskId },
+    /// Answer it.
+    Said { id: String, task: TaskId, said: Said, who: String },
 }
 
 /// What a shard answers.
@@ -63,6 +75,8 @@ pub(crate) enum Answer {
     Unknown,
     /// Several, without their steps.
     List(Vec<WorkflowInstance>),
+    /// What people are asked.
+    Tasks(Vec<WorkflowTask>),
 }
 
 /// An answer, or why there is none.
@@ -76,6 +90,14 @@ pub(crate) struct Reply(oneshot::Sender<Answered>);
 pub(crate) struct Handle {
     inputs: mpsc::Sender<Input>,
     library: Library,
+}
+
+/// How an instance begins.
+struct Began {
+    state: State,
+    item: bytes::Bytes,
+    effects: Vec<sinew_workflow::Effect>,
+    happened: Option<Happened>,
 }
 
 /// Makes the way to a shard.
@@ -183,7 +205,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             return self.answer(reply, Err(WorkflowError::Overloaded));
         }
         match self.started(&start, &definition) {
-            Ok((state, item, effects)) => self.accept(start, definition, reply, (state, item, effects)),
+            Ok(began) => self.accept(start, definition, reply, began),
             Err(refusal) => self.answer(reply, Err(refusal)),
         }
     }
@@ -223,6 +245,27 @@ impl<J: Journal, W: World> Shard<J, W> {
                     Err(refusal) => self.answer(reply, Err(WorkflowError::WrongState(refusal.to_string()))),
                 }
             }
+            Ask::Pause { id } => {
+                let at = self.clock.now();
+                self.control(id, Event::Pause { at }, reply);
+            }
+            Ask::Resume { id } => {
+                let at = self.clock.now();
+                self.control(id, Event::Resume { at }, reply);
+            }
+            Ask::Terminate { id, reason } => {
+                let at = self.clock.now();
+                self.control(id, Event::Terminate { reason, at }, reply);
+            }
+            Ask::Tasks { workflow, candidate, limit } => {
+                let tasks = self.tasks(workflow.as_deref(), candidate.as_deref(), limit);
+                self.answer(reply, Ok(Answer::Tasks(tasks)));
+            }
+            Ask::Task { id, task } => {
+                let answer = self.task(&id, task);
+                self.answer(reply, answer);
+            }
+            Ask::Said { id, task, said, who } => self.said((id, task), said, who, reply),
         }
     }
 
@@ -252,11 +295,7 @@ impl<J: Journal, W: World> Shard<J, W> {
     }
 
     /// Decides how an instance begins.
-    fn started(
-        &mut self,
-        start: &Start,
-        definition: &Compiled,
-    ) -> Result<(State, bytes::Bytes, Vec<sinew_workflow::Effect>), WorkflowError> {
+    fn started(&mut self, start: &Start, definition: &Compiled) -> Result<Began, WorkflowError> {
         let Start { id, input, trace, digest, parent, .. } = start;
         let (mut state, at) = (State::default(), self.clock.now());
         let (id, input, trace, parent) = (id.clone(), input.clone(), trace.clone(), parent.clone());
@@ -268,6 +307,7 @@ impl<J: Journal, W: World> Shard<J, W> {
         let entries = sinew_workflow::run(definition, &mut state, event)
             .map_err(|error| WorkflowError::InvalidStart(error.to_string()))?;
         let effects = state.effects(&entries);
+        let happened = self.config.lifecycle.of(Some(&State::default()), &entries, &state);
         let item =
             Item { definition: Some(digest.clone()), entries, ..Item::new(id) }.encode().map_err(|_| {
                 WorkflowError::InvalidStart("the input cannot be stored: nest it less deeply".into())
@@ -278,20 +318,16 @@ impl<J: Journal, W: World> Shard<J, W> {
                 format!("the input takes {} bytes in the log, at most {limit} are allowed", item.len());
             return Err(WorkflowError::InvalidStart(text));
         }
-        Ok((state, item, effects))
+        Ok(Began { state, item, effects, happened })
     }
 
-    fn accept(
-        &mut self,
-        start: Start,
-        definition: Compiled,
-        reply: Reply,
-        (state, item, effects): (State, bytes::Bytes, Vec<sinew_workflow::Effect>),
-    ) {
+    fn accept(&mut self, start: Start, definition: Compiled, reply: Reply, began: Began) {
+        let Began { state, item, effects, happened } = began;
         let Start { id, digest, wait_ms, .. } = start;
         let mut live = Live::new(&id, state, Some(definition), Arc::from(digest));
         let mut releases =
             vec![Release::Began { id: id.clone() }, Release::Effects { id: id.clone(), effects }];
+        releases.extend(happened.map(|happened| Release::Happened(Box::new(happened))));
         if wait_ms.is_some() {
             live.wait(reply);
         } else {

@@ -121,7 +121,11 @@ fn lesser(event: &Event, limit: usize) -> Vec<Event> {
             };
             vec![Event::Reply { task: *task, attempt: *attempt, outcome, at }, cancel]
         }
-        Event::Event { .. } | Event::Timer { .. } | Event::Operator { .. } | Event::Resume { .. } => {
+        Event::Event { .. }
+        | Event::Timer { .. }
+        | Event::Operator { .. }
+        | Event::Resume { .. }
+        | Event::Decision { .. } => {
             vec![cancel]
         }
         // These get in whole up to the most a record holds, or not at all.

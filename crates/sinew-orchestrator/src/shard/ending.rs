@@ -80,7 +80,11 @@ impl<J: Journal, W: World> Shard<J, W> {
             Input::Start { reply, .. } | Input::Ask { reply, .. } => {
                 reply.send(Err(WorkflowError::ShardUnavailable));
             }
-            input @ (Input::Reply { .. } | Input::Event { .. } | Input::Archived { .. }) => self.take(input),
+            // Whoever waits for one of these ends with the shard.
+            Input::Mark { .. } | Input::Recall { .. } => {}
+            input @ (Input::Reply { .. } | Input::Event { .. } | Input::Archived { .. } | Input::Note(_)) => {
+                self.take(input)
+            }
         }
     }
 

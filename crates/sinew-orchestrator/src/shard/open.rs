@@ -13,13 +13,20 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Compiled, Input, Shard, World, batch::Batch, clean::Cleaner, clock::Clock, live::Live, recent::Recent,
+    Compiled, Input, Shard, World,
+    batch::Batch,
+    clean::Cleaner,
+    clock::Clock,
+    live::Live,
+    notes::{Notes, name_of},
+    recent::Recent,
     timers::Timers,
 };
 use crate::{
     Config,
     history::HistoryRecord,
     journal::{Appended, Journal, JournalError},
+    lifecycle::{self, Lifecycle, Unpublished},
     record::{self, Header, Item, Piece},
     view,
 };
@@ -60,6 +67,8 @@ pub(super) struct Folded {
     /// The latest time in the log.
     clock: i64,
     pub(super) live: HashMap<String, Found>,
+    notes: Notes,
+    unpublished: Unpublished,
     ended: VecDeque<Found>,
     /// Large items of which the last piece has not come yet, with the record of the first one.
     pieces: HashMap<String, (u64, u32, Vec<u8>)>,
@@ -85,6 +94,7 @@ impl<J: Journal, W: World> Shard<J, W> {
         let Opening { config, world, lease, epoch, inbox } = opening;
         let owner = view::digest_of_text(&sinew::new_id());
         let mut folded = Folded::default();
+        folded.unpublished.level = config.lifecycle;
         let opened = loop {
             folded.read(&journal).await?;
             let record = record::join(Header::new(epoch, owner, 0), &[])?;
@@ -106,6 +116,8 @@ impl<J: Journal, W: World> Shard<J, W> {
             last: opened,
             live: HashMap::with_capacity(folded.live.len()),
             recent: Recent::default(),
+            notes: Notes::default(),
+            unpublished: Unpublished::default(),
             timers: Timers::default(),
             cleaner: Cleaner::new(folded.first),
             batch: Batch::default(),
@@ -123,6 +135,8 @@ impl<J: Journal, W: World> Shard<J, W> {
 
     /// Takes over what was found, and begins what it says is due.
     async fn adopt(&mut self, folded: Folded) -> Result<(), OpenError> {
+        self.adopt_notes(folded.notes);
+        self.unpublished = folded.unpublished;
         for found in folded.ended {
             let instance = view::instance(&found.state);
             self.recent.push(Arc::new(HistoryRecord::new(instance, found.state.input(), &found.digest)));
@@ -208,7 +222,10 @@ impl Folded {
         if self.before.is_some_and(|before| !header.follows(&before)) {
             // An earlier owner's cleaner forgot records under our eyes: what is folded so far may have ended in them.
             // Everything that is still needed stands from here on.
-            *self = Self { clock: self.clock, ..Self::default() };
+            let mut unpublished = std::mem::take(&mut self.unpublished);
+            // What was published since is not known any more.
+            unpublished.take();
+            *self = Self { clock: self.clock, unpublished, ..Self::default() };
         }
         if self.first == 0 {
             self.first = one.sequence;
@@ -223,6 +240,12 @@ impl Folded {
                 Some((first, bytes)) => self.fold(record::read_item(&bytes)?, first),
                 None => Ok(()),
             };
+        }
+        if self.notes.fold(&item, sequence) {
+            if let Some(note) = item.note.as_ref().filter(|_| name_of(&item.id) == Some(lifecycle::NOTE)) {
+                self.unpublished.noted(note);
+            }
+            return Ok(());
         }
         if item.archived {
             self.ended.extend(self.live.remove(&item.id));
@@ -242,11 +265,14 @@ impl Folded {
         if let Some(snapshot) = item.snapshot {
             found.state = *snapshot;
         }
+        let before = (self.unpublished.level != Lifecycle::None).then(|| found.state.clone());
         for entry in &item.entries {
             self.clock = self.clock.max(entry.at.as_millis());
             sinew_workflow::apply(&mut found.state, entry)
                 .map_err(|error| OpenError::Damaged(found.state.id().to_owned(), error))?;
         }
+        let happened = self.unpublished.level.of(before.as_ref(), &item.entries, &found.state);
+        self.unpublished.push(sequence, happened);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Shards on a log in memory, driven by hand: every append, acknowledgement, reply and crash happens when a test says.
 
 mod crashes;
+mod notes;
 mod promises;
 mod stage;
 

@@ -1,7 +1,7 @@
 //! Answers that are looked at before they count: those of people, and those of other workflows.
 
 use super::Driver;
-use crate::entry::Answer;
+use crate::entry::{Answer, Fact};
 use crate::language::plan::Kind;
 use crate::state::{Frame, Work};
 use crate::{Child, Error, Outcome, Target, TaskId};
@@ -26,6 +26,21 @@ impl Driver<'_> {
             fault.instance = None;
         }
         Ok(answer)
+    }
+    /// Notes who answers, where a person is asked and the answer counts; says whether it does.
+    pub(super) fn sign(
+        &mut self,
+        task: TaskId,
+        attempt: u32,
+        outcome: &Outcome,
+        who: String,
+    ) -> Result<bool, Error> {
+        if !self.state.questions().iter().any(|open| (open.task, open.attempt) == (task, attempt)) {
+            return Ok(false);
+        }
+        self.checked(task, outcome.clone())?;
+        self.record(Fact::Signed { task, who })?;
+        Ok(true)
     }
 }
 

@@ -93,7 +93,8 @@ impl EventFilter {
             },
             Wants::Pattern(..) | Wants::Value(_) => None,
         });
-        Wanted(fixed.collect())
+        let known = self.correlate.iter().filter_map(|correlate| correlate.known(input, variables));
+        Wanted(fixed.chain(known).collect())
     }
 
     /// Says whether an event passes, and which correlation keys it then binds.
@@ -106,7 +107,9 @@ impl EventFilter {
     ) -> Option<BTreeMap<String, Value>> {
         let attribute = |name: &str| event.get(name).unwrap_or(&Value::Null);
         let wanted = fixed.is_none_or(|fixed| {
-            fixed.0.iter().all(|(name, text)| attribute(name).as_str() == Some(text.as_str()))
+            // Correlation keys are only for hosts: they are compared below.
+            let mut attributes = fixed.0.iter().filter(|(name, _)| !name.starts_with('.'));
+            attributes.all(|(name, text)| attribute(name).as_str() == Some(text.as_str()))
         });
         let fits = wanted
             && self.attributes.iter().all(|(name, wants)| {
@@ -143,6 +146,12 @@ impl Wants {
 }
 
 impl Correlate {
+    /// Returns where the key stands in an event and what it must be, where both are known beforehand.
+    fn known(&self, input: &Value, variables: &dyn Variables) -> Option<(String, String)> {
+        let (path, expect) = (self.path.as_ref()?, self.expect.as_ref()?);
+        Some((path.clone(), text(&*expect.evaluate(input, variables).ok()?)))
+    }
+
     /// Takes the key out of an event, when it is the one expected.
     fn extract(&self, bound: &BTreeMap<String, Value>, event: &Value, place: &Place<'_>) -> Option<Value> {
         let found = self.from.evaluate(event, place.variables).ok().filter(|value| !value.is_null())?;

@@ -2,7 +2,7 @@
 
 use super::{Frame, State, Work};
 use crate::entry::{Fact, Kept, Listened, Timer};
-use crate::{Effect, Entry, TaskId};
+use crate::{Effect, Entry, Since, TaskId};
 
 impl State {
     /// Returns every outstanding effect, in the order of their tasks: what to do again after a recovery. What was answered
@@ -71,7 +71,9 @@ impl State {
             Work::None => None,
             Work::Listen(listening) => {
                 let source = listening.source.clone();
-                (!listening.ended).then_some(Effect::Listen { task, attempt, source })
+                let (opened, started) = (frame.started_at, self.started_at.unwrap_or_default());
+                let since = Since { opened, started };
+                (!listening.ended).then_some(Effect::Listen { task, attempt, source, since })
             }
             Work::Emit { id, event } => {
                 Some(Effect::Emit { task, attempt, id: id.clone(), event: event.clone() })

@@ -37,6 +37,7 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Error> {
         }
         Fact::Waiting { task, timer } => fold.waiting(*task, *timer),
         Fact::Answered { task, attempt, outcome } => fold.answered(*task, *attempt, outcome),
+        Fact::Signed { task, who } => fold.signed(*task, who),
         Fact::Listened(listened) => fold.listened(listened),
         Fact::Heard(heard) => fold.heard(heard),
         Fact::ItemOpened { task } => fold.item_opened(*task),
@@ -171,6 +172,7 @@ impl Fold<'_> {
                 ended_at: None,
                 outcome: None,
                 fault: None,
+                by: None,
             });
         }
         Ok(())
@@ -272,6 +274,13 @@ impl Fold<'_> {
         if let Some(step) = self.state.step_mut(task) {
             step.status = status;
         }
+    }
+
+    fn signed(self, task: TaskId, who: &str) -> Result<(), Error> {
+        if let Some(attempt) = self.state.step_mut(task).and_then(|step| step.attempts.last_mut()) {
+            attempt.by = Some(who.to_owned());
+        }
+        Ok(())
     }
 
     fn end_attempt(&mut self, task: TaskId, outcome: AttemptOutcome, fault: Option<&Fault>) {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Frame;
-use super::Work;
-use crate::Source;
+use super::{Frame, State, Work};
+use crate::{Source, TaskId};
 
 /// How many origins are remembered, the newest: an event comes again soon or never.
 const MAX_ORIGINS: usize = 1_024;
@@ -31,6 +30,9 @@ pub(crate) struct Listening {
     /// The event whose tasks run.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::present")]
     pub(crate) item: Option<Arc<Value>>,
+    /// Where the newest event came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<String>,
     /// Whether no more is listened for.
     #[serde(default)]
     pub(crate) ended: bool,
@@ -64,20 +66,34 @@ impl Correlation {
     /// Notes an event.
     pub(crate) fn note(&mut self, origin: Option<&str>, filter: Option<u32>, keys: &BTreeMap<String, Value>) {
         if let Some(origin) = origin {
-            if self.origins.len() >= MAX_ORIGINS {
-                self.origins.pop_front();
-            }
-            self.origins.push_back(origin.to_owned());
+            remember(&mut self.origins, origin);
         }
         self.matched.extend(filter);
         self.keys.extend(keys.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
 }
 
+/// Notes the origin of an event among the newest.
+pub(crate) fn remember(origins: &mut VecDeque<String>, origin: &str) {
+    if origins.len() >= MAX_ORIGINS {
+        origins.pop_front();
+    }
+    origins.push_back(origin.to_owned());
+}
+
 impl Listening {
     /// Says whether nothing is left to do but to go on with what was heard.
     pub(crate) fn is_over(&self) -> bool {
         self.ended && self.item.is_none() && self.queue.is_empty()
+    }
+}
+
+impl State {
+    /// Returns the origin of the newest event that a task which listens heard: a host that hands events in by their order
+    /// goes on behind it.
+    #[must_use]
+    pub fn last_heard(&self, task: TaskId) -> Option<&str> {
+        self.frames.get(&task)?.listening()?.last.as_deref()
     }
 }
 

@@ -228,3 +228,32 @@ fn a_person_who_takes_too_long_is_a_timeout() {
     assert_eq!(world.state.fault().unwrap().status, 408);
     assert_eq!(world.stopped, ["approve"], "the inbox is told");
 }
+
+#[test]
+fn who_answers_is_kept_and_only_what_is_asked_can_be_answered() {
+    let mut world = World::start(define(APPROVAL), json!({ "order": 7 }));
+    let [question] = &world.state.questions()[..] else { panic!("{:?}", world.state.questions()) };
+    assert_eq!((&*question.name, &question.arguments["title"]), ("approve", &json!("order 7")));
+    assert_eq!(question.due_at, Some(question.asked_at.after(4 * 60 * 60 * 1_000)));
+    let (task, attempt, at) = (question.task, question.attempt, world.at());
+    let by = |attempt, answer, who: &str| Input::Decision {
+        task,
+        attempt,
+        outcome: Outcome::Completed(answer),
+        who: who.to_owned(),
+        at,
+    };
+    assert!(run(&world.definition, &mut world.state, by(attempt, json!({}), "eve")).is_err());
+    world.give(by(attempt + 1, json!({ "approved": false }), "eve"));
+    assert_eq!(world.state.steps()[0].attempts[0].by, None, "neither of them counted");
+    world.give(Input::Pause { at });
+    world.give(by(attempt, json!({ "approved": true }), "ada"));
+    world.crash();
+    assert!(world.state.questions().is_empty());
+    world.give(by(attempt, json!({ "approved": false }), "eve"));
+    world.give(Input::Resume { at });
+    assert_eq!(world.state.steps()[0].attempts[0].by.as_deref(), Some("ada"));
+    assert_eq!(world.state.output(), Some(&json!({ "approved": true })));
+    world.give(by(attempt, json!({ "approved": false }), "eve"));
+    world.check_storage();
+}

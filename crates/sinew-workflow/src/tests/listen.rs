@@ -38,7 +38,8 @@ fn one_event_is_the_output_in_a_list() {
 fn hosts_are_told_what_to_look_for_and_when_to_stop() {
     let to = "{ any: [ { with: { type: a, source: '${ .x }' } }, { with: { type: b, subject: '${ $input.order }' } } ] }";
     let mut world = listen(&format!("{{ to: {to} }}"));
-    let [Effect::Listen { task, attempt: 1, source: Source::Bus(wanted) }] = &world.state.due()[..] else {
+    let [Effect::Listen { task, attempt: 1, source: Source::Bus(wanted), .. }] = &world.state.due()[..]
+    else {
         panic!("{:?}", world.state.due())
     };
     let (task, wanted) = (*task, serde_json::to_value(wanted).unwrap());
@@ -333,4 +334,29 @@ fn a_subscription_runs_tasks_for_each_message() {
     world.due = world.state.due();
     world.play("");
     assert_eq!(world.state.output(), Some(&json!(["tell", "tell"])));
+}
+
+#[test]
+fn hosts_are_told_the_correlation_that_is_known_beforehand() {
+    let filter = "{ with: { type: paid }, correlate: { order: { from: '${ .data.order }', expect: '${ $input.order }' }, \
+                  way: { from: .data.way }, odd: { from: '.data | length', expect: '3' } } }";
+    let world = listen(&format!("{{ to: {{ one: {filter} }} }}"));
+    let [Effect::Listen { source: Source::Bus(wanted), since, .. }] = &world.state.due()[..] else {
+        panic!()
+    };
+    assert_eq!(serde_json::to_value(wanted).unwrap(), json!([{ "type": "paid", ".data.order": "7" }]));
+    assert_eq!(Some(since.started), world.state.started_at());
+}
+
+#[test]
+fn who_listens_later_does_not_hear_again_what_the_instance_has_heard() {
+    let one = "{ listen: { to: { one: { with: { type: a } } } } }";
+    let definition = define(&format!("do: [ {{ first: {one} }}, {{ second: {one} }} ]"));
+    let mut world = World::start(definition, json!({}));
+    for origin in ["e/1", "e/1", "e/2"] {
+        world.arrive(event("a", json!(origin)), Some(origin));
+        world.crash();
+        world.check_storage();
+    }
+    assert_eq!(world.state.output(), Some(&json!(["e/2"])));
 }

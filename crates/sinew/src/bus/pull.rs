@@ -316,7 +316,7 @@ pub(super) struct Metadata {
     pub(super) sequence: u64,
     /// The consumer's own count of deliveries.
     pub(super) delivered: u64,
-    stored: SystemTime,
+    pub(super) stored: SystemTime,
     /// What the consumer has yet to deliver.
     pub(super) pending: u64,
 }

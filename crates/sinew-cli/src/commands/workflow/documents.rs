@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use sinew::{
     Ctx,
-    workflow::{AppliedWorkflow, ApplyWorkflow, ListDefinitions},
+    workflow::{AppliedWorkflow, ApplyWorkflow, ListDefinitions, RemoveWorkflow},
 };
 
 use crate::{
-    commands::workflow::instances::refused,
+    commands::workflow::instances::{SHORT, ask, refused},
     diagnostics::{Checked, counted},
     error::{Error, Kind, code},
     output::columns,
@@ -23,6 +23,27 @@ pub(crate) struct Files {
     /// Documents, as YAML or JSON
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Instances that run go on to their end.\n\n\
+                  Examples:\n  sinew workflow remove nightly\n  sinew workflow remove place-order --workflow-version 1.0.0")]
+pub(crate) struct Remove {
+    /// The workflow
+    name: String,
+    /// Only this version
+    #[arg(long = "workflow-version", value_name = "VERSION")]
+    version: Option<String>,
+}
+
+pub(super) async fn remove(args: Remove, session: &Session) -> Result<(), Error> {
+    let Remove { name, version } = args;
+    let removed = ask(session, RemoveWorkflow { name, version }, SHORT).await?.removed;
+    session.output.show(&removed, |removed| {
+        let line = |one: &AppliedWorkflow| format!("removed  {}/{}@{}", one.namespace, one.name, one.version);
+        removed.iter().map(line).collect::<Vec<_>>().join("\n")
+    });
+    Ok(())
 }
 
 pub(super) async fn apply(args: &Files, session: &Session) -> Result<(), Error> {

@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use sinew::{
     Ctx, Problem, Request,
     workflow::{
-        CancelWorkflow, GetWorkflow, ListWorkflows, OperateWorkflow, Operation, StartWorkflow, WorkflowError,
-        WorkflowInstance,
+        CancelWorkflow, GetWorkflow, ListWorkflows, OperateWorkflow, Operation, PauseWorkflow,
+        ResumeWorkflow, StartWorkflow, TerminateWorkflow, WorkflowError, WorkflowInstance,
     },
 };
 
@@ -70,6 +70,39 @@ pub(crate) struct Cancel {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "What is in flight may still end; what comes in is kept, events and answers of people included. \
+                  Timeouts that pass\nmeanwhile count when it is resumed. Compensations are not held up: undoing goes on.\n\n\
+                  Examples:\n  sinew workflow pause place-order o-1"
+)]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "What came in meanwhile is taken first, in the order it came.\n\n\
+                  Examples:\n  sinew workflow resume place-order o-1")]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "No compensation runs, also where undoing has begun: what was done stays done, and the saga is shown as \
+                  abandoned.\nTo have it undone, cancel it.\n\n\
+                  Examples:\n  sinew workflow terminate place-order o-1 --reason 'the shop is gone'"
+)]
+pub(crate) struct Terminate {
+    #[command(flatten)]
+    which: Which,
+    /// Why; kept in the history
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  sinew workflow operate place-order o-1 retry --why 'the bank is back'")]
 pub(crate) struct Operate {
     #[command(flatten)]
@@ -117,7 +150,7 @@ pub(super) async fn list(args: List, session: &Session) -> Result<(), Error> {
     let list = ask(session, request, SHORT).await?;
     session.output.show(&list.instances, |instances| {
         let row = |one: &WorkflowInstance| {
-            let state = timeline::state(&one.status, &one.saga);
+            let state = timeline::state(one);
             vec![one.name.clone(), one.id.clone(), state, one.trace_id.clone()]
         };
         if instances.is_empty() {
@@ -131,6 +164,24 @@ pub(super) async fn list(args: List, session: &Session) -> Result<(), Error> {
 pub(super) async fn cancel(args: Cancel, session: &Session) -> Result<(), Error> {
     let Which { name, id } = args.which;
     show(ask(session, CancelWorkflow { name, id, reason: args.reason }, SHORT).await?, session);
+    Ok(())
+}
+
+pub(super) async fn pause(args: Pause, session: &Session) -> Result<(), Error> {
+    let Which { name, id } = args.which;
+    show(ask(session, PauseWorkflow { name, id }, SHORT).await?, session);
+    Ok(())
+}
+
+pub(super) async fn resume(args: Resume, session: &Session) -> Result<(), Error> {
+    let Which { name, id } = args.which;
+    show(ask(session, ResumeWorkflow { name, id }, SHORT).await?, session);
+    Ok(())
+}
+
+pub(super) async fn terminate(args: Terminate, session: &Session) -> Result<(), Error> {
+    let Which { name, id } = args.which;
+    show(ask(session, TerminateWorkflow { name, id, reason: args.reason }, SHORT).await?, session);
     Ok(())
 }
 
@@ -165,9 +216,9 @@ pub(super) fn refused(problem: Problem) -> Error {
 }
 
 /// Reading and deciding take no longer than this; only a start waits for work to be done.
-const SHORT: Duration = Duration::from_secs(10);
+pub(super) const SHORT: Duration = Duration::from_secs(10);
 
-async fn ask<R>(session: &Session, request: R, limit: Duration) -> Result<R::Reply, Error>
+pub(super) async fn ask<R>(session: &Session, request: R, limit: Duration) -> Result<R::Reply, Error>
 where
     R: Request<Error = WorkflowError>,
 {
@@ -179,6 +230,6 @@ where
         .await
 }
 
-fn show(instance: WorkflowInstance, session: &Session) {
+pub(super) fn show(instance: WorkflowInstance, session: &Session) {
     session.output.show(&instance, |instance| timeline::instance(instance, &session.output));
 }

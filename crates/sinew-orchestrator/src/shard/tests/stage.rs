@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 use sinew::workflow::WorkflowInstance;
-use sinew_workflow::{Definition, Effect, Outcome, State, TaskId};
+use sinew_workflow::{Definition, Effect, Outcome, Source, State, TaskId};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -18,6 +18,7 @@ use crate::{
     Config, MemoryJournal,
     history::HistoryRecord,
     journal::Journal,
+    listen::Listener,
     record,
     shard::{
         Answer, Appending, Ask, Compiled, Input, Opening, Reply, Shard, Start, World,
@@ -77,6 +78,12 @@ pub(super) fn definition(tasks: &str) -> Compiled {
 
 impl World for Puppet {
     fn begin(&mut self, id: String, _: Origin, effect: Effect) {
+        self.asked.lock().unwrap().effects.push((id, effect));
+    }
+
+    fn listen(&mut self, listener: Listener) {
+        let Listener { id, task, attempt, wanted, since, .. } = listener;
+        let effect = Effect::Listen { task, attempt, source: Source::Bus(wanted), since };
         self.asked.lock().unwrap().effects.push((id, effect));
     }
 

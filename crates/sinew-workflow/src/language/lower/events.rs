@@ -144,7 +144,9 @@ impl<'a> Lower<'a> {
         let correlate = correlate.iter().filter_map(|(key, correlation)| {
             let from = self.condition(correlation.get("from"))?;
             let expect = correlation.get("expect").map(|expect| self.template(expect));
-            Some(Correlate { key: key.text.clone(), from, expect })
+            let path = correlation.get("from").and_then(Node::text).filter(|text| is_path(text));
+            let path = path.map(|text| crate::language::template::bare(text).trim().to_owned());
+            Some(Correlate { key: key.text.clone(), from, path, expect })
         });
         let correlate = correlate.collect();
         EventFilter { attributes, correlate }
@@ -197,10 +199,17 @@ fn is_never(text: &str) -> bool {
 /// Says whether an expression is a path into a variable, such as `$input.order.id`, and nothing of the event.
 fn is_variable(text: &str) -> bool {
     let source = crate::language::template::bare(text).trim();
-    let name = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with(|c: char| c.is_ascii_digit())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
-    source.strip_prefix('$').is_some_and(|path| path.split('.').all(name))
+    source.strip_prefix('$').is_some_and(|path| path.split('.').all(is_name))
+}
+
+/// Says whether an expression is a path into its data, such as `.data.order.id`.
+fn is_path(text: &str) -> bool {
+    let source = crate::language::template::bare(text).trim();
+    source.strip_prefix('.').is_some_and(|path| path.split('.').all(is_name))
+}
+
+fn is_name(part: &str) -> bool {
+    !part.is_empty()
+        && !part.starts_with(|c: char| c.is_ascii_digit())
+        && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

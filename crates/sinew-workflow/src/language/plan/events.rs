@@ -73,6 +73,8 @@ pub(crate) enum Wants {
 pub(crate) struct Correlate {
     pub(crate) key: String,
     pub(crate) from: Expression,
+    /// Where it stands, when the expression is a path.
+    pub(crate) path: Option<String>,
     /// Absent, the first event says.
     pub(crate) expect: Option<Template>,
 }

@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 
 use super::Fold;
 use crate::entry::{Data, Heard, ItemLeft, Listened, Part};
-use crate::state::{Correlation, Frame, Listening, Work};
+use crate::state::{Correlation, Frame, Listening, Work, remember};
 use crate::{AttemptOutcome, Error, StepStatus, TaskId};
 
 impl Fold<'_> {
     pub(super) fn listened(mut self, listened: &Listened) -> Result<(), Error> {
         self.note_timer(listened.timer);
+        // What the instance has heard, it has: who listens later does not hear it again.
+        let correlation = Correlation { origins: self.state.heard.clone(), ..Correlation::default() };
         let frame = self.frame(listened.task)?;
         if frame.work != Work::None || listened.attempt != frame.attempts + 1 {
             return Err(self.illegal("an attempt follows the end of the one before"));
@@ -21,11 +23,12 @@ impl Fold<'_> {
         frame.timer = listened.timer;
         frame.work = Work::Listen(Box::new(Listening {
             source: listened.source.clone(),
-            correlation: Correlation::default(),
+            correlation,
             queue: VecDeque::new(),
             results: Vec::new(),
             taken: 0,
             item: None,
+            last: None,
             ended: false,
             each: listened.each.clone(),
             forgets: listened.forgets,
@@ -43,6 +46,7 @@ impl Fold<'_> {
         }
         listening.correlation.note(heard.origin.as_deref(), heard.filter, &heard.keys);
         listening.ended = heard.last;
+        listening.last = heard.origin.clone().or(listening.last.take());
         match &heard.item {
             Data::Is(item) if listening.each.is_some() => listening.queue.push_back(Arc::clone(item)),
             Data::Is(item) => {
@@ -50,6 +54,9 @@ impl Fold<'_> {
                 listening.results.push(Arc::clone(item));
             }
             Data::Same => {}
+        }
+        if let Some(origin) = &heard.origin {
+            remember(&mut self.state.heard, origin);
         }
         Ok(())
     }

@@ -30,7 +30,14 @@ impl Fold<'_> {
         undo.status = UndoStatus::Running;
         undo.started_at.get_or_insert(at);
         let number = started.attempt;
-        undo.attempts.push(Attempt { number, started_at: at, ended_at: None, outcome: None, fault: None });
+        undo.attempts.push(Attempt {
+            number,
+            started_at: at,
+            ended_at: None,
+            outcome: None,
+            fault: None,
+            by: None,
+        });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::tests::world::World;
 use crate::{
     AttemptOutcome, Definition, Diagnostics, Effect, Fault, Input, Outcome, Resources, Source, TaskId,
-    UndoStatus,
+    UndoStatus, Wanted,
 };
 
 /// How a scenario is run besides what it says.
@@ -168,7 +168,9 @@ impl Scene {
             .due()
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Listen { task, attempt, source } if wants(source, event) => Some((*task, *attempt)),
+                Effect::Listen { task, attempt, source, .. } if wants(source, event) => {
+                    Some((*task, *attempt))
+                }
                 _ => None,
             })
             .collect();
@@ -360,10 +362,12 @@ fn names(effect: &Effect) -> (String, String) {
 fn wants(source: &Source, event: &Value) -> bool {
     match source {
         Source::Bus(wanted) => {
-            wanted.is_empty()
-                || wanted.iter().any(|wanted| {
-                    wanted.0.iter().all(|(name, value)| event[name].as_str() == Some(value.as_str()))
-                })
+            // Not by correlation keys: the engine is to have the last word on those.
+            let attributes = |wanted: &Wanted| {
+                let mut attributes = wanted.0.iter().filter(|(name, _)| !name.starts_with('.'));
+                attributes.all(|(name, text)| event[name].as_str() == Some(text))
+            };
+            wanted.is_empty() || wanted.iter().any(attributes)
         }
         Source::Protocol { .. } => true,
     }

@@ -1,0 +1,75 @@
+//! What people are asked: listed over all shards, answered at the one that owns the instance.
+
+use sinew::{
+    State,
+    wire::InstanceId,
+    workflow::{
+        CompleteTask, FailTask, GetTask, ListTasks, WorkflowError, WorkflowInstance, WorkflowTask,
+        WorkflowTasks,
+    },
+};
+use sinew_workflow::TaskId;
+
+use super::{Desk, PAGE, PROMPT};
+use crate::shard::{Answer, Ask, Said, task_of};
+
+pub(super) async fn tasks(
+    request: ListTasks,
+    State(desk): State<Desk>,
+) -> Result<WorkflowTasks, WorkflowError> {
+    let ListTasks { workflow, candidate, limit } = request;
+    let limit = usize::try_from(limit.unwrap_or(PAGE).min(1_000)).unwrap_or(0);
+    let mut tasks = Vec::new();
+    for shard in desk.router.shards() {
+        let ask = Ask::Tasks { workflow: workflow.clone(), candidate: candidate.clone(), limit };
+        if let Answer::Tasks(page) = desk.router.send(shard, ask.into(), PROMPT).await? {
+            tasks.extend(page);
+        }
+    }
+    tasks.sort_by_key(|task| task.asked_ms);
+    tasks.truncate(limit);
+    Ok(WorkflowTasks { tasks })
+}
+
+pub(super) async fn task(request: GetTask, State(desk): State<Desk>) -> Result<WorkflowTask, WorkflowError> {
+    let (id, task) = named(&request.id)?;
+    let answer = desk.router.send(desk.router.shard_of(&id), Ask::Task { id, task }.into(), PROMPT).await?;
+    match answer {
+        Answer::Tasks(tasks) => {
+            tasks.into_iter().next().ok_or_else(|| WorkflowError::UnknownTask(request.id))
+        }
+        _ => Err(WorkflowError::UnknownTask(request.id)),
+    }
+}
+
+pub(super) async fn complete(
+    request: CompleteTask,
+    State(desk): State<Desk>,
+) -> Result<WorkflowInstance, WorkflowError> {
+    let CompleteTask { id, answer, who } = request;
+    desk.say(&id, Said::Answer(answer), who).await
+}
+
+pub(super) async fn fail(
+    request: FailTask,
+    State(desk): State<Desk>,
+) -> Result<WorkflowInstance, WorkflowError> {
+    let FailTask { id, why, who } = request;
+    desk.say(&id, Said::No(why), who).await
+}
+
+impl Desk {
+    async fn say(&self, text: &str, said: Said, who: String) -> Result<WorkflowInstance, WorkflowError> {
+        let (id, task) = named(text)?;
+        let ask = Ask::Said { id: id.clone(), task, said, who };
+        match self.router.send(self.router.shard_of(&id), ask.into(), PROMPT).await? {
+            Answer::Instance(instance) => Ok(*instance),
+            _ => Err(WorkflowError::UnknownTask(text.to_owned())),
+        }
+    }
+}
+
+fn named(text: &str) -> Result<(String, TaskId), WorkflowError> {
+    let named = task_of(text).filter(|(id, _)| id.parse::<InstanceId>().is_ok());
+    named.ok_or_else(|| WorkflowError::UnknownTask(text.to_owned()))
+}
