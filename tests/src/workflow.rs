@@ -1,12 +1,16 @@
 //! The orchestrator on a real server: what a saga does, what bad requests get, what survives which kill.
 
 mod children;
+mod commands;
 mod conformance;
 mod examples;
 mod faults;
 mod features;
 mod hosts;
 mod lab;
+mod large;
+mod later;
+mod limits;
 mod log;
 mod ownership;
 mod protocols;

@@ -183,10 +183,10 @@ async fn serve(
     (epoch, lease): (u64, watch::Receiver<Instant>),
     ending: &CancellationToken,
 ) {
-    let Parts { config, line, protocols, children } = parts.clone();
-    let journal = JetStreamJournal::new(&line.bus, id.get());
-    let (handle, inbox) = shard::channel(children.library().clone());
-    let world = Caller::new(line, protocols, children, handle.clone());
+    let config = parts.config.clone();
+    let journal = JetStreamJournal::new(&parts.line.bus, id.get());
+    let (handle, inbox) = shard::channel(parts.children.library().clone());
+    let world = Caller::new(parts.clone(), (id.get(), config.shards), handle.clone());
     let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
         Some(Ok(shard)) => {

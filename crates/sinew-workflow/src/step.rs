@@ -164,6 +164,12 @@ impl TaskId {
     /// The workflow itself, which owns its deadline.
     pub const WORKFLOW: Self = Self(0);
 
+    /// Names the task with this number.
+    #[must_use]
+    pub const fn of(number: u32) -> Self {
+        Self(number)
+    }
+
     /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u32 {

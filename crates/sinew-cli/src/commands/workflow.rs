@@ -2,6 +2,7 @@
 
 mod documents;
 mod instances;
+mod limits;
 mod run;
 
 use crate::{error::Error, session::Session};
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     Cancel(instances::Cancel),
     /// Decides about a compensation that is stuck
     Operate(instances::Operate),
+    /// Shows the limits of calls, and what waits for its turn
+    #[command(after_help = "Examples:\n  sinew workflow limits")]
+    Limits,
 }
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error> {
@@ -41,5 +45,6 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error
         Command::List(args) => instances::list(args, session).await,
         Command::Cancel(args) => instances::cancel(args, session).await,
         Command::Operate(args) => instances::operate(args, session).await,
+        Command::Limits => limits::list(session).await,
     }
 }

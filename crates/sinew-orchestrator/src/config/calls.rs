@@ -13,6 +13,7 @@ use serde_json::Value;
 use sinew_protocols::{Protocols, Settings};
 use sinew_workflow::{Need, Protocol};
 
+use super::Limits;
 use crate::{Error, Kind};
 
 /// How calls of workflows leave the orchestrator: HTTP, OpenAPI, gRPC and their like, and processes.
@@ -26,6 +27,8 @@ pub struct Calls {
     pub resolve: BTreeMap<String, SocketAddr>,
     /// The processes that workflows may start; none where nothing is said.
     pub allow: Allow,
+    /// How much of an operation may go on at once, or in a time; what is beyond it waits.
+    pub limits: Limits,
     /// Where secrets are: a JSON file with one member each, or a directory with one file each.
     pub secrets: Option<PathBuf>,
 }

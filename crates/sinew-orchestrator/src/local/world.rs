@@ -64,7 +64,7 @@ impl World for InProcess {
                 self.tell_listening(Listening::Begins(Listener { id, task, attempt, wanted }));
             }
             Effect::Listen { source: Source::Protocol { .. }, .. } => self.hands.begin(id, origin, effect),
-            Effect::Timer { .. } => {}
+            Effect::Timer { .. } | Effect::Recall { .. } => {}
             Effect::Emit { .. } => self.emit(id, origin, effect),
             Effect::Stop { task, attempt } => {
                 self.tell_listening(Listening::Ends { id: id.clone(), task });

@@ -97,6 +97,7 @@ impl<J: Journal, W: World> Shard<J, W> {
                 return false;
             }
         };
+        live.obsolete.append(&mut live.claims);
         self.cleaner.release(since, id);
         self.cleaner.moving.push_back(since);
         let last = pieces.len() - 1;

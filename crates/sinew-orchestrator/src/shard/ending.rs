@@ -80,7 +80,10 @@ impl<J: Journal, W: World> Shard<J, W> {
             Input::Start { reply, .. } | Input::Ask { reply, .. } => {
                 reply.send(Err(WorkflowError::ShardUnavailable));
             }
-            input @ (Input::Reply { .. } | Input::Event { .. } | Input::Archived { .. }) => self.take(input),
+            input @ (Input::Reply { .. }
+            | Input::Accepted { .. }
+            | Input::Event { .. }
+            | Input::Archived { .. }) => self.take(input),
         }
     }
 

@@ -165,9 +165,9 @@ pub(super) fn refused(problem: Problem) -> Error {
 }
 
 /// Reading and deciding take no longer than this; only a start waits for work to be done.
-const SHORT: Duration = Duration::from_secs(10);
+pub(super) const SHORT: Duration = Duration::from_secs(10);
 
-async fn ask<R>(session: &Session, request: R, limit: Duration) -> Result<R::Reply, Error>
+pub(super) async fn ask<R>(session: &Session, request: R, limit: Duration) -> Result<R::Reply, Error>
 where
     R: Request<Error = WorkflowError>,
 {
