@@ -165,7 +165,7 @@ impl Gate {
 
     /// Lets in whoever may begin; returns when to look again, if only time is in the way.
     fn admit(&mut self) -> Option<Instant> {
-        let Some(own) = self.own.upgrade() else { return None };
+        let own = self.own.upgrade()?;
         while self.concurrency.is_none_or(|most| self.busy < most) {
             self.turns.forget(oneshot::Sender::is_closed);
             if self.turns.is_empty() {
@@ -176,7 +176,7 @@ impl Gate {
             {
                 return Some(at);
             }
-            let Some(waiting) = self.turns.pop() else { return None };
+            let waiting = self.turns.pop()?;
             self.busy += 1;
             // Given up in this moment, the pass comes back by being dropped.
             let _ = waiting.send(Pass(own.clone()));
