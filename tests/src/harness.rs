@@ -41,6 +41,12 @@ impl Harness {
         Self::start_with(broker::Config { sync_always: true, ..broker::Config::default() }).await
     }
 
+    /// Starts a server that takes messages of up to 16 MiB.
+    pub(crate) async fn start_wide() -> Self {
+        let max_payload = Some(16 * 1024 * 1024);
+        Self::start_with(broker::Config { max_payload, ..broker::Config::default() }).await
+    }
+
     async fn start_with(config: broker::Config) -> Self {
         let data_dir = TempDir::with_prefix("sinew-test-").expect("create a directory for the server");
         let mut config = broker::Config {

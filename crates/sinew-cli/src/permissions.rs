@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 use sinew::{
-    DEAD_LETTERS, EVENTS, LANES, REDELIVERIES,
+    COMMANDS, DEAD_LETTERS, EVENTS, LANES, REDELIVERIES,
     wire::{EventDescriptor, GroupDescriptor, ServiceDescriptor},
 };
 
@@ -60,6 +60,9 @@ pub(crate) fn of(service: &ServiceDescriptor, inbox: &str) -> Permissions {
     }
     for group in &service.groups {
         list.group(&service.name, group);
+    }
+    if service.limits.as_ref().is_some_and(|limits| limits.commands > 0) {
+        list.commands(&service.name);
     }
     list
 }
@@ -138,6 +141,18 @@ impl Permissions {
         self.say(format!("dlq.{service}.{name}"), format!("keeps dead letters of group {name}"));
         if group.ordered {
             self.lanes(service, name);
+        }
+    }
+
+    fn commands(&mut self, service: &str) {
+        self.stream(COMMANDS);
+        let consumer = format!("{COMMANDS}.{service}");
+        self.say(format!("$JS.API.CONSUMER.INFO.{consumer}"), "looks where its commands stand");
+        self.say(format!("$JS.API.CONSUMER.CREATE.{consumer}"), "joins those who take its commands");
+        self.say(format!("$JS.API.CONSUMER.MSG.NEXT.{consumer}"), "takes commands");
+        self.say(format!("$JS.ACK.{consumer}.>"), "settles commands");
+        for operation in ["complete", "fail", "heartbeat"] {
+            self.say(format!("svc.workflow.{operation}"), "tells workflows how its work stands");
         }
     }
 

@@ -3,13 +3,15 @@
 
 mod bus;
 mod child;
+mod command;
+mod gate;
 mod in_flight;
 
 use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
-use sinew::Error;
-use sinew_protocols::{Call, Heard, Protocols};
+use sinew::{Error, workflow::CallLimit};
+use sinew_protocols::{Call, Heard as Overheard, Protocols};
 use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
 use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,13 +21,15 @@ use crate::{
     library::Library,
     lifecycle::{Happened, Teller},
     listen::{Listener, Told},
+    owner::Parts,
     shard::{Compiled, Handle, Input, World},
     spans::{self, Exported, Origin},
 };
 pub(crate) use bus::Line;
-pub(crate) use bus::unversioned;
-use bus::{Outgoing, fault, timeout};
+use bus::{Heard, Outgoing, fault, timeout};
+pub(crate) use bus::{refused, terms_of, unversioned};
 pub(crate) use child::{Children, Owners, id_of};
+pub(crate) use gate::Gates;
 use in_flight::{Begun, InFlight};
 
 /// Pause before something is asked for again.
@@ -58,6 +62,8 @@ pub(crate) struct Hands {
     handle: Handle,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// The gates, which end with `stop` only.
+    own: TaskTracker,
     in_flight: InFlight,
 }
 
@@ -67,23 +73,23 @@ pub(crate) struct Means {
     pub(crate) line: Option<Line>,
     pub(crate) protocols: Protocols,
     pub(crate) children: Children,
+    pub(crate) gates: Gates,
 }
 
 /// Where the answer to an effect belongs.
-type Answered = (TaskId, u32, Outcome);
+type Answered = (TaskId, u32, Heard);
 
 impl Caller {
-    pub(crate) fn new(
-        line: Line,
-        protocols: Protocols,
-        children: Children,
-        handle: Handle,
-        beside: Beside,
-    ) -> Self {
+    /// Makes the world of shard `place.0` of `place.1`.
+    pub(crate) fn new(parts: Parts, place: (u16, u16), handle: Handle, beside: Beside) -> Self {
+        let Parts { config, line, protocols, children } = parts;
         let Beside { listening, teller } = beside;
+        let (stop, own) = (CancellationToken::new(), TaskTracker::new());
+        let gates = Gates::open(&config.calls.limits, place, &own, &stop);
         let library = children.library().clone();
-        let means = Means { line: Some(line.clone()), protocols, children };
-        Self { hands: Hands::new(means, handle), line, library, listening, teller }
+        let means = Means { line: Some(line.clone()), protocols, children, gates };
+        let hands = Hands { stop, own, ..Hands::new(means, handle) };
+        Self { hands, line, library, listening, teller }
     }
 }
 
@@ -119,6 +125,10 @@ impl World for Caller {
         self.hands.cancel(children);
     }
 
+    fn limits(&self) -> Vec<CallLimit> {
+        self.hands.means.gates.standing().collect()
+    }
+
     fn draw(&self, state: &State, exported: &mut Exported) {
         let tracer = self.line.bus.tracer();
         if tracer.is_on() {
@@ -142,7 +152,8 @@ impl World for Caller {
 impl Hands {
     pub(crate) fn new(means: Means, handle: Handle) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self { means: Arc::new(means), handle, stop, tasks, in_flight: InFlight::default() }
+        let (means, own) = (Arc::new(means), TaskTracker::new());
+        Self { means, handle, stop, tasks, own, in_flight: InFlight::default() }
     }
 
     /// Ends once everything begun has come to an end by itself.
@@ -159,6 +170,9 @@ impl Hands {
         if let Effect::Stop { task, attempt } = effect {
             return self.end(&id, task, attempt);
         }
+        if let Effect::Recall { task, attempt } = effect {
+            return self.recall(id, task, attempt);
+        }
         let Some(begun) = Begun::of(&effect) else { return };
         let (means, handle, instance) = (self.means.clone(), self.handle.clone(), id.clone());
         let work = self.spawn(async move {
@@ -166,8 +180,19 @@ impl Hands {
                 let outcome = Box::pin(means.listen(&handle, (&id, task, attempt), &source)).await;
                 return handle.tell(Input::Reply { id, task, attempt, outcome }).await;
             }
-            if let Some((task, attempt, outcome)) = means.carry_out(&origin, effect).await {
-                handle.tell(Input::Reply { id, task, attempt, outcome }).await;
+            // Held until there is an answer, or word that it comes later.
+            let _pass = match means.gates.enter(&id, &effect) {
+                Some(turn) => Box::pin(turn).await,
+                None => None,
+            };
+            match means.carry_out(&origin, effect).await {
+                Some((task, attempt, Heard::Answer(outcome))) => {
+                    handle.tell(Input::Reply { id, task, attempt, outcome }).await;
+                }
+                Some((task, attempt, Heard::Accepted(terms))) => {
+                    handle.tell(Input::Accepted { id, task, attempt, terms }).await;
+                }
+                None => {}
             }
         });
         self.in_flight.note(instance, begun, work);
@@ -189,8 +214,10 @@ impl Hands {
     /// Lets go of everything begun and returns when nothing runs any more.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        for tasks in [&self.tasks, &self.own] {
+            tasks.close();
+            tasks.wait().await;
+        }
     }
 
     /// Drops a call, which tells the other side where the protocol can; a child is cancelled.
@@ -198,6 +225,16 @@ impl Hands {
         let Some(child) = self.in_flight.stop(id, task, attempt) else { return };
         let means = self.means.clone();
         self.spawn(async move { means.children.cancel(&child).await });
+    }
+
+    /// Takes back a command nobody waits for any more.
+    fn recall(&self, id: String, task: TaskId, attempt: u32) {
+        let means = self.means.clone();
+        self.spawn(async move {
+            if let Some(line) = &means.line {
+                line.recall(&id, task, attempt).await;
+            }
+        });
     }
 
     /// Cancels children that nobody waits for.
@@ -228,25 +265,28 @@ impl Means {
     /// Everything but a call to an operation is boxed: each effect in flight would have to carry the room for it.
     async fn carry_out(&self, origin: &Origin, effect: Effect) -> Option<Answered> {
         match effect {
-            Effect::Call { command: true, task, attempt, .. } => {
-                Some((task, attempt, Outcome::Refused(no_commands())))
-            }
             Effect::Call { task, attempt, ref target, .. } => {
-                let outcome = match target {
+                let heard = match target {
                     Target::Operation(_) => self.ask(origin, &effect).await,
-                    Target::Protocol(protocol) => Box::pin(self.reach(origin, *protocol, &effect)).await,
-                    Target::Workflow(child) => Box::pin(self.children.ask(origin, child, &effect)).await,
+                    Target::Protocol(protocol) => {
+                        Heard::Answer(Box::pin(self.reach(origin, *protocol, &effect)).await)
+                    }
+                    Target::Workflow(child) => {
+                        Heard::Answer(Box::pin(self.children.ask(origin, child, &effect)).await)
+                    }
                 };
-                Some((task, attempt, outcome))
+                Some((task, attempt, heard))
             }
             Effect::Emit { task, attempt, id, event } => {
                 let outcome = match &self.line {
                     Some(line) => Box::pin(line.emit(origin, &id, &event)).await,
                     None => Outcome::Completed(serde_json::Value::Null),
                 };
-                Some((task, attempt, outcome))
+                Some((task, attempt, Heard::Answer(outcome)))
             }
-            Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } => None,
+            Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } | Effect::Recall { .. } => {
+                None
+            }
         }
     }
 
@@ -266,7 +306,7 @@ impl Means {
         };
         while let Some(message) = messages.next().await {
             match message {
-                Ok(Heard { message, identity }) => {
+                Ok(Overheard { message, identity }) => {
                     let (id, event) = (id.to_owned(), Arc::new(message));
                     handle.tell(Input::Event { id, task, attempt, event, origin: identity }).await;
                 }
@@ -276,15 +316,25 @@ impl Means {
         Outcome::Completed(serde_json::Value::Null)
     }
 
-    async fn ask(&self, origin: &Origin, effect: &Effect) -> Outcome {
-        let Effect::Call { target: Target::Operation(target), key, forward_key, body, headers, .. } = effect
+    async fn ask(&self, origin: &Origin, effect: &Effect) -> Heard {
+        let Effect::Call {
+            task,
+            target: Target::Operation(target),
+            key,
+            forward_key,
+            body,
+            headers,
+            command,
+            ..
+        } = effect
         else {
-            return Outcome::NotSent(Fault::configuration("this is no operation"));
+            return Heard::Answer(Outcome::NotSent(Fault::configuration("this is no operation")));
         };
-        let Some(line) = &self.line else { return Outcome::NotSent(no_bus(target)) };
+        let Some(line) = &self.line else { return Heard::Answer(Outcome::NotSent(no_bus(target))) };
         let (limit, attempt) = limits(effect);
         let forward_key = forward_key.as_deref();
-        line.call(origin, Outgoing { key, forward_key, target, body, headers, limit, attempt }).await
+        let call = Outgoing { task: *task, key, forward_key, target, body, headers, limit, attempt };
+        if *command { Box::pin(line.command(origin, call)).await } else { line.call(origin, call).await }
     }
 
     async fn reach(&self, origin: &Origin, protocol: Protocol, effect: &Effect) -> Outcome {
@@ -323,13 +373,4 @@ fn no_bus(target: &sinew_workflow::Operation) -> Fault {
          of `sinew dev`"
     );
     fault(503, "there is no bus", "bus-down", &detail)
-}
-
-fn no_commands() -> Fault {
-    fault(
-        501,
-        "not implemented",
-        "not-implemented",
-        "delivery: command is not available yet: use delivery: request",
-    )
 }

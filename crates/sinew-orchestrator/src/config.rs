@@ -1,12 +1,14 @@
 //! The settings of the role.
 
 mod calls;
+mod limits;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Kind, Lifecycle, Listen, Schedules};
 
 pub use calls::{Allow, Calls};
+pub use limits::{Limit, Limits, Rate};
 
 /// Settings of the orchestrator.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
@@ -25,6 +27,8 @@ pub struct Config {
     pub max_live: usize,
     /// Largest record in the log, in bytes; at most half of the server's message limit.
     pub max_record_bytes: usize,
+    /// Largest input, reply or decision of an instance, in bytes; what a record does not hold is kept beside the log.
+    pub max_value_bytes: usize,
     /// Records an instance may stand behind before the cleaner writes its state again, and records forgotten at once.
     pub clean_every: u64,
     /// What workflows call outside the bus.
@@ -46,6 +50,7 @@ impl Default for Config {
             history_days: 30,
             max_live: 1_000_000,
             max_record_bytes: 512 * 1024,
+            max_value_bytes: 16 * 1024 * 1024,
             clean_every: 4_096,
             calls: Calls::default(),
             listen: Listen::default(),
@@ -58,6 +63,7 @@ impl Default for Config {
 impl Config {
     /// Checks the settings against each other and against the largest message the server takes.
     pub(crate) fn validate(&self, max_payload: usize) -> Result<(), Error> {
+        limits::validate(&self.calls.limits)?;
         let wrong = |text: &str| Err(Error::new(Kind::Config, text));
         if !(1..=1024).contains(&self.shards) {
             return wrong("shards: use 1 to 1024");
@@ -71,6 +77,9 @@ impl Config {
         if self.max_record_bytes > max_payload / 2 {
             let most = max_payload / 2;
             return wrong(&format!("max_record_bytes: use at most {most}, half of the server's max_payload"));
+        }
+        if !(self.max_record_bytes..=64 * 1024 * 1024).contains(&self.max_value_bytes) {
+            return wrong("max_value_bytes: use at least max_record_bytes and at most 67108864");
         }
         if self.clean_every == 0 {
             return wrong("clean_every: use at least 1");

@@ -28,6 +28,8 @@ pub(crate) struct Endpoint {
     pub(crate) stream: bool,
     /// Whether asking twice is harmless; `None` where its contract is not known.
     pub(crate) idempotent: Option<bool>,
+    /// Whether its service takes commands.
+    pub(crate) commands: bool,
 }
 
 /// The known operations; a cheap handle.
@@ -86,7 +88,8 @@ impl Directory {
                 let codec = known.map_or(ContentType::Json, |endpoint| endpoint.codec);
                 let stream = known.is_some_and(|endpoint| endpoint.stream);
                 let idempotent = known.and_then(|endpoint| endpoint.idempotent);
-                Some(Endpoint { subject: subject.clone(), codec, stream, idempotent })
+                let commands = known.is_some_and(|endpoint| endpoint.commands);
+                Some(Endpoint { subject: subject.clone(), codec, stream, idempotent, commands })
             }
             None => introduced,
         }
@@ -105,8 +108,9 @@ impl Directory {
         let ours = info.metadata.is_some_and(|metadata| metadata.contains_key("sinew"));
         let endpoint = info.endpoints.into_iter().find(|endpoint| endpoint.name == target.operation)?;
         let codec = if ours { ContentType::MessagePack } else { ContentType::Json };
-        let stream = endpoint.metadata.is_some_and(|metadata| metadata.contains_key("stream"));
-        Some(Endpoint { subject: endpoint.subject, codec, stream, idempotent: None })
+        let said = |name| endpoint.metadata.as_ref().is_some_and(|metadata| metadata.contains_key(name));
+        let (stream, commands) = (said("stream"), said("commands"));
+        Some(Endpoint { subject: endpoint.subject, codec, stream, idempotent: None, commands })
     }
 }
 
@@ -133,7 +137,9 @@ async fn follow(catalogue: Catalogue, known: watch::Sender<Arc<Known>>, stop: Ca
         let mut next = Known::clone(&known.borrow());
         match change {
             Some(CatalogueChange::Served(service)) => {
-                next.insert(service.name, service.operations.into_iter().map(listed).collect());
+                let commands = service.limits.is_some_and(|limits| limits.commands > 0);
+                let operations = service.operations.into_iter().map(|operation| listed(operation, commands));
+                next.insert(service.name, operations.collect());
             }
             Some(CatalogueChange::Removed(service)) => {
                 next.remove(&service);
@@ -144,9 +150,9 @@ async fn follow(catalogue: Catalogue, known: watch::Sender<Arc<Known>>, stop: Ca
     }
 }
 
-fn listed(operation: OperationDescriptor) -> (String, Endpoint) {
+fn listed(operation: OperationDescriptor, commands: bool) -> (String, Endpoint) {
     let (subject, stream, idempotent) = (operation.subject, operation.stream, Some(operation.idempotent));
-    (operation.name, Endpoint { subject, codec: ContentType::MessagePack, stream, idempotent })
+    (operation.name, Endpoint { subject, codec: ContentType::MessagePack, stream, idempotent, commands })
 }
 
 #[cfg(test)]
@@ -164,7 +170,7 @@ mod tests {
             serde_json::from_value::<OperationDescriptor>(text).unwrap()
         };
         for stream in [true, false] {
-            let (name, endpoint) = listed(described(stream));
+            let (name, endpoint) = listed(described(stream), false);
             assert_eq!((name.as_str(), endpoint.stream), ("rows", stream));
         }
     }
@@ -177,7 +183,8 @@ mod tests {
             });
             serde_json::from_value::<OperationDescriptor>(text).unwrap()
         };
-        let operations = [described("charge", false), described("refund", true)].map(listed);
+        let operations =
+            [described("charge", false), described("refund", true)].map(|operation| listed(operation, false));
         let listed = Listed(Arc::new(Known::from([("pay".to_owned(), HashMap::from(operations))])));
         let found = |service, operation| listed.find(service, operation);
         assert_eq!(found("pay", "charge"), sinew_workflow::Known::Operation { idempotent: false });

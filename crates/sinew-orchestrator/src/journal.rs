@@ -4,6 +4,7 @@ mod jetstream;
 mod memory;
 
 use bytes::Bytes;
+use sinew::bus::Object;
 
 pub(crate) use jetstream::{JetStreamJournal, ensure_stream};
 pub use memory::MemoryJournal;
@@ -63,6 +64,33 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`JournalError::Unavailable`].
     fn forget(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + Send + 'static;
+
+    /// Says how a value that is too large for a record will be kept. `name` is unique in this log.
+    fn claim(&self, name: &str, value: &Bytes) -> Object;
+
+    /// Stores such a value beside the log; again is harmless.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`] when it may be stored in part.
+    fn keep(&self, claim: &Object, value: Bytes) -> impl Future<Output = Result<(), JournalError>> + Send;
+
+    /// Reads such a value; `None` where it is forgotten.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`].
+    fn kept(&self, claim: &Object) -> impl Future<Output = Result<Option<Bytes>, JournalError>> + Send;
+
+    /// Forgets such a value.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`].
+    fn discard(&self, claim: &Object) -> impl Future<Output = Result<(), JournalError>> + Send;
+
+    /// Lists every such value of this log.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`].
+    fn standing(&self) -> impl Future<Output = Result<Vec<Object>, JournalError>> + Send;
 }
 
 #[cfg(test)]
@@ -92,6 +120,20 @@ mod tests {
             Err(JournalError::Fenced),
             "forgetting opens no fence"
         );
+        let large = Bytes::from(vec![7; 1_000_000]);
+        let (one, other) = (journal.claim("a-1", &large), journal.claim("a-2", &large));
+        assert_ne!(one, other);
+        assert_eq!(journal.kept(&one).await, Ok(None));
+        for claim in [&one, &one, &other] {
+            journal.keep(claim, large.clone()).await.unwrap();
+        }
+        assert_eq!(journal.kept(&one).await, Ok(Some(large.clone())), "stored twice, it stands there once");
+        assert_eq!(journal.standing().await.unwrap(), [one.clone(), other.clone()]);
+        journal.discard(&one).await.unwrap();
+        assert_eq!(journal.kept(&one).await, Ok(None));
+        assert_eq!(journal.kept(&other).await, Ok(Some(large)));
+        journal.discard(&other).await.unwrap();
+        assert_eq!(journal.standing().await.unwrap(), []);
         let third = journal.append(second, record("c")).await.unwrap();
         journal.forget(third + 1).await.unwrap();
         assert_eq!(journal.read(0).await.unwrap(), []);

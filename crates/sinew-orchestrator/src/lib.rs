@@ -43,6 +43,7 @@ mod shard;
 mod spans;
 mod spread;
 mod starter;
+mod token;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -54,7 +55,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use config::{Allow, Calls, Config};
+pub use config::{Allow, Calls, Config, Limit, Limits, Rate};
 pub use error::{Error, Kind};
 pub use journal::{Appended, Journal, JournalError, MemoryJournal};
 pub use lifecycle::Lifecycle;
@@ -69,6 +70,8 @@ use crate::{
     lease::Leases,
     library::Library,
     router::Router,
+    service::Desk,
+    token::Seal,
 };
 
 /// A started orchestrator. Call [`Running::drain`] before the process ends.
@@ -92,6 +95,7 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     history::ensure_stream(&bus, &config).await?;
     journal::ensure_stream(&bus, &config).await?;
     sinew::ensure_streams(&bus).await?;
+    sinew::ensure_commands(&bus).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // What is started here does not outlive a failure below.
     let guard = stop.clone().drop_guard();
@@ -102,10 +106,11 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     let leases = Leases::open(&bus, Duration::from_secs(config.lease_seconds)).await?;
     let library = Library::Stored(definitions.clone());
     let children = Children::new(library, Owners::Bus(bus.clone(), router.clone()));
-    let line = Line { bus: bus.clone(), directory: directory.clone() };
+    let seal = Seal::open(&bus).await?;
+    let line = Line { bus: bus.clone(), directory: directory.clone(), seal: Some(seal.clone()) };
     let parts = owner::Parts { config, line, protocols: protocols.clone(), children };
     tasks.spawn(owner::run(parts, leases, router.clone(), stop.clone()));
-    let service = service::serve(&bus, router.clone(), definitions, directory).await?;
+    let service = service::serve(&bus, Desk { router: router.clone(), definitions, directory, seal }).await?;
     Ok(Running { service, router, protocols, stop: guard, tasks })
 }
 

@@ -50,7 +50,7 @@ use tokio_util::{
 
 use crate::{
     Allow, Config, Error, Kind, MemoryJournal,
-    calls::{Children, Line, Means, Owners},
+    calls::{Children, Gates, Line, Means, Owners},
     directory::Directory,
     library::Library,
     shard::{self, Answer, Ask, Command, Handle, Opening, Shard, Start},
@@ -138,7 +138,8 @@ impl Local {
         let line = match bus {
             Some(bus) => {
                 let directory = Directory::open(&bus, &tasks, &stop).await?;
-                Some(Line { bus, directory })
+                // Nobody who finishes work later could find this process: what takes work on is told so.
+                Some(Line { bus, directory, seal: None })
             }
             None => None,
         };
@@ -148,11 +149,11 @@ impl Local {
         let (events, published) = mpsc::channel(EVENTS);
         let (listening, listeners) = mpsc::unbounded_channel();
         tasks.spawn(events::run(handle.clone(), published, listeners, stop.clone()));
-        let means = Means { line, protocols: protocols.clone(), children };
+        let means = Means { line, protocols: protocols.clone(), children, gates: Gates::default() };
         let tells = Tells { events: events.clone(), listening, people };
         let world = InProcess::new(means, handle.clone(), tells);
         let (_, lease) = watch::channel(Instant::now() + FOR_EVER);
-        let config = Config { max_record_bytes: MAX_BYTES, ..Config::default() };
+        let config = Config { max_record_bytes: MAX_BYTES, max_value_bytes: MAX_BYTES, ..Config::default() };
         let opening = Opening { config, world, lease, epoch: 1, inbox };
         let shard = Shard::open(MemoryJournal::default(), opening).await;
         let shard = shard.map_err(|error| Error::new(Kind::Foreign, error.to_string()))?;
@@ -238,7 +239,7 @@ impl Local {
 fn shown(id: &str, answer: Answer) -> Result<WorkflowInstance, WorkflowError> {
     match answer {
         Answer::Instance(instance) => Ok(*instance),
-        Answer::Unknown | Answer::List(_) | Answer::Tasks(_) => {
+        Answer::Unknown | Answer::List(_) | Answer::Tasks(_) | Answer::Limits(_) | Answer::Done => {
             Err(WorkflowError::UnknownInstance(id.to_owned()))
         }
     }

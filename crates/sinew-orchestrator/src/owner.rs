@@ -185,18 +185,19 @@ async fn serve(
     (epoch, lease): (u64, watch::Receiver<Instant>),
     ending: &CancellationToken,
 ) {
-    let Parts { config, line, protocols, children } = parts.clone();
+    let (config, line) = (parts.config.clone(), parts.line.clone());
     let journal = JetStreamJournal::new(&line.bus, id.get());
-    let (handle, inbox) = shard::channel(children.library().clone());
+    let library = parts.children.library().clone();
+    let (handle, inbox) = shard::channel(library.clone());
     let ((listening, told), (teller, happened)) = (mpsc::unbounded_channel(), lifecycle::channel());
-    let (line_beside, library) = (line.clone(), children.library().clone());
-    let world = Caller::new(line, protocols, children, handle.clone(), Beside { listening, teller });
+    let place = (id.get(), config.shards);
+    let world = Caller::new(parts.clone(), place, handle.clone(), Beside { listening, teller });
     let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
         Some(Ok(mut shard)) => {
             tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");
             let setting = Setting {
-                line: line_beside,
+                line,
                 config: &parts.config,
                 library,
                 router: router.clone(),

@@ -6,7 +6,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sinew::wire::{ContentType, encode};
+use sinew::{
+    bus::Object,
+    wire::{ContentType, encode},
+};
 use sinew_workflow::{Entry, State};
 
 use crate::{Error, Kind};
@@ -51,6 +54,9 @@ pub(crate) struct Item {
     /// A part of an item that is too large for one record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) piece: Option<Piece>,
+    /// Where the item itself is, when it is too large for a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) claim: Option<Object>,
 }
 
 /// A part of an encoded item.
@@ -87,6 +93,7 @@ impl Item {
             archived: false,
             note: None,
             piece: None,
+            claim: None,
         }
     }
 
@@ -136,6 +143,15 @@ pub(crate) fn read(record: &[u8]) -> Result<(Header, Vec<Item>), Error> {
 /// Reads an item that was put together from its pieces.
 pub(crate) fn read_item(bytes: &[u8]) -> Result<Item, Error> {
     next(&mut &*bytes)
+}
+
+/// Reads only which instance an encoded item is about.
+pub(crate) fn id_of(bytes: &[u8]) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    next::<Named>(&mut &*bytes).map(|named| named.id)
 }
 
 /// Reads only who wrote a record.

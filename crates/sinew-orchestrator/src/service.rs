@@ -1,12 +1,14 @@
 //! `svc.workflow.*`: an SDK service like any other. Turns requests into commands for shards.
 
 mod control;
+mod limits;
+mod settle;
 mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
 use sinew::{
-    Bus, Ctx, Problem, Running, Service, State,
+    Bus, Ctx, Problem, Running, Service, ServiceError, State,
     telemetry::new_root,
     wire::{InstanceId, header},
     workflow::{
@@ -17,7 +19,7 @@ use sinew::{
 
 use self::{
     control::{pause, remove, resume, terminate},
-    tasks::{complete, fail, task, tasks},
+    tasks::{answer, decline, task, tasks},
 };
 use crate::{
     Error,
@@ -26,6 +28,7 @@ use crate::{
     history,
     router::Router,
     shard::{Answer, Ask, Command, Start},
+    token::Seal,
     view,
 };
 
@@ -35,23 +38,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PROMPT: Duration = Duration::from_secs(5);
 /// What is kept of the caller's time for the way back.
 const WAY_BACK: Duration = Duration::from_millis(100);
+/// When somebody who was turned away should try again.
+const COME_AGAIN: Duration = Duration::from_secs(1);
 /// Instances a list shows where nothing is said.
 const PAGE: u32 = 100;
 
+/// What requests are answered with.
 #[derive(Clone)]
-struct Desk {
-    router: Arc<Router>,
-    definitions: Definitions,
-    directory: Directory,
+pub(crate) struct Desk {
+    pub(crate) router: Arc<Router>,
+    pub(crate) definitions: Definitions,
+    pub(crate) directory: Directory,
+    pub(crate) seal: Seal,
 }
 
-pub(crate) async fn serve(
-    bus: &Bus,
-    router: Arc<Router>,
-    stored: Definitions,
-    directory: Directory,
-) -> Result<Running, Error> {
-    let desk = Desk { router, definitions: stored, directory };
+pub(crate) async fn serve(bus: &Bus, desk: Desk) -> Result<Running, Error> {
     let service = Service::new("workflow", desk).serve(Workflows, |s| {
         s.apply(apply)
             .definitions(definitions)
@@ -66,8 +67,12 @@ pub(crate) async fn serve(
             .remove(remove)
             .tasks(tasks)
             .task(task)
-            .complete(complete)
-            .fail(fail)
+            .answer(answer)
+            .decline(decline)
+            .limits(limits::list)
+            .complete(settle::complete)
+            .fail(settle::fail)
+            .heartbeat(settle::heartbeat)
     });
     Ok(service.start(bus).await?)
 }
@@ -108,7 +113,7 @@ async fn start(
         wait_ms: waits.then(|| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
     };
     let (shard, limit) = (desk.router.shard_of(&id), patience + WAY_BACK / 2);
-    let answer = desk.router.send(shard, Command::Start(start), limit).await?;
+    let answer = desk.router.send(shard, Command::Start(start), limit).await.map_err(hinted)?;
     let instance = desk.found(&ctx, &request.name, &id, answer).await?;
     ended(instance, &ctx)
 }
@@ -240,6 +245,14 @@ fn ended(instance: WorkflowInstance, ctx: &Ctx) -> Result<WorkflowInstance, Work
         }
         // A saga that is still being undone, or is stuck, is reported as what it is by a later read.
         _ => Err(WorkflowError::Other(faulted(&instance).instance(place))),
+    }
+}
+
+/// Says when to try again to somebody who was turned away.
+fn hinted(error: WorkflowError) -> WorkflowError {
+    match error {
+        WorkflowError::Overloaded => WorkflowError::Other(error.to_problem().retry_after(COME_AGAIN)),
+        other => other,
     }
 }
 

@@ -4,6 +4,7 @@
 //! waits as a [`Release`] beside the item it belongs to, and shows what was so when it was put there.
 
 mod batch;
+mod claims;
 mod clean;
 mod clock;
 mod command;
@@ -14,6 +15,7 @@ mod notes;
 mod open;
 mod people;
 mod recent;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -23,7 +25,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sinew_workflow::{Effect, Input as Event, Outcome, Saga, Source, State, TaskId, Timestamp};
+use sinew::workflow::CallLimit;
+use sinew_workflow::{Effect, Input as Event, Outcome, Saga, Source, State, TaskId, Terms, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -52,6 +55,7 @@ pub(crate) use command::{Answer, Ask, Command, Handle, Reply, Start, channel};
 pub(crate) use notes::Note;
 pub(crate) use open::Opening;
 pub(crate) use people::{Said, task_of};
+pub(crate) use settle::Word;
 
 /// Inputs, and due timers, taken before the loop looks at the log again.
 const TAKE: usize = 256;
@@ -67,6 +71,8 @@ pub(crate) enum Input {
     Ask { ask: Ask, reply: Reply },
     /// A call or an event of an instance came to an end.
     Reply { id: String, task: TaskId, attempt: u32, outcome: Outcome },
+    /// The work of a call was taken on: its answer is brought later.
+    Accepted { id: String, task: TaskId, attempt: u32, terms: Terms },
     /// An event came that an instance listens for.
     Event { id: String, task: TaskId, attempt: u32, event: Arc<Value>, origin: Option<String> },
     /// The history of an ended instance is stored.
@@ -95,6 +101,11 @@ pub(crate) trait World: Send + Sync + 'static {
 
     /// Cancels children nobody waits for.
     fn cancel(&mut self, children: Vec<String>);
+
+    /// Tells the limits of calls, and what waits for its turn.
+    fn limits(&self) -> Vec<CallLimit> {
+        Vec::new()
+    }
 
     /// Draws what has ended and was not drawn yet.
     fn draw(&self, state: &State, exported: &mut Exported);
@@ -212,6 +223,10 @@ impl<J: Journal, W: World> Shard<J, W> {
                 let at = self.clock.now();
                 self.advance_alone(&id, Event::Reply { task, attempt, outcome, at });
             }
+            Input::Accepted { id, task, attempt, terms } => {
+                let at = self.clock.now();
+                self.advance_alone(&id, Event::Accepted { task, attempt, terms, at });
+            }
             Input::Event { id, task, attempt, event, origin } => {
                 let at = self.clock.now();
                 self.advance_alone(&id, Event::Event { task, attempt, event, origin, at });
@@ -233,7 +248,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             tracing::error!(instance = id, "an instance cannot go on: its definition is missing");
             return Ok(());
         };
-        let (limit, level) = (self.config.max_record_bytes, self.config.lifecycle);
+        let (limit, level) = (self.config.max_value_bytes, self.config.lifecycle);
         let before = (level != Lifecycle::None).then(|| live.state.clone());
         let decided = decide::within(limit, &definition, &mut live.state, id, event)?;
         if decided.entries.is_empty() {
@@ -293,10 +308,15 @@ impl<J: Journal, W: World> Shard<J, W> {
     }
 
     fn append(&mut self) -> Appending {
-        let (items, releases) = self.batch.take(self.config.max_record_bytes);
+        let limit = self.config.max_record_bytes;
+        let (items, releases) = self.batch.take(limit);
         self.number += 1;
         self.flying = Some(releases);
-        match join(Header::new(self.epoch, self.owner, self.number), &items) {
+        let header = Header::new(self.epoch, self.owner, self.number);
+        if items.iter().any(|item| item.len() > limit) {
+            return self.append_aside(header, items);
+        }
+        match join(header, &items) {
             Ok(record) => Box::pin(append_until(self.journal.clone(), self.last, record)),
             Err(error) => {
                 tracing::error!(%error, "a record cannot be written");
@@ -326,6 +346,10 @@ impl<J: Journal, W: World> Shard<J, W> {
             Release::Moved { id } => {
                 self.cleaner.moved();
                 let since = self.live.get(&id).map_or(0, |live| live.moving);
+                if let Some(live) = self.live.get_mut(&id) {
+                    let obsolete = std::mem::take(&mut live.obsolete);
+                    self.discard(obsolete);
+                }
                 self.stands(&id, since);
             }
             Release::Effects { id, effects } => self.begin(&id, effects),
@@ -398,6 +422,7 @@ impl<J: Journal, W: World> Shard<J, W> {
     fn forgotten(&mut self, id: &str) {
         let Some(live) = self.live.remove(id) else { return };
         self.cleaner.release(live.since, id);
+        self.discard(live.claims.into_iter().chain(live.obsolete).collect());
         if let Some(record) = live.ended {
             self.recent.push(record);
         }

@@ -209,6 +209,9 @@ pub struct LimitsDescriptor {
     pub queue: u64,
     /// Longest time draining takes, in milliseconds.
     pub drain_ms: u64,
+    /// Commands in work at once; zero for a service that takes none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub commands: u64,
 }
 
 /// One operation of a service.
@@ -364,4 +367,8 @@ impl HttpBinding {
     pub fn path_fields(&self) -> impl Iterator<Item = &str> {
         self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
     }
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }

@@ -24,6 +24,10 @@ pub mod header {
     pub const IDEMPOTENCY_KEY: &str = "Sinew-Idempotency-Key";
     /// On a compensation: the idempotency key of the request it undoes.
     pub const FORWARD_KEY: &str = "Sinew-Forward-Key";
+    /// On a request: the token by which its result may be brought later, by whoever holds it.
+    pub const COMPLETION: &str = "Sinew-Completion";
+    /// On a reply: there is no result yet, it will be brought by the token of the request. The body says on which terms.
+    pub const ACCEPTED: &str = "Sinew-Accepted";
     /// Name of the service or program that asks. Said by itself, so no authentication.
     pub const CALLER: &str = "Sinew-Caller";
     /// On a request for a stream: how many items may be sent before more are asked for. Absent: all of them.

@@ -78,6 +78,14 @@ pub enum Effect {
         /// Its attempt.
         attempt: u32,
     },
+    /// Take back the command that was left for this attempt, unless somebody has taken it. Comes behind a
+    /// [`Stop`](Self::Stop), and like that is no part of [`State::due`](crate::State::due).
+    Recall {
+        /// The task whose effect it was.
+        task: TaskId,
+        /// Its attempt.
+        attempt: u32,
+    },
     /// Answer with [`Input::Timer`](crate::Input::Timer) at the given moment, or as soon as possible after it.
     Timer {
         /// The task to answer.

@@ -3,6 +3,7 @@
 //! A [`Driver`] works on the state itself. Whatever it finds out becomes an entry, and the entry is applied before the next
 //! question is asked: so the engine never knows anything the log does not, and recovery is the same code as running.
 
+mod accept;
 mod catch;
 mod child;
 mod control;
@@ -130,6 +131,8 @@ impl<'d> Driver<'d> {
                 self.hear(task, attempt, &event, origin.as_deref())
             }
             Input::Reply { task, attempt, outcome, .. } => self.reply(task, attempt, outcome),
+            Input::Accepted { task, attempt, terms, .. } => self.accept(task, attempt, terms),
+            Input::Heartbeat { task, attempt, .. } => self.beat(task, attempt),
             Input::Timer { task, timer, .. } => self.timer(task, timer),
             Input::Cancel { reason, .. } => self.cancel(reason.as_deref()),
             Input::Undo { reason, .. } => self.undo_child(reason.as_deref()),
@@ -254,6 +257,9 @@ impl<'d> Driver<'d> {
         }
         if !due(frame.timer) {
             return Ok(());
+        }
+        if let Some(taken) = frame.taken() {
+            return self.lapsed(task, frame.attempts, taken);
         }
         match (frame.undoes, frame.part) {
             (Some(of), _) => self.run_undo(task, of, frame.attempts + 1),

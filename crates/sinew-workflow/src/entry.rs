@@ -1,5 +1,6 @@
 //! What the log of an instance holds: facts with their results, so that replay never evaluates anything.
 
+mod accepted;
 mod listening;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{Decision, Fault, Outcome, Parent, Reference, Status, Target, TaskId, Timestamp};
+pub(crate) use accepted::{Accepted, Taken};
 pub(crate) use listening::{Heard, ItemLeft, Kept, Listened};
 
 /// One fact about an instance, as the engine recorded it.
@@ -56,6 +58,8 @@ pub(crate) enum Fact {
         task: TaskId,
         who: String,
     },
+    /// The work of an attempt was taken on, or goes on.
+    Accepted(Box<Accepted>),
     Listened(Box<Listened>),
     Heard(Box<Heard>),
     /// The tasks for the next event heard began.
@@ -72,6 +76,9 @@ pub(crate) enum Fact {
     Stopped {
         task: TaskId,
         attempt: u32,
+        /// Whether it was left as a command, which may still wait for its service.
+        #[serde(default, skip_serializing_if = "is_false")]
+        command: bool,
     },
     Opened(Box<Opened>),
     Left(Box<Left>),
@@ -312,6 +319,7 @@ impl Entry {
             Fact::Waiting { .. } => "waiting",
             Fact::Answered { .. } => "answered",
             Fact::Signed { .. } => "signed",
+            Fact::Accepted(_) => "accepted",
             Fact::Listened(_) => "listened",
             Fact::Heard(_) => "heard",
             Fact::ItemOpened { .. } => "item-opened",

@@ -61,6 +61,27 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// Somebody took the work of an [`Effect::Call`](crate::Effect::Call) on and will answer it later, however often the
+    /// instance is recovered meanwhile. Given again, the terms are new.
+    Accepted {
+        /// The task the effect named.
+        task: TaskId,
+        /// The attempt the effect named.
+        attempt: u32,
+        /// How long it may take.
+        terms: Terms,
+        /// When.
+        at: Timestamp,
+    },
+    /// A sign of life of work that was taken on.
+    Heartbeat {
+        /// The task the effect named.
+        task: TaskId,
+        /// The attempt the effect named.
+        attempt: u32,
+        /// When.
+        at: Timestamp,
+    },
     /// An event an [`Effect::Listen`](crate::Effect::Listen) waits for.
     Event {
         /// The task the effect named.
@@ -143,6 +164,17 @@ pub struct Parent {
     pub attempt: u32,
 }
 
+/// On which terms work is taken on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The longest silence, in milliseconds: without a heartbeat for so long the work counts as lost. At least a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_ms: Option<u64>,
+    /// How long it may take, in milliseconds; a day where nothing is said, and at most a year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_ms: Option<u64>,
+}
+
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -185,6 +217,8 @@ impl Input {
             | Self::Resume { at }
             | Self::Reply { at, .. }
             | Self::Decision { at, .. }
+            | Self::Accepted { at, .. }
+            | Self::Heartbeat { at, .. }
             | Self::Event { at, .. }
             | Self::Timer { at, .. }
             | Self::Cancel { at, .. }

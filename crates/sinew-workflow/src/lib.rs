@@ -124,13 +124,13 @@ pub use engine::{decide, run};
 pub use entry::Entry;
 pub use error::Error;
 pub use fault::Fault;
-pub use input::{Input, Operate, Outcome, Parent};
+pub use input::{Input, Operate, Outcome, Parent, Terms};
 pub use lifecycle::lifecycle;
 pub use need::Need;
 pub use reference::Reference;
 pub use resource::{Resource, Resources, resources};
 pub use schedule::{Gathering, Schedule};
-pub use state::{Question, Saga, State, Status, apply};
+pub use state::{Question, Saga, Standing, State, Status, apply};
 pub use step::{Attempt, AttemptOutcome, Decision, Step, StepStatus, TaskId, Undo, UndoStatus};
 pub use time::Timestamp;
 

@@ -1,5 +1,6 @@
 //! Where an instance stands: the fold of its entries, and nothing that is not in them.
 
+mod accepted;
 mod child;
 mod due;
 mod fold;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::entry::{Kept, Part, Request, Timer, Trigger};
+use crate::entry::{Kept, Part, Request, Taken, Timer, Trigger};
+pub use accepted::Standing;
 pub use fold::apply;
 pub(crate) use listening::{Correlation, Listening, remember};
 pub use question::Question;
@@ -187,6 +189,9 @@ pub(crate) enum Work {
 pub(crate) struct Call {
     pub(crate) request: Request,
     pub(crate) body: Arc<Value>,
+    /// On which terms it was taken on, to be answered later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) taken: Option<Taken>,
 }
 
 /// What undoing a task needs to know, as it was when the task ended.

@@ -1,5 +1,6 @@
 //! Tests of the crate as a whole. Those of the official documents need the folder `shared`: set `SINEW_SHARED` to it.
 
+mod accepted;
 mod children;
 mod conformance;
 mod deep;

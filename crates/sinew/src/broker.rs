@@ -51,6 +51,8 @@ pub struct Config {
     pub port: Option<u16>,
     /// Makes every JetStream write reach the disk before it is acknowledged.
     pub sync_always: bool,
+    /// Largest message in bytes, up to 67,108,864; the server's own 1,048,576 where nothing is said.
+    pub max_payload: Option<u32>,
     /// Forbids fetching; everything else still works.
     pub offline: bool,
 }

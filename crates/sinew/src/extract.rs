@@ -15,6 +15,7 @@ use crate::{Ctx, Deadline};
 /// | [`IdempotencyKey`] | the key of the effect asked for |
 /// | [`Caller`] | who asks, by its own account |
 /// | [`Header<T>`](Header) | a header as a type of yours |
+/// | [`Completion<T>`](crate::Completion) | the way to finish the work later |
 /// | `Option<T>` | what `T` gives, `None` where there is none |
 /// | `Result<T, Problem>` | what `T` gives, or the refusal it would have answered |
 ///

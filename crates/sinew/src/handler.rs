@@ -3,7 +3,7 @@
 use futures::Stream;
 use sinew_wire::{Event, Request, ServiceError, StreamRequest, UploadRequest};
 
-use crate::{Ctx, FromMessage, Upload};
+use crate::{Accepted, Ctx, FromMessage, Upload, completion::Given};
 
 /// A function that answers one kind of request.
 ///
@@ -22,7 +22,7 @@ pub trait Handler<R: Request, S, M>: Clone + Send + Sync + 'static {
         request: R,
         ctx: Ctx,
         state: S,
-    ) -> impl Future<Output = Result<R::Reply, Refusal<R::Error>>> + Send;
+    ) -> impl Future<Output = Result<Given<R::Reply>, Refusal<R::Error>>> + Send;
 }
 
 /// A function that answers one kind of request with a stream of items.
@@ -122,6 +122,29 @@ pub trait EventHandler<E: Event, S, M>: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), sinew_wire::Problem>> + Send;
 }
 
+/// What a handler may give its caller: the reply `T`, or word that it [comes later](crate::Accepted).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no reply",
+    label = "not `{T}`",
+    note = "return `{T}`, as declared on the request, or `Accepted<{T}>` for work that is finished later"
+)]
+pub trait IntoReply<T>: Send {
+    /// Tells which it is.
+    fn into_reply(self) -> Given<T>;
+}
+
+impl<T: Send> IntoReply<T> for T {
+    fn into_reply(self) -> Given<T> {
+        Given::Now(self)
+    }
+}
+
+impl<T> IntoReply<T> for Accepted<T> {
+    fn into_reply(self) -> Given<T> {
+        self.given()
+    }
+}
+
 /// Who refused: the handler, or an extractor before it ran.
 #[derive(Debug)]
 pub enum Refusal<E> {
@@ -134,17 +157,19 @@ pub enum Refusal<E> {
 macro_rules! handlers {
     ($($arg:ident),*) => {
         #[allow(non_snake_case, unused_variables, reason = "type parameters name the arguments of each arity")]
-        impl<F, Fut, R, S, $($arg,)*> Handler<R, S, (R, $($arg,)*)> for F
+        impl<F, Fut, Out, R, S, $($arg,)*> Handler<R, S, (R, $($arg,)*)> for F
         where
             F: Fn(R, $($arg),*) -> Fut + Clone + Send + Sync + 'static,
-            Fut: Future<Output = Result<R::Reply, R::Error>> + Send,
+            Fut: Future<Output = Result<Out, R::Error>> + Send,
+            Out: IntoReply<R::Reply>,
             R: Request,
             S: Send + Sync,
             $($arg: FromMessage<S>,)*
         {
-            async fn answer(self, request: R, ctx: Ctx, state: S) -> Result<R::Reply, Refusal<R::Error>> {
+            async fn answer(self, request: R, ctx: Ctx, state: S) -> Result<Given<R::Reply>, Refusal<R::Error>> {
                 $(let $arg = $arg::from_message(&ctx, &state).await.map_err(Refusal::Extractor)?;)*
-                self(request, $($arg),*).await.map_err(Refusal::Handler)
+                let given = self(request, $($arg),*).await.map_err(Refusal::Handler)?;
+                Ok(given.into_reply())
             }
         }
 

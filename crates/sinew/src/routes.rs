@@ -12,8 +12,10 @@ use sinew_wire::{
 use crate::{
     Ctx, Handler, StreamHandler, Upload, UploadHandler,
     bus::Message,
+    completion::Given,
     handler::Refusal,
     service::{Answer, Items},
+    workflow::CompletionTerms,
 };
 
 /// A named, versioned set of operations. Made by `contract!`.
@@ -161,7 +163,8 @@ where
                 Err((problem, to)) => return Answer::problem(problem, to),
             };
             match handler.answer(request, ctx.clone(), state).await {
-                Ok(reply) => success(&reply, to, &ctx),
+                Ok(Given::Now(reply)) => success(&reply, to, &ctx),
+                Ok(Given::Later(terms)) => accepted(&terms, to, &ctx),
                 Err(refusal) => refused(refusal, to),
             }
         })
@@ -277,6 +280,17 @@ fn success<T: serde::Serialize>(reply: &T, to: ContentType, ctx: &Ctx) -> Answer
         Ok(payload) => Answer::reply(reply_headers(to, ctx), payload),
         Err(problem) => Answer::problem(problem, to),
     }
+}
+
+/// Says that the work is taken on, and on which terms.
+fn accepted(terms: &CompletionTerms, to: ContentType, ctx: &Ctx) -> Answer {
+    let mut answer = success(terms, to, ctx);
+    if answer.problem.is_none() {
+        // Both are plain text that can always be sent.
+        let _ = answer.headers.set(header::ACCEPTED, "true");
+        let _ = answer.headers.set(header::STATUS, "202");
+    }
+    answer
 }
 
 fn encoded<T: serde::Serialize>(value: &T, to: ContentType) -> Result<Bytes, Problem> {

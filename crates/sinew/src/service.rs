@@ -1,5 +1,6 @@
 //! Services: contracts served, events reacted to, one graceful way out.
 
+mod commands;
 mod describe;
 mod discovery;
 mod in_flight;
@@ -107,6 +108,7 @@ pub struct Service<S> {
     said: describe::Said,
     concurrency: usize,
     queue: usize,
+    commands: usize,
     drain: Duration,
 }
 
@@ -126,6 +128,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
             said: describe::Said::default(),
             concurrency: CONCURRENCY,
             queue: QUEUE,
+            commands: 0,
             drain: Duration::from_secs(20),
         }
     }
@@ -235,6 +238,18 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     #[must_use]
     pub fn limits(mut self, concurrency: usize, queue: usize) -> Self {
         (self.concurrency, self.queue) = (concurrency.max(1), queue);
+        self
+    }
+
+    /// Takes commands as well, at most `concurrency` at once: calls of workflows with `delivery: command`, which wait in a
+    /// stream while no instance of the service runs.
+    ///
+    /// The same handlers carry them out, one instance each command, and again on another where one dies in the middle: the
+    /// idempotency key is the same then. A command has no deadline; its handler is dropped when the workflow gives the
+    /// work up. A handler that takes a [`Completion`](crate::Completion) may answer that it is done later.
+    #[must_use]
+    pub fn commands(mut self, concurrency: usize) -> Self {
+        self.commands = concurrency;
         self
     }
 

@@ -13,10 +13,26 @@ pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 pub const REDELIVERIES: &str = "REDELIVERIES";
 /// The stream of what waits behind a parked event of an ordered group: a subject for each lane.
 pub const LANES: &str = "LANES";
+/// The stream of commands: calls of workflows that wait until their service is there.
+pub const COMMANDS: &str = "COMMANDS";
 /// The stream that keeps the server's word on every event it gave up, until the group has made a dead letter of it.
 pub(crate) const GIVEN_UP: &str = "GIVEN_UP";
 /// Where the server says that it gave up a message; behind it stand the stream and the group's consumer.
 pub(crate) const GIVING_UP: &str = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES";
+
+/// Creates the stream of commands.
+///
+/// # Errors
+/// [`crate::Kind::JetStream`] when the server refuses.
+pub async fn ensure_commands(bus: &Bus) -> Result<(), Error> {
+    let config = StreamConfig {
+        name: COMMANDS.to_owned(),
+        subjects: vec!["cmd.>".to_owned()],
+        retention: Retention::WorkQueue,
+        ..StreamConfig::default()
+    };
+    bus.provide_stream(&config).await
+}
 
 /// Creates the streams of events, dead letters, redeliveries and spilled lanes, and the one in which events that could not be
 /// delivered wait to become dead letters. Streams that an older version created are given what they lack.

@@ -20,7 +20,7 @@ use serde_json::Value;
 use sinew_macros::{Problem, Request, contract};
 
 pub use control::{PauseWorkflow, RemoveWorkflow, RemovedWorkflow, ResumeWorkflow, TerminateWorkflow};
-pub use tasks::{CompleteTask, FailTask, GetTask, ListTasks, WorkflowTask, WorkflowTasks};
+pub use tasks::{AnswerTask, DeclineTask, GetTask, ListTasks, WorkflowTask, WorkflowTasks};
 
 contract! {
     /// Runs workflows durably.
@@ -38,8 +38,12 @@ contract! {
         remove: RemoveWorkflow,
         tasks: ListTasks,
         task: GetTask,
+        answer: AnswerTask,
+        decline: DeclineTask,
+        limits: ListLimits,
         complete: CompleteTask,
         fail: FailTask,
+        heartbeat: HeartbeatTask,
     }
 }
 
@@ -157,6 +161,78 @@ pub struct OperateWorkflow {
     pub who: String,
     /// Why.
     pub why: String,
+}
+
+/// Lists the limits of calls, over all replicas, and what waits for its turn.
+#[derive(Clone, Debug, Default, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "workflow.limits", reply = Vec<CallLimit>, error = WorkflowError, idempotent)]
+pub struct ListLimits {}
+
+/// A limit of calls, and how it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CallLimit {
+    /// `service.operation`, or `service.*`.
+    pub operation: String,
+    /// Calls at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Calls in a time, such as `100/s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+    /// Calls under way.
+    pub under_way: u64,
+    /// Calls that wait for their turn.
+    pub waiting: u64,
+}
+
+/// Brings the result of work that was taken on; see [`Completion`](crate::Completion).
+#[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "workflow.complete", reply = (), error = WorkflowError, http = "POST /tasks/complete")]
+pub struct CompleteTask {
+    /// The token that came with the request, in the header `Sinew-Completion`.
+    pub token: String,
+    /// What the operation would have replied.
+    #[serde(default)]
+    pub value: Value,
+}
+
+/// Says that work that was taken on failed.
+#[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "workflow.fail", reply = (), error = WorkflowError, http = "POST /tasks/fail")]
+pub struct FailTask {
+    /// The token that came with the request, in the header `Sinew-Completion`.
+    pub token: String,
+    /// What the operation would have refused with. Status 500, 502 and 504 leave open how far the work got, so that it is
+    /// undone; anything else says that nothing was done.
+    pub problem: sinew::Problem,
+}
+
+/// A sign of life of work that was taken on. Refused once nobody waits for it: then the work should stop.
+#[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(
+    subject = "workflow.heartbeat",
+    reply = (),
+    error = WorkflowError,
+    idempotent,
+    http = "POST /tasks/heartbeat"
+)]
+pub struct HeartbeatTask {
+    /// The token that came with the request, in the header `Sinew-Completion`.
+    pub token: String,
+    /// New terms, counted from now; those that hold go on where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<CompletionTerms>,
+}
+
+/// On which terms work is taken on: the body of a reply with the header `Sinew-Accepted`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CompletionTerms {
+    /// The longest silence, in milliseconds: without a heartbeat for so long the work counts as lost. At least 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_ms: Option<u64>,
+    /// How long it may take, in milliseconds; a day where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_ms: Option<u64>,
 }
 
 /// What an operator may do about a stuck compensation.
@@ -327,6 +403,15 @@ pub enum WorkflowError {
     /// the answer is not what the task asks for
     #[problem(status = 422, code = "invalid-answer")]
     InvalidAnswer(String),
+    /// the token is none that was given out
+    #[problem(status = 403, code = "invalid-token")]
+    InvalidToken,
+    /// the work was answered before
+    #[problem(status = 409, code = "already-answered")]
+    AlreadyAnswered,
+    /// nobody waits for this work any more
+    #[problem(status = 410, code = "not-waited-for")]
+    NotWaitedFor(String),
     /// the orchestrator takes no more work just now
     #[problem(status = 503, code = "overloaded", retry)]
     Overloaded,

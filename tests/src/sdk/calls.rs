@@ -118,7 +118,7 @@ async fn a_retry_comes_no_sooner_than_it_was_told_to() {
 async fn a_retry_that_would_come_too_late_is_not_waited_for() {
     let stage = Stage::start().await;
     let closed = async |_: Look, State(_): State<Count>| {
-        Err(Problem::new(503, "closed", "closed").retry_after(Duration::from_secs(600)))
+        Err::<u32, _>(Problem::new(503, "closed", "closed").retry_after(Duration::from_secs(600)))
     };
     let till = Service::new("till", Count::default()).serve(Till, |till| till.take(never).look(closed));
     let _till = stage.start_service(till).await;

@@ -120,12 +120,7 @@ fn the_checker_sees_what_it_is_for() {
 }
 
 async fn applied_by_child(lab: &Lab) {
-    eventually(SOON, || async {
-        let request =
-            sinew::workflow::ApplyWorkflow { source: THREE.to_owned(), file: "three.yaml".to_owned() };
-        lab.ctx.call(request).within(Duration::from_secs(2)).await.is_ok()
-    })
-    .await;
+    eventually(SOON, || async { lab.try_apply(THREE).await }).await;
 }
 
 /// Starts sagas one after another, every third of which is refused at its last step, and repeats each start under its

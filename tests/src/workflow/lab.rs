@@ -168,6 +168,12 @@ impl Lab {
         self.ctx.call(request).await.unwrap();
     }
 
+    /// Applies a workflow to an orchestrator that may not be there yet; says whether it took it.
+    pub(crate) async fn try_apply(&self, source: &str) -> bool {
+        let request = ApplyWorkflow { source: source.to_owned(), file: "test.yaml".to_owned() };
+        self.ctx.call(request).within(Duration::from_secs(2)).await.is_ok()
+    }
+
     /// Starts an instance and waits for its end.
     pub(crate) async fn run(&self, name: &str, id: &str, input: Value) -> Result<WorkflowInstance, Problem> {
         let started = self.ctx.call(StartWorkflow::new(name, input).id(id)).await;

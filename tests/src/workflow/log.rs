@@ -50,7 +50,9 @@ async fn p8_the_cleaner_keeps_the_log_short_and_loses_no_waiting_instance() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_reply_too_large_for_the_log_is_undone_and_holds_nobody_up() {
-    let lab = Lab::start().await;
+    let mut lab = Lab::on(Harness::start().await).await;
+    lab.config.max_value_bytes = lab.config.max_record_bytes;
+    lab.start_orchestrator().await;
     lab.apply(THREE).await;
     let problem = lab.run("three", "l-1", json!({ "c": "large" })).await.unwrap_err();
     assert_eq!(problem.extensions["fault"]["code"], "too-large");

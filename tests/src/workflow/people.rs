@@ -4,7 +4,7 @@ use serde_json::json;
 use sinew::{
     Problem,
     workflow::{
-        CancelWorkflow, CompleteTask, FailTask, GetTask, ListTasks, ListWorkflows, PauseWorkflow,
+        AnswerTask, CancelWorkflow, DeclineTask, GetTask, ListTasks, ListWorkflows, PauseWorkflow,
         ResumeWorkflow, TerminateWorkflow, WorkflowTask,
     },
 };
@@ -35,7 +35,7 @@ async fn asked(lab: &Lab, count: usize) -> Vec<WorkflowTask> {
 }
 
 async fn complete(lab: &Lab, id: &str, answer: serde_json::Value, who: &str) -> Result<String, Problem> {
-    let request = CompleteTask { id: id.to_owned(), answer, who: who.to_owned() };
+    let request = AnswerTask { id: id.to_owned(), answer, who: who.to_owned() };
     let instance = lab.ctx.call(request).await.map_err(|error| error.to_problem())?;
     Ok(timeline(&instance))
 }
@@ -89,7 +89,7 @@ async fn tasks_are_listed_for_whom_they_are_meant_and_declining_one_undoes_what_
     assert_eq!(listed(Some("approval"), None).await, ["a-1"]);
     assert!(listed(Some("approval"), Some("lawyers")).await.is_empty());
     let id = lab.ctx.call(ListTasks::default()).await.unwrap().tasks[0].id.clone();
-    lab.ctx.call(FailTask { id, why: "too dear".into(), who: "ada".into() }).await.unwrap();
+    lab.ctx.call(DeclineTask { id, why: "too dear".into(), who: "ada".into() }).await.unwrap();
     let ended = lab.closed("approval", "a-1").await;
     assert_eq!(timeline(&ended), "reserve completed ↶compensated | approve refused → faulted/compensated");
     let error = ended.error.unwrap();

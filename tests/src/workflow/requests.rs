@@ -5,7 +5,7 @@ use sinew::workflow::{ApplyWorkflow, ListDefinitions, StartWorkflow};
 
 use super::lab::{Lab, THREE};
 use crate::edge::client::Client;
-use crate::harness::{SOON, eventually};
+use crate::harness::{Harness, SOON, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_twice_is_answered_as_once_and_another_input_is_refused() {
@@ -62,7 +62,9 @@ async fn an_invalid_definition_is_refused_with_every_error_in_its_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_oversize_input_is_refused_and_nothing_is_begun() {
-    let lab = Lab::start().await;
+    let mut lab = Lab::on(Harness::start().await).await;
+    lab.config.max_value_bytes = lab.config.max_record_bytes;
+    lab.start_orchestrator().await;
     lab.apply(THREE).await;
     let big = json!({ "text": "x".repeat(700_000) });
     let problem = lab.run("three", "o-1", big).await.unwrap_err();

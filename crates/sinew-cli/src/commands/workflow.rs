@@ -2,6 +2,7 @@
 
 mod documents;
 mod instances;
+mod limits;
 mod reach;
 mod run;
 mod tasks;
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     Task(tasks::Command),
     /// Decides about a compensation that is stuck
     Operate(instances::Operate),
+    /// Shows the limits of calls, and what waits for its turn
+    #[command(after_help = "Examples:\n  sinew workflow limits")]
+    Limits,
 }
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error> {
@@ -61,5 +65,6 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<(), Error
         Command::Remove(args) => documents::remove(args, session).await,
         Command::Task(command) => tasks::run(command, session).await,
         Command::Operate(args) => instances::operate(args, session).await,
+        Command::Limits => limits::list(session).await,
     }
 }

@@ -8,14 +8,16 @@ use sinew::{
     Bus, Ctx, Error, Kind, Problem,
     bus::Message,
     wire::{CloudEvent, ContentType, Headers, Subject, decode, encode, header},
+    workflow::CompletionTerms,
 };
-use sinew_workflow::{Fault, Operation, Outcome};
+use sinew_workflow::{Fault, Operation, Outcome, TaskId, Terms};
 use tokio::time::Instant;
 
 use super::AGAIN;
 use crate::{
     directory::{Directory, Endpoint},
     spans::Origin,
+    token::Seal,
 };
 
 /// The way to operations and event streams; a cheap handle.
@@ -23,10 +25,22 @@ use crate::{
 pub(crate) struct Line {
     pub(crate) bus: Bus,
     pub(crate) directory: Directory,
+    /// Makes tokens for answers that come later; `None` where those could not come back.
+    pub(crate) seal: Option<Seal>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// It is answered.
+    Answer(Outcome),
+    /// It was taken on, and is answered later.
+    Accepted(Terms),
 }
 
 /// A request to an operation, taken out of its effect.
 pub(crate) struct Outgoing<'a> {
+    pub(crate) task: TaskId,
     pub(crate) key: &'a str,
     pub(crate) forward_key: Option<&'a str>,
     pub(crate) target: &'a Operation,
@@ -38,26 +52,19 @@ pub(crate) struct Outgoing<'a> {
 
 impl Line {
     /// Asks an operation.
-    pub(crate) async fn call(&self, origin: &Origin, call: Outgoing<'_>) -> Outcome {
-        let until = Instant::now() + call.limit;
-        let Some(endpoint) = self.directory.find(call.target).await else {
-            let detail = format!("nobody has announced operation {}: is its service running?", call.target);
-            return Outcome::NotSent(fault(503, "no such operation", "unknown-operation", &detail));
-        };
-        if endpoint.stream {
-            let detail =
-                format!("{} answers with a stream: a step needs an operation with one reply", call.target);
-            return Outcome::Refused(fault(501, "a stream is no reply", "streaming-operation", &detail));
+    pub(crate) async fn call(&self, origin: &Origin, call: Outgoing<'_>) -> Heard {
+        match self.ask(origin, &call).await {
+            Ok(message) => heard(&message),
+            Err(outcome) => Heard::Answer(*outcome),
         }
-        let prepared = self.headers(origin, &call, &endpoint);
+    }
+
+    async fn ask(&self, origin: &Origin, call: &Outgoing<'_>) -> Result<Message, Box<Outcome>> {
+        let until = Instant::now() + call.limit;
+        let endpoint = self.find(call.target).await?;
+        let prepared = self.headers(origin, call, &endpoint);
         let prepared = prepared.and_then(|headers| Ok((headers, encode(endpoint.codec, call.body)?)));
-        let (headers, payload) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                let detail = error.to_string();
-                return Outcome::Refused(fault(400, "the request cannot be sent", "codec", &detail));
-            }
-        };
+        let (headers, payload) = prepared.map_err(|error| Box::new(unsendable(&error)))?;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.exchange(&endpoint, &headers, payload.clone(), left).await {
@@ -66,10 +73,25 @@ impl Line {
                     let _ = Box::pin(self.bus.connected(left)).await;
                     tokio::time::sleep(AGAIN.min(left)).await;
                 }
-                Err(error) => return unanswered(&error, call.target),
-                Ok(message) => return answered(&message),
+                Err(error) => return Err(unanswered(&error, call.target).into()),
+                Ok(message) => return Ok(message),
             }
         }
+    }
+
+    /// Finds an operation with one reply.
+    pub(super) async fn find(&self, target: &Operation) -> Result<Endpoint, Box<Outcome>> {
+        let Some(endpoint) = self.directory.find(target).await else {
+            let detail = format!("nobody has announced operation {target}: is its service running?");
+            let fault = fault(503, "no such operation", "unknown-operation", &detail);
+            return Err(Outcome::NotSent(fault).into());
+        };
+        if endpoint.stream {
+            let detail = format!("{target} answers with a stream: a step needs an operation with one reply");
+            let fault = fault(501, "a stream is no reply", "streaming-operation", &detail);
+            return Err(Outcome::Refused(fault).into());
+        }
+        Ok(endpoint)
     }
 
     async fn exchange(
@@ -84,7 +106,12 @@ impl Line {
         self.bus.request(&endpoint.subject, &headers, payload, left).await
     }
 
-    fn headers(&self, origin: &Origin, call: &Outgoing<'_>, endpoint: &Endpoint) -> Result<Headers, Error> {
+    pub(super) fn headers(
+        &self,
+        origin: &Origin,
+        call: &Outgoing<'_>,
+        endpoint: &Endpoint,
+    ) -> Result<Headers, Error> {
         let mut headers = Headers::new();
         for (name, value) in call.headers {
             headers.set(name.clone(), value.clone())?;
@@ -93,6 +120,9 @@ impl Line {
         headers.set(header::IDEMPOTENCY_KEY, call.key)?;
         if let Some(key) = call.forward_key {
             headers.set(header::FORWARD_KEY, key)?;
+        }
+        if let Some(seal) = &self.seal {
+            headers.set(header::COMPLETION, seal.token(origin.id(), call.task, call.attempt))?;
         }
         if let Some(context) = origin.attempt(self.bus.tracer(), call.key, call.attempt) {
             headers.set(header::TRACEPARENT, context.to_string())?;
@@ -156,12 +186,24 @@ impl Line {
     }
 }
 
-/// Reads a reply. A definite refusal did nothing; an answer that speaks of a broken or late service leaves it open.
+/// What cannot be written or sent was not asked for.
+pub(super) fn unsendable(error: &Error) -> Outcome {
+    Outcome::Refused(fault(400, "the request cannot be sent", "codec", &error.to_string()))
+}
+
+/// Reads a reply.
+fn heard(message: &Message) -> Heard {
+    if message.header(header::ACCEPTED).is_none() {
+        return Heard::Answer(answered(message));
+    }
+    // Terms that cannot be read are those of somebody who said nothing.
+    let read = message.content_type().and_then(|codec| decode::<CompletionTerms>(codec, message.payload()));
+    Heard::Accepted(terms_of(read.unwrap_or_default()))
+}
+
 fn answered(message: &Message) -> Outcome {
     if let Some(problem) = sinew::problem_of(message) {
-        let unknown = matches!(problem.status, 500 | 502 | 504);
-        let fault = problem_fault(problem);
-        return if unknown { Outcome::Unknown(fault) } else { Outcome::Refused(fault) };
+        return refused(problem);
     }
     let read = message.content_type().and_then(|codec| decode::<Value>(codec, message.payload()));
     match read {
@@ -185,6 +227,18 @@ fn unanswered(error: &Error, target: &Operation) -> Outcome {
         Kind::TimedOut => Outcome::Unknown(timeout(&detail)),
         _ => Outcome::Unknown(fault(500, "the call failed", "internal", &detail)),
     }
+}
+
+/// Reads a refusal. A definite one did nothing; one that speaks of a broken or late service leaves it open.
+pub(crate) fn refused(problem: Problem) -> Outcome {
+    let unknown = matches!(problem.status, 500 | 502 | 504);
+    let fault = problem_fault(problem);
+    if unknown { Outcome::Unknown(fault) } else { Outcome::Refused(fault) }
+}
+
+/// Reads on which terms work is taken on.
+pub(crate) fn terms_of(CompletionTerms { heartbeat_ms, within_ms }: CompletionTerms) -> Terms {
+    Terms { heartbeat_ms, within_ms }
 }
 
 fn problem_fault(problem: Problem) -> Fault {

@@ -158,7 +158,9 @@ impl Children {
         match self.owners.send(&id, Command::Start(start), limit).await? {
             Answer::Instance(instance) => Ok(*instance),
             // It ended and was forgotten between two questions: the history has it by now.
-            Answer::Unknown | Answer::List(_) | Answer::Tasks(_) => Err(Refusal::Later),
+            Answer::Unknown | Answer::List(_) | Answer::Tasks(_) | Answer::Limits(_) | Answer::Done => {
+                Err(Refusal::Later)
+            }
         }
     }
 
@@ -169,7 +171,7 @@ impl Children {
         match self.owners.send(id, Command::Ask(ask), PATIENCE + WAY_BACK).await? {
             Answer::Instance(instance) => Ok(Some(*instance)),
             // A shard forgets an instance only when the history has it.
-            Answer::Unknown | Answer::List(_) | Answer::Tasks(_) => {
+            Answer::Unknown | Answer::List(_) | Answer::Tasks(_) | Answer::Limits(_) | Answer::Done => {
                 self.owners.ended_before(&child.name, id).await
             }
         }

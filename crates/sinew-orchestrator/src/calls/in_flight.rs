@@ -51,7 +51,9 @@ impl Begun {
             Effect::Listen { task, attempt, source: Source::Protocol { .. }, .. } => {
                 Some(Self { task: *task, attempt: *attempt, child: None })
             }
-            Effect::Listen { .. } | Effect::Stop { .. } | Effect::Timer { .. } => None,
+            Effect::Listen { .. } | Effect::Stop { .. } | Effect::Recall { .. } | Effect::Timer { .. } => {
+                None
+            }
         }
     }
 }

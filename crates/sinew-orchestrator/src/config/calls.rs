@@ -13,6 +13,7 @@ use serde_json::Value;
 use sinew_protocols::{Protocols, Settings};
 use sinew_workflow::{Need, Protocol};
 
+use super::Limits;
 use crate::{Error, Kind};
 
 /// How calls of workflows leave the orchestrator: HTTP, OpenAPI, gRPC and their like, and processes.
@@ -28,6 +29,8 @@ pub struct Calls {
     pub allow: Allow,
     /// The program that runs containers; `docker`, or else `podman`, where none is named.
     pub container_engine: Option<PathBuf>,
+    /// How much of an operation may go on at once, or in a time; what is beyond it waits.
+    pub limits: Limits,
     /// Where secrets are: a JSON file with one member each, or a directory with one file each.
     pub secrets: Option<PathBuf>,
 }

@@ -3,18 +3,27 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sinew::{Bus, Kind, bus::StreamConfig, wire::Headers};
+use sinew::{
+    Bus, Kind,
+    bus::{Object, Objects, StreamConfig},
+    wire::Headers,
+};
 
 use super::{Appended, Journal, JournalError};
 use crate::{Config, Error, record};
 
 const STREAM: &str = "WORKFLOW_LOG";
+/// What is too large for a record.
+const PAYLOADS: &str = "WORKFLOW_PAYLOADS";
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub(crate) struct JetStreamJournal {
     bus: Bus,
     subject: String,
+    payloads: Objects,
+    /// What the names of this log's values begin with.
+    own: String,
 }
 
 /// Creates the stream of all shard logs where it does not stand.
@@ -25,12 +34,14 @@ pub(crate) async fn ensure_stream(bus: &Bus, config: &Config) -> Result<(), Erro
         replicas: config.replicas,
         ..StreamConfig::default()
     };
+    bus.objects(PAYLOADS, config.replicas).await?;
     Ok(bus.ensure_stream(&stream).await?)
 }
 
 impl JetStreamJournal {
     pub(crate) fn new(bus: &Bus, shard: u16) -> Self {
-        Self { bus: bus.clone(), subject: format!("wf.log.{shard}") }
+        let (payloads, own) = (bus.known_objects(PAYLOADS), format!("s{shard}-"));
+        Self { bus: bus.clone(), subject: format!("wf.log.{shard}"), payloads, own }
     }
 
     /// Tells apart whether the record that beat ours is another owner's or our own, whose acknowledgement was lost.
@@ -89,6 +100,28 @@ impl Journal for JetStreamJournal {
             let purged = journal.bus.purge_stream(STREAM, &journal.subject, sequence).await;
             purged.map_err(|error| unavailable(&error))
         }
+    }
+
+    fn claim(&self, name: &str, value: &Bytes) -> Object {
+        Object::of(format!("{}{name}", self.own), value)
+    }
+
+    async fn keep(&self, claim: &Object, value: Bytes) -> Result<(), JournalError> {
+        self.payloads.put(claim, &value).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn kept(&self, claim: &Object) -> Result<Option<Bytes>, JournalError> {
+        self.payloads.get(claim).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn discard(&self, claim: &Object) -> Result<(), JournalError> {
+        self.payloads.delete(claim).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn standing(&self) -> Result<Vec<Object>, JournalError> {
+        let mut standing = self.payloads.list().await.map_err(|error| unavailable(&error))?;
+        standing.retain(|object| object.id.starts_with(&self.own));
+        Ok(standing)
     }
 }
 

@@ -1,8 +1,12 @@
 //! A log in memory, for tests of what stands on it. Keeps the contract, survives nothing.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
+use sinew::bus::Object;
 
 use super::{Appended, Journal, JournalError};
 
@@ -10,9 +14,15 @@ use super::{Appended, Journal, JournalError};
 #[derive(Clone, Debug, Default)]
 pub struct MemoryJournal {
     log: Arc<Mutex<(u64, Vec<Appended>)>>,
+    /// What is too large for a record; locked in the same way.
+    aside: Arc<Mutex<BTreeMap<String, Bytes>>>,
 }
 
 impl MemoryJournal {
+    fn aside(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn log(&self) -> MutexGuard<'_, (u64, Vec<Appended>)> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -47,5 +57,27 @@ impl Journal for MemoryJournal {
     fn forget(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + Send + 'static {
         self.log().1.retain(|one| one.sequence >= sequence);
         std::future::ready(Ok(()))
+    }
+
+    fn claim(&self, name: &str, value: &Bytes) -> Object {
+        Object::of(name, value)
+    }
+
+    async fn keep(&self, claim: &Object, value: Bytes) -> Result<(), JournalError> {
+        self.aside().insert(claim.id.clone(), value);
+        Ok(())
+    }
+
+    async fn kept(&self, claim: &Object) -> Result<Option<Bytes>, JournalError> {
+        Ok(self.aside().get(&claim.id).cloned())
+    }
+
+    async fn discard(&self, claim: &Object) -> Result<(), JournalError> {
+        self.aside().remove(&claim.id);
+        Ok(())
+    }
+
+    async fn standing(&self) -> Result<Vec<Object>, JournalError> {
+        Ok(self.aside().iter().map(|(id, value)| Object::of(id, value)).collect())
     }
 }

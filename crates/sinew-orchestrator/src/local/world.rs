@@ -75,7 +75,7 @@ impl InProcess {
 impl World for InProcess {
     fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
         match effect {
-            Effect::Timer { .. } => {}
+            Effect::Timer { .. } | Effect::Recall { .. } => {}
             Effect::Emit { .. } => self.emit(id, origin, effect),
             Effect::Stop { task, attempt } => {
                 self.tell_listening(Listening::Ends { id: id.clone(), task });

@@ -4,7 +4,7 @@ use sinew::{
     State,
     wire::InstanceId,
     workflow::{
-        CompleteTask, FailTask, GetTask, ListTasks, WorkflowError, WorkflowInstance, WorkflowTask,
+        AnswerTask, DeclineTask, GetTask, ListTasks, WorkflowError, WorkflowInstance, WorkflowTask,
         WorkflowTasks,
     },
 };
@@ -42,19 +42,19 @@ pub(super) async fn task(request: GetTask, State(desk): State<Desk>) -> Result<W
     }
 }
 
-pub(super) async fn complete(
-    request: CompleteTask,
+pub(super) async fn answer(
+    request: AnswerTask,
     State(desk): State<Desk>,
 ) -> Result<WorkflowInstance, WorkflowError> {
-    let CompleteTask { id, answer, who } = request;
+    let AnswerTask { id, answer, who } = request;
     desk.say(&id, Said::Answer(answer), who).await
 }
 
-pub(super) async fn fail(
-    request: FailTask,
+pub(super) async fn decline(
+    request: DeclineTask,
     State(desk): State<Desk>,
 ) -> Result<WorkflowInstance, WorkflowError> {
-    let FailTask { id, why, who } = request;
+    let DeclineTask { id, why, who } = request;
     desk.say(&id, Said::No(why), who).await
 }
 

@@ -7,6 +7,7 @@ use super::Release;
 #[derive(Default)]
 pub(super) struct Batch {
     items: Vec<(Bytes, Vec<Release>)>,
+    bytes: usize,
 }
 
 impl Batch {
@@ -14,7 +15,13 @@ impl Batch {
         self.items.is_empty()
     }
 
+    /// Returns how much waits for the log.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn push(&mut self, item: Bytes, releases: Vec<Release>) {
+        self.bytes += item.len();
         self.items.push((item, releases));
     }
 
@@ -35,6 +42,7 @@ impl Batch {
         let count = fits.count().max(1).min(self.items.len());
         let (mut items, mut releases) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (item, mut own) in self.items.drain(..count) {
+            self.bytes -= item.len();
             items.push(item);
             releases.append(&mut own);
         }

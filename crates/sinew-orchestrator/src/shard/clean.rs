@@ -106,6 +106,7 @@ impl<J: Journal, W: World> Shard<J, W> {
                 return false;
             }
         };
+        live.obsolete.append(&mut live.claims);
         self.cleaner.moves(since, id);
         let last = pieces.len() - 1;
         for (index, piece) in pieces.into_iter().enumerate() {

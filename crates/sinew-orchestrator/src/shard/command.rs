@@ -4,15 +4,17 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sinew::workflow::{Operation, WorkflowError, WorkflowInstance, WorkflowTask};
+use sinew::workflow::{CallLimit, Operation, WorkflowError, WorkflowInstance, WorkflowTask};
 use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status, TaskId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Compiled, Input, Release, Said, Shard, World, live::Live};
-use crate::{journal::Journal, library::Library, lifecycle::Happened, record::Item, view};
+use super::{Compiled, Input, Release, Said, Shard, Word, World, live::Live};
+use crate::{journal::Journal, library::Library, lifecycle::Happened, record::Item, token::Ticket, view};
 
 /// Inputs that may wait for the shard before starters are turned away.
 const INBOX: usize = 8_192;
+/// Bytes that may wait for the log before starters are turned away; what runs already goes on.
+const BACKLOG: usize = 16 * 1024 * 1024;
 
 /// What can be asked of a shard, from this process or another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,6 +66,10 @@ pub(crate) enum Ask {
     Task { id: String, task: TaskId },
     /// Answer it.
     Said { id: String, task: TaskId, said: Said, who: String },
+    /// Tell what waits for its turn to be called.
+    Limits,
+    /// Take somebody's word on work that was taken on.
+    Settle { ticket: Ticket, word: Word },
 }
 
 /// What a shard answers.
@@ -77,6 +83,10 @@ pub(crate) enum Answer {
     List(Vec<WorkflowInstance>),
     /// What people are asked.
     Tasks(Vec<WorkflowTask>),
+    /// Limits of calls, with this shard's part of what is under way.
+    Limits(Vec<CallLimit>),
+    /// It is done, and there is nothing to show.
+    Done,
 }
 
 /// An answer, or why there is none.
@@ -201,8 +211,9 @@ impl Handle {
 impl<J: Journal, W: World> Shard<J, W> {
     pub(super) fn start(&mut self, start: Start, definition: Compiled, reply: Reply) {
         let Some(reply) = self.repeated(&start, reply) else { return };
-        if self.live.len() >= self.config.max_live {
-            return self.answer(reply, Err(WorkflowError::Overloaded));
+        if self.live.len() >= self.config.max_live || self.batch.bytes() >= BACKLOG {
+            // Said at once: waiting for the log to say it would make the backlog longer.
+            return reply.send(Err(WorkflowError::Overloaded));
         }
         match self.started(&start, &definition) {
             Ok(began) => self.accept(start, definition, reply, began),
@@ -238,6 +249,8 @@ impl<J: Journal, W: World> Shard<J, W> {
                 self.advance_alone(&id, Event::Release { at });
                 self.tell(&id, reply);
             }
+            Ask::Limits => reply.send(Ok(Answer::Limits(self.world.limits()))),
+            Ask::Settle { ticket, word } => self.settle_by_token(ticket, word, reply),
             Ask::Operate { id, action, who, why } => {
                 let (action, at) = (operate(action), self.clock.now());
                 match self.advance(&id, Event::Operator { action, who, why, at }) {
@@ -312,7 +325,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             Item { definition: Some(digest.clone()), entries, ..Item::new(id) }.encode().map_err(|_| {
                 WorkflowError::InvalidStart("the input cannot be stored: nest it less deeply".into())
             })?;
-        let limit = self.config.max_record_bytes;
+        let limit = self.config.max_value_bytes;
         if item.len() > limit {
             let text =
                 format!("the input takes {} bytes in the log, at most {limit} are allowed", item.len());

@@ -135,6 +135,8 @@ fn lesser(event: &Event, limit: usize) -> Vec<Event> {
         | Event::Undo { .. }
         | Event::Release { .. }
         | Event::Terminate { .. }
+        | Event::Accepted { .. }
+        | Event::Heartbeat { .. }
         | Event::Pause { .. } => vec![event.clone()],
     }
 }

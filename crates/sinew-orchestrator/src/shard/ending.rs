@@ -82,9 +82,11 @@ impl<J: Journal, W: World> Shard<J, W> {
             }
             // Whoever waits for one of these ends with the shard.
             Input::Mark { .. } | Input::Recall { .. } => {}
-            input @ (Input::Reply { .. } | Input::Event { .. } | Input::Archived { .. } | Input::Note(_)) => {
-                self.take(input)
-            }
+            input @ (Input::Reply { .. }
+            | Input::Accepted { .. }
+            | Input::Event { .. }
+            | Input::Archived { .. }
+            | Input::Note(_)) => self.take(input),
         }
     }
 

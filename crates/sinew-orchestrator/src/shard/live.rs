@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sinew::bus::Object;
 use sinew_workflow::{State, Step, StepStatus};
 
 use super::{Compiled, command::Reply, timers::OwnTimers};
@@ -30,6 +31,10 @@ pub(super) struct Live {
     pub(super) ended: Option<Arc<HistoryRecord>>,
     pub(super) timers: OwnTimers,
     pub(super) spans: Exported,
+    /// Values beside the log that its entries name.
+    pub(super) claims: Vec<Object>,
+    /// Those that a state written again makes superfluous.
+    pub(super) obsolete: Vec<Object>,
     waiters: Vec<Reply>,
 }
 
@@ -46,6 +51,8 @@ impl Live {
             ended: None,
             timers: OwnTimers::default(),
             spans: Exported::default(),
+            claims: Vec::new(),
+            obsolete: Vec::new(),
             waiters: Vec::new(),
         }
     }

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use sinew::bus::Object;
 use sinew_workflow::State;
 use tokio::{
     sync::{mpsc, watch},
@@ -20,6 +21,7 @@ use super::{
     live::Live,
     notes::{Notes, name_of},
     recent::Recent,
+    settle,
     timers::Timers,
 };
 use crate::{
@@ -45,6 +47,8 @@ pub(crate) enum OpenError {
     Foreign(#[from] crate::Error),
     #[error("a definition cannot be read: {0}")]
     Definition(#[from] sinew::Error),
+    #[error("a large value of instance {0} is gone: restore the object bucket WORKFLOW_PAYLOADS")]
+    Missing(String),
     #[error("the log of instance {0} does not fit its state: {1}")]
     Damaged(String, sinew_workflow::Error),
 }
@@ -80,6 +84,9 @@ pub(super) struct Found {
     pub(super) state: State,
     digest: Arc<str>,
     since: u64,
+    claims: Vec<Object>,
+    /// A value its entries name that is forgotten: which is right if the instance is found to have ended.
+    missing: bool,
 }
 
 impl<J: Journal, W: World> Shard<J, W> {
@@ -95,11 +102,13 @@ impl<J: Journal, W: World> Shard<J, W> {
         let owner = view::digest_of_text(&sinew::new_id());
         let mut folded = Folded::default();
         folded.unpublished.level = config.lifecycle;
-        let opened = loop {
+        let (opened, standing) = loop {
+            // Listed first: whatever is named by then is read next, and nobody before us names anything later.
+            let standing = journal.standing().await?;
             folded.read(&journal).await?;
             let record = record::join(Header::new(epoch, owner, 0), &[])?;
             match journal.append(folded.last, record).await {
-                Ok(sequence) => break sequence,
+                Ok(sequence) => break (sequence, standing),
                 // A replica that lags answered, or somebody appended: the leader knows how far the log goes.
                 Err(JournalError::Fenced) => folded.catch_up(&journal).await?,
                 Err(error) => return Err(error.into()),
@@ -130,6 +139,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             leaks: false,
         };
         shard.adopt(folded).await?;
+        shard.sweep(standing);
         Ok(shard)
     }
 
@@ -137,7 +147,10 @@ impl<J: Journal, W: World> Shard<J, W> {
     async fn adopt(&mut self, folded: Folded) -> Result<(), OpenError> {
         self.adopt_notes(folded.notes);
         self.unpublished = folded.unpublished;
-        for found in folded.ended {
+        if let Some(id) = folded.live.iter().find_map(|(id, found)| found.missing.then_some(id)) {
+            return Err(OpenError::Missing(id.clone()));
+        }
+        for found in folded.ended.into_iter().filter(|found| !found.missing) {
             let instance = view::instance(&found.state);
             self.recent.push(Arc::new(HistoryRecord::new(instance, found.state.input(), &found.digest)));
         }
@@ -170,11 +183,14 @@ impl<J: Journal, W: World> Shard<J, W> {
     }
 
     fn take_over(&mut self, id: &str, found: Found, definition: Option<Compiled>) {
-        let Found { state, digest, since } = found;
+        let Found { state, digest, since, claims, .. } = found;
         let (closed, known) = (state.is_closed(), definition.is_some());
         // A call whose reply nobody could understand is not made.
         let due = if known { state.due() } else { Vec::new() };
-        self.live.insert(id.to_owned(), Live::new(id, state, definition, digest));
+        let due = settle::after_silence(&state, due, self.clock.now());
+        let mut live = Live::new(id, state, definition, digest);
+        live.claims = claims;
+        self.live.insert(id.to_owned(), live);
         self.stands(id, since);
         self.begin(id, due);
         if let Some(live) = self.live.get(id) {
@@ -199,7 +215,7 @@ impl Folded {
                 return Ok(());
             }
             for one in batch {
-                self.take(one)?;
+                self.take(one, journal).await?;
             }
         }
     }
@@ -217,7 +233,7 @@ impl Folded {
         }
     }
 
-    fn take(&mut self, one: Appended) -> Result<(), OpenError> {
+    async fn take<J: Journal>(&mut self, one: Appended, journal: &J) -> Result<(), OpenError> {
         let (header, items) = record::read(&one.record)?;
         if self.before.is_some_and(|before| !header.follows(&before)) {
             // An earlier owner's cleaner forgot records under our eyes: what is folded so far may have ended in them.
@@ -231,7 +247,35 @@ impl Folded {
             self.first = one.sequence;
         }
         (self.before, self.last) = (Some(header), one.sequence);
-        items.into_iter().try_for_each(|item| self.fold(item, one.sequence))
+        for item in items {
+            match item.claim.clone() {
+                Some(claim) => {
+                    let value = journal.kept(&claim).await?;
+                    self.claimed(item, claim, value.as_deref(), one.sequence)?;
+                }
+                None => self.fold(item, one.sequence)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds an item that stands beside the log.
+    pub(super) fn claimed(
+        &mut self,
+        item: Item,
+        claim: Object,
+        value: Option<&[u8]>,
+        sequence: u64,
+    ) -> Result<(), OpenError> {
+        let id = item.id.clone();
+        match value {
+            Some(value) => self.fold(record::read_item(value)?, sequence)?,
+            None => self.live.entry(item.id).or_default().missing = true,
+        }
+        if let Some(found) = self.live.get_mut(&id) {
+            found.claims.push(claim);
+        }
+        Ok(())
     }
 
     pub(super) fn fold(&mut self, item: Item, sequence: u64) -> Result<(), OpenError> {
@@ -264,6 +308,10 @@ impl Folded {
         }
         if let Some(snapshot) = item.snapshot {
             found.state = *snapshot;
+            (found.claims, found.missing) = (Vec::new(), false);
+        }
+        if found.missing {
+            return Ok(());
         }
         let before = (self.unpublished.level != Lifecycle::None).then(|| found.state.clone());
         for entry in &item.entries {

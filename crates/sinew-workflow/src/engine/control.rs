@@ -153,10 +153,13 @@ impl Driver<'_> {
             Fact::Terminated { .. } => self.in_flight(TaskId::WORKFLOW, all),
             _ => return Ok(()),
         };
-        for (task, attempt) in stopped {
-            self.record(Fact::Stopped { task, attempt })?;
-        }
-        Ok(())
+        stopped.into_iter().try_for_each(|(task, attempt)| self.stop(task, attempt))
+    }
+
+    /// Gives up what is in flight for a task.
+    pub(super) fn stop(&mut self, task: TaskId, attempt: u32) -> Result<(), Error> {
+        let command = matches!(&self.state.frame(task)?.work, Work::Call(call) if call.request.command);
+        self.record(Fact::Stopped { task, attempt, command })
     }
 
     /// Finds calls and listening in flight, from a task on; those inside a task start after it.

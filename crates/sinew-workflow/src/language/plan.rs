@@ -279,6 +279,8 @@ impl Task {
 impl Call {
     /// How long an operation may take when nothing says otherwise, in milliseconds.
     const LIMIT: u64 = 30_000;
+    /// The same for a command, which waits until somebody is there.
+    pub(crate) const COMMAND_LIMIT: u64 = 24 * 3_600 * 1_000;
 
     pub(crate) fn to(target: Target) -> Self {
         Self {

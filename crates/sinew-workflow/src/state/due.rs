@@ -31,7 +31,11 @@ impl State {
     fn caused(&self, fact: &Fact) -> Vec<Effect> {
         match fact {
             Fact::Listened(listened) => self.listened(listened),
-            Fact::Stopped { task, attempt } => vec![Effect::Stop { task: *task, attempt: *attempt }],
+            Fact::Stopped { task, attempt, command } => {
+                let (task, attempt) = (*task, *attempt);
+                let recall = command.then_some(Effect::Recall { task, attempt });
+                [Effect::Stop { task, attempt }].into_iter().chain(recall).collect()
+            }
             Fact::ListeningEnded { task, attempt } => vec![Effect::Stop { task: *task, attempt: *attempt }],
             Fact::Called { task, attempt, .. } | Fact::Emitted { task, attempt, .. } => {
                 let frame = self.frames.get(task).filter(|frame| frame.attempts == *attempt);
@@ -40,6 +44,7 @@ impl State {
             Fact::Started(started) => self.timers(TaskId::WORKFLOW, started.deadline),
             Fact::Entered(entered) => self.timers(entered.task, entered.timeout),
             Fact::Waiting { task, timer } => self.timers(*task, Some(*timer)),
+            Fact::Accepted(accepted) => self.timers(accepted.task, Some(accepted.timer)),
             Fact::Opened(opened) => self.timers(opened.task, opened.timer),
             Fact::UndoFailed(failed) => self.timers(failed.task, failed.timer),
             Fact::Ended(_) | Fact::Recalled { .. } => self.saga_timer().into_iter().collect(),
@@ -78,6 +83,8 @@ impl State {
             Work::Emit { id, event } => {
                 Some(Effect::Emit { task, attempt, id: id.clone(), event: event.clone() })
             }
+            // It is at work already: all that is due is the end of the waiting.
+            Work::Call(call) if call.taken.is_some() => None,
             Work::Call(call) => Some(Effect::Call {
                 task,
                 attempt,

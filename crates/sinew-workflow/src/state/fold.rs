@@ -1,5 +1,6 @@
 //! `apply`: folds one entry into the state. It never evaluates and never chooses.
 
+mod accept;
 mod close;
 mod ends;
 mod listen;
@@ -29,7 +30,11 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Error> {
         Fact::Skipped(entered) => fold.skipped(entered),
         Fact::Called { task, attempt, request, body } => {
             fold.called(*task, request).sent(*task, *attempt, |frame| {
-                Work::Call(Box::new(Call { request: (**request).clone(), body: body.or(&frame.input) }))
+                Work::Call(Box::new(Call {
+                    request: (**request).clone(),
+                    body: body.or(&frame.input),
+                    taken: None,
+                }))
             })
         }
         Fact::Emitted { task, attempt, id, event } => {
@@ -38,12 +43,13 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Error> {
         Fact::Waiting { task, timer } => fold.waiting(*task, *timer),
         Fact::Answered { task, attempt, outcome } => fold.answered(*task, *attempt, outcome),
         Fact::Signed { task, who } => fold.signed(*task, who),
+        Fact::Accepted(accepted) => fold.accepted(accepted),
         Fact::Listened(listened) => fold.listened(listened),
         Fact::Heard(heard) => fold.heard(heard),
         Fact::ItemOpened { task } => fold.item_opened(*task),
         Fact::ItemLeft(left) => fold.item_left(left),
         Fact::ListeningEnded { task, .. } => fold.listening_ended(*task),
-        Fact::Stopped { task, attempt } => fold.stopped(*task, *attempt),
+        Fact::Stopped { task, attempt, .. } => fold.stopped(*task, *attempt),
         Fact::Opened(opened) => fold.opened(opened),
         Fact::Left(left) => fold.left(left),
         Fact::Ended(ended) => fold.ended(ended),
@@ -189,6 +195,9 @@ impl Fold<'_> {
         let frame = self.frame(task)?;
         if frame.attempts != attempt {
             return Err(self.illegal("the attempt is not the one in flight"));
+        }
+        if frame.taken().is_some() {
+            frame.timer = None;
         }
         let work = std::mem::take(&mut frame.work);
         match (work, answer) {

@@ -68,7 +68,7 @@ fn play(definition: &Definition, input: Value) -> State {
                 let event = std::sync::Arc::new(json!({ "type": "a", "data": {} }));
                 give(&mut state, Input::Event { task, attempt, event, origin: None, at });
             }
-            Effect::Stop { .. } => {}
+            Effect::Stop { .. } | Effect::Recall { .. } => {}
         }
     }
     assert!(state.is_closed(), "{:?}", state.due());

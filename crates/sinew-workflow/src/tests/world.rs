@@ -82,7 +82,7 @@ impl World {
         }
         let fresh = self.state.effects(&entries);
         let due = self.state.due();
-        let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. });
+        let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. } | Effect::Recall { .. });
         assert!(!due.iter().any(stops), "nothing is left to stop after a recovery");
         assert!(
             fresh.iter().all(|effect| stops(effect) || due.contains(effect)),
@@ -182,7 +182,7 @@ impl World {
             }
             Effect::Emit { event, .. } => (format!("event {}", event["type"].as_str().unwrap()), false),
             Effect::Call { name, undo, .. } => (name.clone(), *undo),
-            Effect::Listen { .. } | Effect::Stop { .. } => return,
+            Effect::Listen { .. } | Effect::Stop { .. } | Effect::Recall { .. } => return,
         };
         let name = if undo { format!("undo {name}") } else { name };
         let outcome = script.get_mut(&name).and_then(VecDeque::pop_front).unwrap_or_else(|| "ok".to_owned());
@@ -223,7 +223,10 @@ impl World {
             let (task, attempt, key) = match effect {
                 Effect::Call { task, attempt, key, .. } => (task, attempt, key),
                 Effect::Emit { task, attempt, id, .. } => (task, attempt, id),
-                Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } => continue,
+                Effect::Timer { .. }
+                | Effect::Listen { .. }
+                | Effect::Stop { .. }
+                | Effect::Recall { .. } => continue,
             };
             let known = self.keys.entry((*task, *attempt)).or_insert_with(|| key.clone());
             assert_eq!(known, key, "an effect keeps its key");
@@ -308,6 +311,8 @@ fn timers_and_attempts_are_told_apart(state: &State) {
     for effect in state.due() {
         let answer = match effect {
             Effect::Timer { task, timer, .. } => (task, true, timer),
+            // Answered by nobody: the call it takes back is over.
+            Effect::Recall { .. } => continue,
             Effect::Call { task, attempt, .. }
             | Effect::Emit { task, attempt, .. }
             | Effect::Listen { task, attempt, .. }

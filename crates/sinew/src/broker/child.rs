@@ -60,6 +60,7 @@ impl Child {
             ports_dir: &ports_dir,
             port: config.port,
             sync_always: config.sync_always,
+            max_payload: config.max_payload,
         };
         data.write_settings(&settings.render())?;
         let mut process = Process::spawn(binary, data, log)?;

@@ -9,10 +9,11 @@ pub(super) struct Settings<'a> {
     pub(super) ports_dir: &'a Path,
     pub(super) port: Option<u16>,
     pub(super) sync_always: bool,
+    pub(super) max_payload: Option<u32>,
 }
 
 impl Settings<'_> {
-    /// Renders the file. Everything not said here is the server's default, payload limit and `msg_trace` included:
+    /// Renders the file. Everything not said here is the server's default, `msg_trace` included:
     /// with the latter on, every sampled trace would make the server publish events of its own.
     pub(super) fn render(&self) -> String {
         let mut text =
@@ -21,6 +22,9 @@ impl Settings<'_> {
         let port = self.port.map_or(-1, i32::from);
         let _ = writeln!(text, "listen: \"127.0.0.1:{port}\"");
         let _ = writeln!(text, "ports_file_dir: {}", quoted(self.ports_dir));
+        if let Some(bytes) = self.max_payload {
+            let _ = writeln!(text, "max_payload: {bytes}");
+        }
         let _ = writeln!(text, "jetstream {{");
         let _ = writeln!(text, "  store_dir: {}", quoted(self.data_dir));
         if self.sync_always {
@@ -41,8 +45,8 @@ mod tests {
     use super::*;
 
     fn render(data_dir: &str, port: Option<u16>, sync_always: bool) -> String {
-        let settings =
-            Settings { data_dir: Path::new(data_dir), ports_dir: Path::new("/run/p"), port, sync_always };
+        let (data_dir, ports_dir) = (Path::new(data_dir), Path::new("/run/p"));
+        let settings = Settings { data_dir, ports_dir, port, sync_always, max_payload: None };
         settings.render()
     }
 
@@ -56,6 +60,7 @@ mod tests {
 
     #[test]
     fn every_write_is_synced_only_when_asked() {
+        assert!(!render("/data", None, true).contains("max_payload"));
         assert!(render("/data", None, true).contains("\n  sync_interval: always\n"));
     }
 

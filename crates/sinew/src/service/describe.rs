@@ -101,6 +101,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
                 concurrency: u64::try_from(self.concurrency).unwrap_or(u64::MAX),
                 queue: u64::try_from(self.queue).unwrap_or(u64::MAX),
                 drain_ms: milliseconds(self.drain),
+                commands: u64::try_from(self.commands).unwrap_or(u64::MAX),
             }),
         }
     }

@@ -69,7 +69,7 @@ pub(super) enum Inner {
 pub(super) type Handle = Box<dyn Fn(Message, Ctx) -> BoxFuture<'static, Answer> + Send + Sync>;
 
 /// A hand at one request: counted while it is held, however it is let go.
-struct AtWork<'a>(&'a Stats);
+pub(super) struct AtWork<'a>(&'a Stats);
 
 /// What `$SRV.STATS` shows.
 #[derive(Default)]
@@ -98,14 +98,20 @@ impl Stats {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    fn failed(&self, problem: &Problem) {
+    /// Counts the time a request was in work.
+    pub(super) fn took(&self, began: Instant) {
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, problem: &Problem) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = problem.to_string();
     }
 }
 
 impl<'a> AtWork<'a> {
-    fn begin(stats: &'a Stats) -> Self {
+    pub(super) fn begin(stats: &'a Stats) -> Self {
         stats.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(stats)
     }
@@ -152,10 +158,7 @@ pub(super) async fn work(
         // Pinned here: handed on by value, it would take its room twice.
         false => shop.in_flight.unless_gone(message.reply_to(), &ctx, pin!(running())).await,
     };
-    operation
-        .stats
-        .nanos
-        .fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    operation.stats.took(began);
     let Some(answer) = answer else {
         // The handler was dropped, and with it the calls it was waiting for: that cancels them in turn.
         operation.stats.cancelled.fetch_add(1, Ordering::Relaxed);
@@ -172,7 +175,7 @@ pub(super) async fn work(
 }
 
 /// Runs layers and handler, bounded by the deadline, with panics caught.
-async fn run(operation: &Operation, message: &Message, ctx: Ctx, deadline: Deadline) -> Answer {
+pub(super) async fn run(operation: &Operation, message: &Message, ctx: Ctx, deadline: Deadline) -> Answer {
     let running =
         AssertUnwindSafe(operation.inner.answer(&operation.name, message.clone(), ctx)).catch_unwind();
     let outcome = match deadline.at() {

@@ -1,6 +1,9 @@
 //! A service at work, and the order in which it stops: take nothing new, finish what runs, flush, tell.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -8,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::{
-    BoxError, Invocation, Service,
+    BoxError, Invocation, Service, commands,
     discovery::Discovery,
     in_flight::{self, InFlight},
     intake,
@@ -39,6 +42,8 @@ pub struct Running {
     /// Streams in work, which are requests as well.
     streams: TaskTracker,
     groups: Vec<Health>,
+    /// Whether the server is heard that holds commands, where they are taken.
+    commands: Option<Arc<AtomicBool>>,
     drain: std::time::Duration,
 }
 
@@ -83,7 +88,7 @@ where
         readers.spawn(intake::serve(shop.clone(), operation.clone(), subscription, halt.stop.clone()));
         operations.push(operation);
     }
-    let discovery = Discovery::open(&bus, descriptor.clone(), operations).await?;
+    let discovery = Discovery::open(&bus, descriptor.clone(), operations.clone()).await?;
     readers.spawn(discovery.run(halt.stop.clone()));
     let mut groups = Vec::new();
     if !service.groups.is_empty() || !service.schedules.is_empty() {
@@ -94,6 +99,11 @@ where
     }
     for group in &service.groups {
         groups.push(group.start(&bus, &shop.service, service.state.clone(), &readers, &halt).await?);
+    }
+    let mut commands = None;
+    if service.commands > 0 {
+        let taking = commands::start(shop.clone(), operations, service.commands, &readers, halt.clone());
+        commands = Some(taking.await?);
     }
     bus.barrier().await?;
     // The server's refusals come before its answer.
@@ -107,13 +117,15 @@ where
     announce(&bus, &descriptor).await;
     tracing::info!(service = descriptor.name, version = descriptor.version, "serving");
     failed.disarm();
-    Ok(Running { name: service.name, bus, halt, readers, work, streams, groups, drain: service.drain })
+    let (name, drain) = (service.name, service.drain);
+    Ok(Running { name, bus, halt, readers, work, streams, groups, commands, drain })
 }
 
 impl Running {
     /// Says whether everything works: the connection is up and every consumer group hears from the server.
     pub fn is_ready(&self) -> bool {
-        self.bus.is_connected() && self.groups.iter().all(Health::is_alive)
+        let taking = self.commands.as_ref().is_none_or(|alive| alive.load(Ordering::Relaxed));
+        self.bus.is_connected() && taking && self.groups.iter().all(Health::is_alive)
     }
 
     /// Stops taking requests and events, finishes what is in work, sends what is queued; bounded in time.

@@ -46,12 +46,12 @@ pub struct GetTask {
 /// waiting.
 #[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
 #[sinew(
-    subject = "workflow.complete",
+    subject = "workflow.answer",
     reply = WorkflowInstance,
     error = WorkflowError,
-    http = "POST /workflow-tasks/{id}/complete"
+    http = "POST /workflow-tasks/{id}/answer"
 )]
-pub struct CompleteTask {
+pub struct AnswerTask {
     /// Which task.
     pub id: String,
     /// The answer.
@@ -64,12 +64,12 @@ pub struct CompleteTask {
 /// Says that a task cannot be done: it fails with status 409 and code `declined`, which the workflow may catch.
 #[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
 #[sinew(
-    subject = "workflow.fail",
+    subject = "workflow.decline",
     reply = WorkflowInstance,
     error = WorkflowError,
-    http = "POST /workflow-tasks/{id}/fail"
+    http = "POST /workflow-tasks/{id}/decline"
 )]
-pub struct FailTask {
+pub struct DeclineTask {
     /// Which task.
     pub id: String,
     /// Why; becomes the detail of the error.

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use sinew::workflow::{CompleteTask, FailTask, GetTask, ListTasks, WorkflowTask};
+use sinew::workflow::{AnswerTask, DeclineTask, GetTask, ListTasks, WorkflowTask};
 
 use super::instances::{SHORT, ask, show};
 use crate::{
@@ -92,12 +92,12 @@ pub(super) async fn run(command: Command, session: &Session) -> Result<(), Error
         }
         Command::Complete(args) => {
             let answer: Value = document::read(&args.answer)?;
-            let request = CompleteTask { id: args.which.id, answer, who: args.who };
+            let request = AnswerTask { id: args.which.id, answer, who: args.who };
             show(ask(session, request, SHORT).await?, session);
             Ok(())
         }
         Command::Fail(args) => {
-            let request = FailTask { id: args.which.id, why: args.why, who: args.who };
+            let request = DeclineTask { id: args.which.id, why: args.why, who: args.who };
             show(ask(session, request, SHORT).await?, session);
             Ok(())
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sinew::workflow::WorkflowError;
+use sinew::{bus::Object, workflow::WorkflowError};
 use sinew_workflow::{Outcome, Saga, Status};
 
 use super::{Stage, definition};
@@ -89,7 +89,7 @@ async fn a_read_in_doubt_is_answered_only_by_an_owner_that_can_still_append() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_too_large_for_the_log_is_undone_and_the_shard_goes_on() {
-    let config = Config { max_record_bytes: 16 * 1024, ..Config::default() };
+    let config = Config { max_record_bytes: 16 * 1024, max_value_bytes: 16 * 1024, ..Config::default() };
     let mut stage = Stage::new(definition(TWO), config).await;
     stage.start("i-1", json!({}), false);
     stage.settle().await;
@@ -106,7 +106,7 @@ async fn a_reply_too_large_for_the_log_is_undone_and_the_shard_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn data_that_outgrow_the_log_end_the_instance() {
-    let config = Config { max_record_bytes: 16 * 1024, ..Config::default() };
+    let config = Config { max_record_bytes: 16 * 1024, max_value_bytes: 16 * 1024, ..Config::default() };
     let tasks = "  - a: { call: svc.a, compensate: { call: svc.undo } }\n  - nap: { wait: PT1S }\n  - grow: { set: { all: '${ [range(20000)] }' } }\n";
     let mut stage = Stage::new(definition(tasks), config).await;
     stage.start("i-1", json!({}), false);
@@ -117,6 +117,59 @@ async fn data_that_outgrow_the_log_end_the_instance() {
     stage.settle().await;
     assert_eq!(stage.shard.live["i-1"].state.status(), Status::Cancelled);
     assert_eq!(stage.begun.len(), 1, "its undo is under way");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_thousand_starts_at_a_slow_log_are_accepted_or_turned_away_at_once() {
+    let mut stage = Stage::new(definition(NAP), Config::default()).await;
+    stage.start("first", json!({}), false);
+    // The log is at it, and says nothing yet.
+    stage.send();
+    for number in 0..50_000 {
+        stage.start(&format!("i-{number}"), json!({ "text": "x".repeat(1_000) }), false);
+    }
+    let held = stage.shard.live();
+    assert!((10_000..17_000).contains(&held), "about 16 MiB wait for the log: {held}");
+    let mut refused = 0;
+    for (_, answer) in &mut stage.open {
+        refused += usize::from(matches!(answer.try_recv(), Ok(Err(WorkflowError::Overloaded))));
+    }
+    assert_eq!(refused + held, 50_001, "who is not held is told at once");
+    stage.settle().await;
+    assert_eq!(stage.shard.live(), held, "all of those stand in the log");
+    stage.start("late", json!({}), false);
+    stage.settle().await;
+    assert_eq!(stage.shard.live(), held + 1, "there is room again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_record_holds_stands_beside_the_log_until_its_instance_is_gone() {
+    let config = Config { max_record_bytes: 16 * 1024, ..Config::default() };
+    let mut stage = Stage::new(definition(TWO), config).await;
+    let large = json!({ "text": "x".repeat(100_000) });
+    stage.start("i-1", large.clone(), false);
+    stage.settle().await;
+    stage.reply(0, Outcome::Completed(json!("y".repeat(200_000))));
+    stage.settle().await;
+    stage.crash().await;
+    let live = &stage.shard.live["i-1"];
+    assert_eq!(live.state.input(), &large, "found again where it stands");
+    assert_eq!(live.claims.len(), 2);
+    let claims = live.claims.clone();
+    let records = stage.journal.read(0).await.unwrap();
+    assert!(records.iter().all(|one| one.record.len() < 16 * 1024), "no record holds them");
+    stage.reply(0, ok());
+    stage.settle().await;
+    assert_eq!(stage.archives[0].instance.status, "completed");
+    stage.archive(0);
+    stage.settle().await;
+    tokio::task::yield_now().await;
+    for claim in &claims {
+        assert_eq!(stage.journal.kept(claim).await, Ok(None), "forgotten with the instance");
+    }
+    stage.crash().await;
+    assert!(stage.shard.live.is_empty(), "its entries are not missed any more");
+    assert_eq!(stage.violations, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,6 +254,26 @@ impl Journal for Forgetting {
 
     fn forget(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + Send + 'static {
         self.0.forget(sequence)
+    }
+
+    fn claim(&self, name: &str, value: &bytes::Bytes) -> Object {
+        self.0.claim(name, value)
+    }
+
+    async fn keep(&self, claim: &Object, value: bytes::Bytes) -> Result<(), JournalError> {
+        self.0.keep(claim, value).await
+    }
+
+    async fn kept(&self, claim: &Object) -> Result<Option<bytes::Bytes>, JournalError> {
+        self.0.kept(claim).await
+    }
+
+    async fn discard(&self, claim: &Object) -> Result<(), JournalError> {
+        self.0.discard(claim).await
+    }
+
+    async fn standing(&self) -> Result<Vec<Object>, JournalError> {
+        self.0.standing().await
     }
 }
 

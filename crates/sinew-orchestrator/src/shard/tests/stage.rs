@@ -293,7 +293,7 @@ impl Stage {
             Effect::Call { task, attempt, .. }
             | Effect::Emit { task, attempt, .. }
             | Effect::Listen { task, attempt, .. } => (*task, *attempt) == stopped,
-            Effect::Timer { .. } | Effect::Stop { .. } => false,
+            Effect::Timer { .. } | Effect::Stop { .. } | Effect::Recall { .. } => false,
         });
         if wanted {
             self.violations.push(format!("{id}: stopped before its end was stored: {stopped:?}"));
@@ -306,7 +306,13 @@ impl Stage {
             self.shadow_to = one.sequence;
             for item in record::read(&one.record).unwrap().1 {
                 let id = item.id.clone();
-                self.shadow.fold(item, one.sequence).unwrap();
+                match item.claim.clone() {
+                    Some(claim) => {
+                        let value = self.journal.kept(&claim).await.unwrap();
+                        self.shadow.claimed(item, claim, value.as_deref(), one.sequence).unwrap();
+                    }
+                    None => self.shadow.fold(item, one.sequence).unwrap(),
+                }
                 let Some(found) = self.shadow.live.get(&id) else { continue };
                 let instance = view::instance(&found.state);
                 let shown = self.shown.entry(id.clone()).or_default();
@@ -346,7 +352,9 @@ impl Stage {
         let (place, key) = match effect {
             Effect::Call { task, attempt, key, .. } => (format!("{task:?} {attempt}"), key),
             Effect::Emit { task, attempt, id, .. } => (format!("{task:?} {attempt}"), id),
-            Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } => return,
+            Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } | Effect::Recall { .. } => {
+                return;
+            }
         };
         let known = self.keys.entry((id.to_owned(), place)).or_insert_with(|| key.clone());
         if known != key {

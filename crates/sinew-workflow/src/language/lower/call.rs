@@ -103,7 +103,10 @@ impl<'a> Lower<'a> {
         let operation = self.constant_name(with.get("endpoint"));
         let (Some(service), Some(operation)) = (service, operation) else { return Kind::Foreign };
         self.operation(service, operation, |call| {
-            *call = Call { subject, body, headers, timeout, command, ..Call::to(call.target.clone()) }
+            let plain = Call::to(call.target.clone());
+            // A command waits for its worker, so nothing said means a day.
+            let limit = if command { Call::COMMAND_LIMIT } else { plain.limit };
+            *call = Call { subject, body, headers, timeout, command, limit, ..plain }
         })
     }
 

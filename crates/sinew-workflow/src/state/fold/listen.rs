@@ -120,6 +120,9 @@ impl Fold<'_> {
         if frame.attempts != attempt || frame.work == Work::None {
             return Err(self.illegal("the attempt is not the one in flight"));
         }
+        if frame.taken().is_some() {
+            frame.timer = None;
+        }
         if frame.listening().is_none() {
             frame.touched = true;
             frame.work = Work::None;
