@@ -84,9 +84,10 @@ async fn simple_policies_are_headers_and_take_secrets() {
 #[tokio::test]
 async fn a_policy_that_cannot_work_says_why() {
     let server = Server::start(|_| Answer::json(200, &json!({}))).await;
+    let secret = json!({ "bearer": { "use": "nobody" } });
+    assert_eq!(refused(called(&server, &secret).await).kind(), "authorization", "a secret nobody gave");
     for policy in [
         json!({ "basic": { "username": "ann" } }),
-        json!({ "bearer": { "use": "nobody" } }),
         json!({ "use": "nobody" }),
         json!({ "kerberos": {} }),
         json!("basic"),

@@ -216,5 +216,5 @@ async fn secrets_reach_the_server_and_nothing_else() {
 
     let missing =
         json!({ "method": "get", "endpoint": server.url("/"), "body": "\u{E000}secret:tokn\u{E001}" });
-    assert_eq!(refused(outcome(&protocols, Protocol::Http, &missing).await).kind(), "configuration");
+    assert_eq!(refused(outcome(&protocols, Protocol::Http, &missing).await).kind(), "authorization");
 }
