@@ -206,9 +206,10 @@ impl Hands {
 
     /// Runs `work`, unless everything stops before.
     ///
-    /// Not through a block that awaits it: such a block has room for what it awaits twice, and is moved around with it.
+    /// Boxed, because every layer around a future moves it; and not through a block that awaits it, which would have room
+    /// for it twice.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(work)).abort_handle()
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(Box::pin(work))).abort_handle()
     }
 
     /// Lets go of everything begun and returns when nothing runs any more.

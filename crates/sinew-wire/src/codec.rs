@@ -10,6 +10,9 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Deeper nesting than this is refused while decoding, so that hostile input cannot exhaust the stack.
 const MAX_DEPTH: usize = 128;
 
+/// Bytes a message is first given room for: most fit, and growing copies.
+const ROOM: usize = 768;
+
 /// The media type of a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ContentType {
@@ -74,7 +77,7 @@ impl ContentType {
 /// # Errors
 /// [`CodecError::Encode`] when the format cannot hold the value.
 pub fn encode<T: Serialize + ?Sized>(content_type: ContentType, value: &T) -> Result<Bytes, CodecError> {
-    let mut buffer = Vec::with_capacity(256);
+    let mut buffer = Vec::with_capacity(ROOM);
     let written = match content_type {
         ContentType::MessagePack => value.serialize(&mut packer(&mut buffer)).map_err(|e| e.to_string()),
         ContentType::Json => serde_json::to_writer(&mut buffer, value).map_err(|e| e.to_string()),

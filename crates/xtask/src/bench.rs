@@ -4,6 +4,7 @@
 mod edge;
 mod engine;
 mod load;
+mod messages;
 mod peer;
 mod saga;
 mod sdk;
@@ -50,17 +51,25 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     runtime.block_on(all).map_err(|error| error.to_string())
 }
 
-/// Plays the other process of a benchmark.
-pub(crate) fn peer(arguments: &[&str]) -> Outcome {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    runtime.block_on(peer::play(arguments)).map_err(|error| error.to_string())
-}
-
 fn optimised(arguments: &[&str]) -> Outcome {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    // Running builds the one program only; the peers are another.
+    let build = ["build", "--release", "--quiet", "--package", "xtask"];
     let run = ["run", "--release", "--quiet", "--package", "xtask", "--", "bench"];
-    let status = Command::new(cargo).args(run).args(arguments).status().map_err(|error| error.to_string())?;
-    if status.success() { Ok(()) } else { Err("the benchmark failed".to_owned()) }
+    for (what, more) in [(&build[..], &[][..]), (&run[..], arguments)] {
+        let status =
+            Command::new(&cargo).args(what).args(more).status().map_err(|error| error.to_string())?;
+        if !status.success() {
+            return Err("the benchmark failed".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Makes what every benchmark sends.
+fn sample() -> messages::Sample {
+    let tags = ["new", "gift", "fragile"].map(str::to_owned).to_vec();
+    messages::Sample { id: 4_711, name: "a sample of middling size".to_owned(), tags, text: "x".repeat(150) }
 }
 
 async fn server(sync_always: bool) -> Result<Broker, Error> {

@@ -41,7 +41,6 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Outcome {
     match arguments {
         ["bench", names @ ..] => bench::run(&root(), names),
-        ["bench-peer", part @ ..] => bench::peer(part),
         ["schemas"] => schemas::run(&root(), false),
         ["schemas", "--check"] => schemas::run(&root(), true),
         ["check"] => check::run(&root()),

@@ -10,8 +10,9 @@ use hyper_util::rt::TokioIo;
 use super::{
     Error,
     load::{self, Figures},
-    peer::{Echo, Peer, Sample},
-    server,
+    messages::Echo,
+    peer::Peer,
+    sample, server,
 };
 
 const ROUNDS: usize = 3;
@@ -37,7 +38,7 @@ pub(super) async fn run(time: Duration) -> Result<(), Error> {
 }
 
 async fn post(to: SocketAddr, connections: usize, time: Duration) -> Result<Figures, Error> {
-    let body = Bytes::from(serde_json::to_vec(&Echo { sample: Sample::new() })?);
+    let body = Bytes::from(serde_json::to_vec(&Echo { sample: sample() })?);
     let make = async || Ok((connect(to).await?, body.clone()));
     load::run(connections, time, make, move |(mut connection, body)| async move {
         let request =

@@ -6,11 +6,7 @@ use sinew::{Bus, CallError, Config, Ctx, telemetry};
 use tokio::task::JoinSet;
 
 use super::{ROUNDS, requests::sdk};
-use crate::bench::{
-    Error, load,
-    peer::{Peer, Slow},
-    server,
-};
+use crate::bench::{Error, load, messages::Slow, peer::Peer, server};
 
 const IN_FLIGHT: usize = 64;
 /// How many short rounds are one long one.

@@ -22,8 +22,8 @@ use super::ROUNDS;
 use crate::bench::{
     Error,
     load::{self, Figures},
-    peer::{Sample, headers},
-    server,
+    messages::{Sample, headers},
+    sample, server,
 };
 
 /// What the benchmark publishes.
@@ -79,7 +79,7 @@ pub(super) async fn run(time: Duration) -> Result<(), Error> {
 
 async fn publish(bus: &Bus, concurrency: usize, time: Duration) -> Result<Figures, Error> {
     let ctx = Ctx::detached(bus, "bench");
-    let make = async || Ok((ctx.clone(), Sampled { sample: Sample::new() }));
+    let make = async || Ok((ctx.clone(), Sampled { sample: sample() }));
     load::run(concurrency, time, make, |(ctx, event)| async move {
         ctx.publish(event.clone()).await?;
         Ok((ctx, event))
@@ -88,7 +88,7 @@ async fn publish(bus: &Bus, concurrency: usize, time: Duration) -> Result<Figure
 }
 
 async fn publish_raw(raw: &jetstream::Context, concurrency: usize, time: Duration) -> Result<Figures, Error> {
-    let payload = encode(ContentType::MessagePack, &Sampled { sample: Sample::new() })?;
+    let payload = encode(ContentType::MessagePack, &Sampled { sample: sample() })?;
     let make = async || Ok((raw.clone(), payload.clone()));
     load::run(concurrency, time, make, |(raw, payload)| async move {
         let id = sinew::new_id();
@@ -111,9 +111,9 @@ async fn publish_raw(raw: &jetstream::Context, concurrency: usize, time: Duratio
 /// Makes the stream long enough for both consumers.
 async fn fill(bus: &Bus, raw: &jetstream::Context) -> Result<(), Error> {
     let ctx = Ctx::detached(bus, "bench");
-    let payload = encode(ContentType::MessagePack, &Sampled { sample: Sample::new() })?;
+    let payload = encode(ContentType::MessagePack, &Sampled { sample: sample() })?;
     for _ in 0..EVENTS / 100 {
-        let ours = (0..100).map(|_| ctx.publish(Sampled { sample: Sample::new() }).into_future());
+        let ours = (0..100).map(|_| ctx.publish(Sampled { sample: sample() }).into_future());
         futures::future::try_join_all(ours).await?;
         let theirs = (0..100).map(|_| async {
             let fields = headers(&[("content-type", "application/msgpack")]);

@@ -11,8 +11,9 @@ use super::ROUNDS;
 use crate::bench::{
     Error,
     load::{self, Figures},
-    peer::{Echo, Peer, Sample, headers},
-    server,
+    messages::{Echo, headers},
+    peer::Peer,
+    sample, server,
 };
 
 pub(super) async fn run(time: Duration) -> Result<(), Error> {
@@ -40,7 +41,7 @@ pub(super) async fn run(time: Duration) -> Result<(), Error> {
 
 /// Calls the echo service, each call on behalf of `ctx`.
 pub(super) async fn sdk(ctx: &Ctx, concurrency: usize, time: Duration) -> Result<Figures, Error> {
-    let make = async || Ok((ctx.clone(), Sample::new()));
+    let make = async || Ok((ctx.clone(), sample()));
     load::run(concurrency, time, make, |(ctx, sample)| async move {
         let sample = ctx.call(Echo { sample }).await.map_err(|error| error.to_string())?;
         Ok((ctx, sample))
@@ -49,7 +50,7 @@ pub(super) async fn sdk(ctx: &Ctx, concurrency: usize, time: Duration) -> Result
 }
 
 async fn raw(client: &async_nats::Client, concurrency: usize, time: Duration) -> Result<Figures, Error> {
-    let payload = encode(ContentType::MessagePack, &Echo { sample: Sample::new() })?;
+    let payload = encode(ContentType::MessagePack, &Echo { sample: sample() })?;
     let make = async || Ok((client.clone(), payload.clone()));
     #[expect(clippy::disallowed_methods, reason = "the baseline is what the library offers by itself")]
     load::run(concurrency, time, make, |(client, payload)| async move {
