@@ -193,9 +193,9 @@ impl Lab {
         self.ctx.call(GetWorkflow { name: name.to_owned(), id: id.to_owned() }).await
     }
 
-    /// Waits until nothing more will happen to an instance.
+    /// Waits until nothing more will happen to an instance: longer than a call whose reply was lost is waited for.
     pub(crate) async fn closed(&self, name: &str, id: &str) -> WorkflowInstance {
-        eventually(Duration::from_secs(30), || async {
+        eventually(Duration::from_secs(60), || async {
             self.get(name, id).await.ok().filter(|instance| instance.ended_ms.is_some())
         })
         .await

@@ -103,10 +103,14 @@ async fn a_limit_holds_over_two_replicas_and_everybody_has_a_turn() {
     eventually(SOON, || async { other.is_ready() }).await;
     let runs = (0..30).map(|number| {
         let (lab, id) = (&lab, format!("p-{number}"));
-        async move { eventually(SOON, || async { lab.run("pay", &id, json!({})).await.ok() }).await.status }
+        async move {
+            eventually(SOON, || async { lab.run("pay", &id, json!({})).await.ok() }).await;
+            // Where its shard was handed over meanwhile, the answer said only that it runs.
+            lab.closed("pay", &id).await.status
+        }
     });
     let ended = futures::future::join_all(runs).await;
-    assert!(ended.iter().all(|status| status == "completed"));
+    assert!(ended.iter().all(|status| status == "completed"), "{ended:?}");
     let (most, all) = (till.most.load(Ordering::SeqCst), till.all.load(Ordering::SeqCst));
     assert!(most <= 3 && all == 30, "{most} at once, {all} in all");
     let stands = limits(&lab).await;
