@@ -1,5 +1,5 @@
 //! The other side of each benchmark, in a process of its own, so that client and server do not share a runtime; and in a
-//! program of its own (`bin/bench-peer.rs`), which does not count its allocations.
+//! program of its own (`part.rs`), which does not count its allocations.
 
 use std::{
     io::{BufRead, BufReader},

@@ -1,7 +1,6 @@
 //! Plays the other side of a benchmark until it is killed: `bench-peer PART NATS_URL [COLLECTOR_URL]`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "whoever starts it reads what it prints")]
 
-#[path = "../bench/messages.rs"]
 mod messages;
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
