@@ -21,7 +21,7 @@ use tower::{Layer, util::BoxCloneSyncService};
 
 use crate::{
     BatchGroup, BatchHandler, Bus, Calls, Complete, Config, Contract, Ctx, Error, EventHandler, Kind,
-    bus::Message,
+    bus::{Message, Subscription},
     group::{Group, GroupOf, GroupSpec},
     routes::Route,
     schedule::Recurrence,
@@ -68,6 +68,9 @@ pub struct Answer {
     pub problem: Option<Problem>,
     /// What the stream consists of, where it is one.
     pub(crate) items: Option<Items>,
+    /// Where the caller's words about a stream are heard, kept until this has left: a word that finds nobody would tell
+    /// the caller, ahead of the end of the stream, that the service is gone.
+    pub(crate) line: Option<Box<Subscription>>,
 }
 
 /// The items of a stream, encoded; an error is the last one.
@@ -323,7 +326,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
 impl Answer {
     /// Creates the answer that carries an encoded reply.
     pub fn reply(headers: Headers, payload: Bytes) -> Self {
-        Self { headers, payload, problem: None, items: None }
+        Self { headers, payload, problem: None, items: None, line: None }
     }
 
     /// Creates the answer that carries a problem, as other NATS clients expect errors (ADR-32).
@@ -334,7 +337,7 @@ impl Answer {
         let _ = headers.set(header::SERVICE_ERROR, title);
         let _ = headers.set(header::SERVICE_ERROR_CODE, problem.status.to_string());
         let payload = sinew_wire::encode(to, &problem).unwrap_or_default();
-        Self { headers, payload, problem: Some(problem), items: None }
+        Self { headers, payload, problem: Some(problem), items: None, line: None }
     }
 }
 

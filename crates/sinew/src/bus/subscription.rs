@@ -1,8 +1,11 @@
 //! Subscriptions: streams of messages that outlive the connection they were made on.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::mpsc;
@@ -22,6 +25,12 @@ pub struct Subscription {
     messages: mpsc::Receiver<Message>,
     held: Held,
     denied: Denial,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("subject", &self.subject).finish_non_exhaustive()
+    }
 }
 
 /// Whether the server refused a subscription; outlives it.

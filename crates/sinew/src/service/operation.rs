@@ -215,7 +215,7 @@ fn fit(shop: &Shop, operation: &Operation, message: &Message, answer: Answer) ->
     }
     tracing::error!(operation = %operation.name, bytes, "a reply is too large for the bus");
     let problem = Problem::new(502, "reply-too-large", "the reply is larger than the bus takes");
-    Answer::problem(problem, wanted(message))
+    Answer { line: answer.line, ..Answer::problem(problem, wanted(message)) }
 }
 
 /// Sends an answer. What is sent is taken out of it first: the rest is not kept until that is done.
@@ -228,12 +228,13 @@ pub(super) fn reply<'a>(
     if let Some(problem) = &answer.problem {
         operation.stats.failed(problem);
     }
-    let Answer { headers, payload, .. } = answer;
+    let Answer { headers, payload, line, .. } = answer;
     async move {
         let Some(to) = message.reply_to() else { return };
         if let Err(error) = shop.bus.post(to, None, &headers, &payload).await {
             tracing::warn!(operation = %operation.name, %error, "a reply could not be sent");
         }
+        drop(line);
     }
 }
 

@@ -64,8 +64,7 @@ pub(super) async fn run(
         }
     };
     let Some(items) = answer.items.take() else { return Some(outlet.last(answer)) };
-    let ending = outlet.send_all(&answer.headers, items).await;
-    match ending {
+    match outlet.send_all(&answer.headers, items).await {
         Ok(()) => Some(outlet.last(Answer::reply(Headers::new(), Bytes::new()))),
         Err(ending) => outlet.ended(ending, message),
     }
@@ -189,9 +188,12 @@ impl<'a> Outlet<'a> {
         }
     }
 
-    fn ended(&self, ending: Ending, message: &Message) -> Option<Answer> {
+    fn ended(self, ending: Ending, message: &Message) -> Option<Answer> {
         match ending {
-            Ending::Told(problem) => Some(self.last(Answer::problem(problem, self.codec))),
+            Ending::Told(problem) => {
+                let codec = self.codec;
+                Some(self.last(Answer::problem(problem, codec)))
+            }
             Ending::Gone => {
                 tracing::debug!(operation = %self.line.operation.name, subject = message.subject(), "a stream's caller is gone");
                 None
@@ -199,8 +201,9 @@ impl<'a> Outlet<'a> {
         }
     }
 
-    fn last(&self, mut answer: Answer) -> Answer {
+    fn last(self, mut answer: Answer) -> Answer {
         let _ = answer.headers.set(header::END, self.window.sent().to_string());
+        answer.line = Some(Box::new(self.line.messages));
         answer
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(
         return shop.in_flight.unless_gone(message.reply_to(), ctx, std::pin::pin!(work)).await;
     };
     let (incoming, source) = Incoming::new();
-    let inlet = match Line::open(shop, operation, to).await {
+    let mut inlet = match Line::open(shop, operation, to).await {
         Ok(line) => Inlet::new(line, message, source),
         Err(error) => return Some(Answer::problem(error.to_problem(), wanted(message))),
     };
@@ -58,7 +58,8 @@ pub(super) async fn run(
             never = inlet.serve() => match never {},
         }
     };
-    shop.in_flight.guarded(to, ctx.gone(), both).await
+    let answer = shop.in_flight.guarded(to, ctx.gone(), both).await;
+    answer.map(|answer| Answer { line: Some(Box::new(inlet.line.messages)), ..answer })
 }
 
 impl<'a> Inlet<'a> {
@@ -76,7 +77,7 @@ impl<'a> Inlet<'a> {
     }
 
     /// Takes in what comes, until it is dropped with the request.
-    async fn serve(mut self) -> std::convert::Infallible {
+    async fn serve(&mut self) -> std::convert::Infallible {
         self.say().await;
         loop {
             tokio::select! {

@@ -91,7 +91,7 @@ impl<R: Request> Stub<R> {
                 Ok(payload) => {
                     let mut headers = Headers::new();
                     let _ = headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str());
-                    Some(Answer { headers, payload, problem: None, items: None })
+                    Some(Answer { headers, payload, problem: None, items: None, line: None })
                 }
                 Err(error) => problem(
                     Problem::new(500, "stub", "the stub's reply cannot be encoded").detail(error.to_string()),
