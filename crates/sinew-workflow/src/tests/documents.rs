@@ -335,7 +335,7 @@ fn documents_of_the_manual_are_valid() {
     let manual = fs::read_to_string(manual).unwrap();
     let blocks: Vec<&str> =
         manual.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
-    assert_eq!(blocks.len(), 4);
+    assert_eq!(blocks.len(), 5);
     for block in blocks {
         let definition =
             Definition::parse(block, "manual.yaml").unwrap_or_else(|found| panic!("{found}\n{block}"));

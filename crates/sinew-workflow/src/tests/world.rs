@@ -95,6 +95,8 @@ impl World {
                     let name = self.state.step(*task).map(|step| step.name.to_string());
                     self.stopped.push(name.unwrap_or_default());
                 }
+                // Nobody answers it.
+                Effect::Recall { .. } => {}
                 _ => self.due.push(effect),
             }
         }
