@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long one input may take, in an unoptimized build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The most seeds.
 const MAX_SEEDS: usize = 2_000;
 /// The longest input that becomes a seed, in characters.
