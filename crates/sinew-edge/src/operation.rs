@@ -124,6 +124,7 @@ pub(crate) mod tests {
             description: String::new(),
             idempotent: false,
             stream: false,
+            accepts: false,
             upload: None,
             http: Some(binding),
             request: json!({ "type": "object", "properties": {

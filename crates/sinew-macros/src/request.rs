@@ -218,6 +218,7 @@ impl ToTokens for Request {
                         description: ::std::string::String::from(#description),
                         idempotent: #idempotent,
                         stream: #stream,
+                        accepts: false,
                         http: #http,
                         request: #request_schema,
                         upload: #upload_schema,

@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    history::HistoryRecord,
+    history::Finished,
     library::Library,
     lifecycle::{Happened, Teller},
     listen::{Listener, Told},
@@ -111,13 +111,13 @@ impl World for Caller {
         self.teller.tell((sequence, happened));
     }
 
-    fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>) {
+    fn archive(&mut self, record: Arc<Finished>, children: Vec<String>) {
         let (line, released) = (self.line.clone(), self.hands.release(children));
         self.hands.spawn_told(async move {
             // The log forgets an instance once this is told: by then its children must know.
             released.await;
             store(&line, &record).await;
-            Input::Archived { id: record.id().to_owned() }
+            Input::Archived { id: record.id.clone() }
         });
     }
 
@@ -354,9 +354,9 @@ impl Means {
 }
 
 /// Stores the history of an ended instance, however long it takes.
-async fn store(line: &Line, record: &HistoryRecord) {
+async fn store(line: &Line, record: &Finished) {
     while let Err(error) = record.store(&line.bus).await {
-        tracing::debug!(%error, instance = record.id(), "the history is not stored yet");
+        tracing::debug!(%error, instance = record.id, "the history is not stored yet");
         tokio::time::sleep(AGAIN).await;
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Endpoint {
     pub(crate) idempotent: Option<bool>,
     /// Whether its service takes commands.
     pub(crate) commands: bool,
+    /// Whether it may take work on and bring the result later; so may what nothing is known of.
+    pub(crate) accepts: bool,
 }
 
 /// The known operations; a cheap handle.
@@ -39,7 +41,7 @@ pub(crate) struct Directory {
     known: watch::Receiver<Arc<Known>>,
 }
 
-type Known = HashMap<String, HashMap<String, Endpoint>>;
+type Known = HashMap<String, HashMap<String, Arc<Endpoint>>>;
 
 /// The contracts of this moment.
 pub(crate) struct Listed(Arc<Known>);
@@ -74,22 +76,18 @@ impl Directory {
     }
 
     /// Finds an operation; asks the service itself when the catalogue does not know it.
-    pub(crate) async fn find(&self, target: &Operation) -> Option<Endpoint> {
+    pub(crate) async fn find(&self, target: &Operation) -> Option<Arc<Endpoint>> {
         let known =
-            self.known.borrow().get(&target.service).and_then(|ops| ops.get(&target.operation)).cloned();
+            self.known.borrow().get(&*target.service).and_then(|ops| ops.get(&*target.operation)).cloned();
         let introduced = match known {
             Some(endpoint) => Some(endpoint),
             None if target.subject.is_some() => None,
-            None => Box::pin(self.introduce(target)).await,
+            None => Box::pin(self.introduce(target)).await.map(Arc::new),
         };
         match &target.subject {
             Some(subject) => {
-                let known = introduced.as_ref();
-                let codec = known.map_or(ContentType::Json, |endpoint| endpoint.codec);
-                let stream = known.is_some_and(|endpoint| endpoint.stream);
-                let idempotent = known.and_then(|endpoint| endpoint.idempotent);
-                let commands = known.is_some_and(|endpoint| endpoint.commands);
-                Some(Endpoint { subject: subject.clone(), codec, stream, idempotent, commands })
+                let known = introduced.as_deref().cloned().unwrap_or_else(|| Endpoint::foreign(""));
+                Some(Arc::new(Endpoint { subject: subject.to_string(), ..known }))
             }
             None => introduced,
         }
@@ -106,11 +104,30 @@ impl Directory {
         let reply = self.bus.request(&subject, &Headers::new(), Bytes::new(), INTRODUCTION).await.ok()?;
         let info: Info = serde_json::from_slice(reply.payload()).ok()?;
         let ours = info.metadata.is_some_and(|metadata| metadata.contains_key("sinew"));
-        let endpoint = info.endpoints.into_iter().find(|endpoint| endpoint.name == target.operation)?;
+        let endpoint = info.endpoints.into_iter().find(|endpoint| *endpoint.name == *target.operation)?;
         let codec = if ours { ContentType::MessagePack } else { ContentType::Json };
         let said = |name| endpoint.metadata.as_ref().is_some_and(|metadata| metadata.contains_key(name));
-        let (stream, commands) = (said("stream"), said("commands"));
-        Some(Endpoint { subject: endpoint.subject, codec, stream, idempotent: None, commands })
+        Some(Endpoint {
+            codec,
+            stream: said("stream"),
+            commands: said("commands"),
+            accepts: !ours || said("accepts"),
+            ..Endpoint::foreign(&endpoint.subject)
+        })
+    }
+}
+
+impl Endpoint {
+    /// What nothing is known of but its subject.
+    fn foreign(subject: &str) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            codec: ContentType::Json,
+            stream: false,
+            idempotent: None,
+            commands: false,
+            accepts: true,
+        }
     }
 }
 
@@ -118,10 +135,10 @@ impl Contracts for Listed {
     fn find(&self, service: &str, operation: &str) -> sinew_workflow::Known {
         let Some(operations) = self.0.get(service) else { return sinew_workflow::Known::Nothing };
         match operations.get(operation) {
-            Some(Endpoint { idempotent: Some(idempotent), .. }) => {
-                sinew_workflow::Known::Operation { idempotent: *idempotent }
-            }
-            Some(_) => sinew_workflow::Known::Nothing,
+            Some(endpoint) => match endpoint.idempotent {
+                Some(idempotent) => sinew_workflow::Known::Operation { idempotent },
+                None => sinew_workflow::Known::Nothing,
+            },
             None => sinew_workflow::Known::Missing { others: operations.keys().cloned().collect() },
         }
     }
@@ -150,9 +167,10 @@ async fn follow(catalogue: Catalogue, known: watch::Sender<Arc<Known>>, stop: Ca
     }
 }
 
-fn listed(operation: OperationDescriptor, commands: bool) -> (String, Endpoint) {
-    let (subject, stream, idempotent) = (operation.subject, operation.stream, Some(operation.idempotent));
-    (operation.name, Endpoint { subject, codec: ContentType::MessagePack, stream, idempotent, commands })
+fn listed(operation: OperationDescriptor, commands: bool) -> (String, Arc<Endpoint>) {
+    let OperationDescriptor { name, subject, stream, accepts, idempotent, .. } = operation;
+    let (codec, idempotent) = (ContentType::MessagePack, Some(idempotent));
+    (name, Arc::new(Endpoint { subject, codec, stream, idempotent, commands, accepts }))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What is left of an instance when it has ended: one message per instance, kept for a limited time.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinew::{
@@ -21,16 +22,26 @@ const STEPS: usize = 1_000;
 
 /// The record of an ended instance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct HistoryRecord {
+pub(crate) struct HistoryRecord<'a> {
     v: u8,
     /// How it ended, with every step.
     pub(crate) instance: WorkflowInstance,
     /// What it was started with.
-    input: Value,
+    input: Cow<'a, Value>,
     /// Recognises a repeated start.
     pub(crate) input_digest: u64,
     /// The definition it ran.
-    definition: String,
+    definition: Cow<'a, str>,
+}
+
+/// An ended instance as its shard keeps it: the record, encoded once, and what is looked for without reading it.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) input_digest: u64,
+    record: Bytes,
 }
 
 /// Creates the stream where it does not stand.
@@ -51,46 +62,63 @@ pub(crate) async fn ensure_stream(bus: &Bus, config: &Config) -> Result<(), Erro
 }
 
 /// Reads the record of an ended instance.
-pub(crate) async fn read(bus: &Bus, workflow: &str, id: &str) -> Result<Option<HistoryRecord>, sinew::Error> {
+pub(crate) async fn read(
+    bus: &Bus,
+    workflow: &str,
+    id: &str,
+) -> Result<Option<HistoryRecord<'static>>, sinew::Error> {
     let Ok(subject) = subject(workflow, id) else { return Ok(None) };
     let Some(stored) = bus.last_message(STREAM, subject.as_str()).await? else { return Ok(None) };
     Ok(Some(decode(ContentType::MessagePack, &stored.payload)?))
 }
 
-impl HistoryRecord {
-    pub(crate) fn new(instance: WorkflowInstance, input: &Value, definition: &str) -> Self {
-        let (input_digest, input) = (view::digest_of(input), input.clone());
-        Self { v: VERSION, instance, input, input_digest, definition: definition.to_owned() }
+impl Finished {
+    /// Makes the record of an instance that ended.
+    pub(crate) fn of(instance: WorkflowInstance, input: &Value, definition: &str) -> Self {
+        let (id, name, status) = (instance.id.clone(), instance.name.clone(), instance.status.clone());
+        let input_digest = view::digest_of(input);
+        let (input, definition) = (Cow::Borrowed(input), Cow::Borrowed(definition));
+        let record = HistoryRecord { v: VERSION, instance, input, input_digest, definition };
+        let record = encode(ContentType::MessagePack, &record).unwrap_or_else(|error| {
+            tracing::error!(instance = id, %error, "a history cannot be written: its data are left out");
+            // Nothing is left in it that could not be.
+            encode(ContentType::MessagePack, &record.without_data()).unwrap_or_default()
+        });
+        Self { id, name, status, input_digest, record }
     }
 
-    pub(crate) fn id(&self) -> &str {
-        &self.instance.id
+    /// Reads how it ended.
+    pub(crate) fn instance(&self) -> Option<WorkflowInstance> {
+        decode::<HistoryRecord<'_>>(ContentType::MessagePack, &self.record).ok().map(|record| record.instance)
     }
 
     /// Stores the record. One that no message can hold is stored without what the workflow worked on.
     pub(crate) async fn store(&self, bus: &Bus) -> Result<(), sinew::Error> {
-        match self.publish(bus).await {
+        match self.publish(bus, self.record.clone()).await {
             Err(error) if error.kind() == sinew::Kind::TooLarge => {
-                tracing::warn!(instance = self.id(), "a history is too large: its data are left out");
-                self.without_data().publish(bus).await
+                tracing::warn!(instance = self.id, "a history is too large: its data are left out");
+                let record: HistoryRecord<'_> = decode(ContentType::MessagePack, &self.record)?;
+                let short = encode(ContentType::MessagePack, &record.without_data())?;
+                self.publish(bus, short).await
             }
             outcome => outcome,
         }
     }
 
-    async fn publish(&self, bus: &Bus) -> Result<(), sinew::Error> {
+    async fn publish(&self, bus: &Bus, record: Bytes) -> Result<(), sinew::Error> {
         let invalid =
             |error: sinew::wire::InvalidSubject| sinew::Error::new(sinew::Kind::Config, error.to_string());
-        let subject = subject(&self.instance.name, &self.instance.id).map_err(invalid)?;
+        let subject = subject(&self.name, &self.id).map_err(invalid)?;
         let mut headers = Headers::new();
         headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
-        let payload = encode(ContentType::MessagePack, self)?;
-        bus.publish_acked(subject.as_str(), &headers, payload, STORE_TIMEOUT).await.map(|_| ())
+        bus.publish_acked(subject.as_str(), &headers, record, STORE_TIMEOUT).await.map(|_| ())
     }
+}
 
+impl HistoryRecord<'_> {
     /// Keeps how it ended and the first steps: a loop can have made more of them than a message holds.
     fn without_data(&self) -> Self {
-        let mut short = Self { input: Value::Null, ..self.clone() };
+        let mut short = Self { input: Cow::Owned(Value::Null), ..self.clone() };
         short.instance.output = None;
         short.instance.steps.truncate(STEPS);
         for step in &mut short.instance.steps {

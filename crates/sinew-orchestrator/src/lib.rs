@@ -110,7 +110,11 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     let line = Line { bus: bus.clone(), directory: directory.clone(), seal: Some(seal.clone()) };
     let parts = owner::Parts { config, line, protocols: protocols.clone(), children };
     tasks.spawn(owner::run(parts, leases, router.clone(), stop.clone()));
-    let service = service::serve(&bus, Desk { router: router.clone(), definitions, directory, seal }).await?;
+    let service = service::serve(
+        &bus,
+        Desk { router: router.clone(), definitions: Arc::new(definitions), directory, seal },
+    )
+    .await?;
     Ok(Running { service, router, protocols, stop: guard, tasks })
 }
 

@@ -237,12 +237,7 @@ impl Local {
 }
 
 fn shown(id: &str, answer: Answer) -> Result<WorkflowInstance, WorkflowError> {
-    match answer {
-        Answer::Instance(instance) => Ok(*instance),
-        Answer::Unknown | Answer::List(_) | Answer::Tasks(_) | Answer::Limits(_) | Answer::Done => {
-            Err(WorkflowError::UnknownInstance(id.to_owned()))
-        }
-    }
+    answer.instance().ok_or_else(|| WorkflowError::UnknownInstance(id.to_owned()))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(crate) struct Piece {
     pub(crate) last: bool,
     /// Its bytes.
     #[serde(with = "binary")]
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
 }
 
 impl Header {
@@ -109,12 +109,13 @@ pub(crate) fn split(id: &str, item: Bytes, limit: usize) -> Result<Vec<Bytes>, E
     }
     let size = limit.saturating_sub(PIECE_OVERHEAD).max(1);
     let count = item.len().div_ceil(size);
-    let piece = |(index, bytes): (usize, &[u8])| {
-        let (bytes, last) = (bytes.to_vec(), index + 1 == count);
+    let piece = |index: usize| {
+        let (from, last) = (index * size, index + 1 == count);
+        let bytes = item.slice(from..item.len().min(from + size));
         let index = u32::try_from(index).map_err(|_| foreign("an item has too many pieces"))?;
         Item { piece: Some(Piece { index, last, bytes }), ..Item::new(id) }.encode()
     };
-    item.chunks(size).enumerate().map(piece).collect()
+    (0..count).map(piece).collect()
 }
 
 /// Joins a header and encoded items to a record.
@@ -174,35 +175,36 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
 }
 
 /// Bytes as one value; by itself serde writes each of them as a number.
-mod binary {
+pub(crate) mod binary {
     use std::fmt;
 
+    use bytes::Bytes;
     use serde::{Deserializer, Serializer, de::Visitor};
 
-    struct Bytes;
+    struct Whole;
 
-    impl Visitor<'_> for Bytes {
-        type Value = Vec<u8>;
+    impl Visitor<'_> for Whole {
+        type Value = Bytes;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("bytes")
         }
 
-        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.to_vec())
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+            Ok(Bytes::copy_from_slice(bytes))
         }
 
-        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-            Ok(bytes)
+        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+            Ok(bytes.into())
         }
     }
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        deserializer.deserialize_byte_buf(Bytes)
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        deserializer.deserialize_byte_buf(Whole)
     }
 }
 

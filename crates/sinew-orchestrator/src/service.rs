@@ -8,7 +8,7 @@ mod tasks;
 use std::{sync::Arc, time::Duration};
 
 use sinew::{
-    Bus, Ctx, Problem, Running, Service, ServiceError, State,
+    Bus, Ctx, Encoded, Problem, Running, Service, ServiceError, State,
     telemetry::new_root,
     wire::{InstanceId, header},
     workflow::{
@@ -47,7 +47,8 @@ const PAGE: u32 = 100;
 #[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) router: Arc<Router>,
-    pub(crate) definitions: Definitions,
+    /// Shared, as every request has a copy of all this.
+    pub(crate) definitions: Arc<Definitions>,
     pub(crate) directory: Directory,
     pub(crate) seal: Seal,
 }
@@ -92,11 +93,11 @@ async fn start(
     request: StartWorkflow,
     State(desk): State<Desk>,
     ctx: Ctx,
-) -> Result<WorkflowInstance, WorkflowError> {
+) -> Result<Encoded<WorkflowInstance>, WorkflowError> {
     let digest = desk.definitions.resolve(&request.name, request.version.as_deref()).await?;
     let (id, chosen) = instance_id(request.id, &ctx)?;
     if chosen && let Some(instance) = desk.ended_before(&ctx, &request.name, &id, &request.input).await? {
-        return ended(instance, &ctx);
+        return encoded(&ended(instance, &ctx)?);
     }
     let waits = request.wait.unwrap_or_else(|| !prefers_async(&ctx));
     let patience = ctx.deadline().within(PATIENCE).saturating_sub(WAY_BACK);
@@ -114,8 +115,11 @@ async fn start(
     };
     let (shard, limit) = (desk.router.shard_of(&id), patience + WAY_BACK / 2);
     let answer = desk.router.send(shard, Command::Start(start), limit).await.map_err(hinted)?;
+    if let Answer::Completed(instance) = answer {
+        return Ok(Encoded::trusted(instance));
+    }
     let instance = desk.found(&ctx, &request.name, &id, answer).await?;
-    ended(instance, &ctx)
+    encoded(&ended(instance, &ctx)?)
 }
 
 async fn get(
@@ -189,8 +193,8 @@ impl Desk {
         id: &str,
         answer: Answer,
     ) -> Result<WorkflowInstance, WorkflowError> {
-        if let Answer::Instance(instance) = answer {
-            return Ok(*instance);
+        if let Some(instance) = answer.instance() {
+            return Ok(instance);
         }
         let record = history::read(ctx.bus(), name, id).await.map_err(unreachable_history)?;
         record
@@ -230,6 +234,13 @@ fn instance_id(asked: Option<String>, ctx: &Ctx) -> Result<(String, bool), Workf
         Some(key) if key.parse::<InstanceId>().is_ok() => (key.to_owned(), true),
         Some(key) => (format!("k-{:016x}", view::digest_of_text(key)), true),
         None => (sinew::new_id(), false),
+    })
+}
+
+fn encoded(instance: &WorkflowInstance) -> Result<Encoded<WorkflowInstance>, WorkflowError> {
+    Encoded::of(instance).map_err(|error| {
+        tracing::error!(%error, "an instance cannot be written");
+        WorkflowError::Other(Problem::new(500, "internal", "internal error"))
     })
 }
 

@@ -35,7 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config,
-    history::HistoryRecord,
+    history::Finished,
     journal::{Journal, JournalError},
     lifecycle::{Happened, Lifecycle, Unpublished},
     listen::Listener,
@@ -97,7 +97,7 @@ pub(crate) trait World: Send + Sync + 'static {
     fn tell(&mut self, _sequence: u64, _happened: Happened) {}
 
     /// Lets the children of an ended instance go and stores its history; returns as an [`Input::Archived`].
-    fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>);
+    fn archive(&mut self, record: Arc<Finished>, children: Vec<String>);
 
     /// Cancels children nobody waits for.
     fn cancel(&mut self, children: Vec<String>);
@@ -394,10 +394,9 @@ impl<J: Journal, W: World> Shard<J, W> {
         let Some(live) = self.live.get_mut(id) else { return };
         self.world.draw(&live.state, &mut live.spans);
         self.timers.clear(&live.id, &mut live.timers);
-        let record = Arc::new(live.history());
-        live.ended = Some(record.clone());
+        let (record, told) = live.finish();
         for waiter in live.take_waiters() {
-            waiter.send(Ok(Answer::of(record.instance.clone())));
+            waiter.send(Ok(told.clone()));
         }
         self.world.archive(record, live.children().collect());
     }

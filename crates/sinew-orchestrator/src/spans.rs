@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashSet,
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -18,7 +19,7 @@ use crate::view;
 /// Where the spans of an instance hang.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    id: String,
+    id: Arc<str>,
     /// The span that started it.
     starter: Option<TraceContext>,
 }
@@ -32,7 +33,7 @@ pub(crate) struct Exported {
 
 impl Origin {
     pub(crate) fn of(state: &State) -> Self {
-        Self { id: state.id().to_owned(), starter: state.trace().and_then(|trace| trace.parse().ok()) }
+        Self { id: state.shared_id(), starter: state.trace().and_then(|trace| trace.parse().ok()) }
     }
 
     /// Returns the instance.

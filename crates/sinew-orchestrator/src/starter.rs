@@ -11,7 +11,7 @@ use sinew::{
 use crate::{
     history,
     router::Router,
-    shard::{Answer, Command, Start},
+    shard::{Command, Start},
 };
 
 /// How long an owner may take to accept a start, or to tell that the instance ended.
@@ -89,10 +89,10 @@ impl Starter {
             wait_ms: waits.then(|| u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX)),
         };
         let shard = self.router.shard_of(id);
-        match self.router.send(shard, Command::Start(start), PATIENCE + WAY_BACK).await? {
-            Answer::Instance(instance) => Ok(*instance),
-            _ => Err(WorkflowError::Other(Problem::new(500, "internal", "a start was not answered"))),
-        }
+        let answer = self.router.send(shard, Command::Start(start), PATIENCE + WAY_BACK).await?;
+        answer
+            .instance()
+            .ok_or_else(|| WorkflowError::Other(Problem::new(500, "internal", "a start was not answered")))
     }
 }
 

@@ -230,6 +230,9 @@ pub struct OperationDescriptor {
     /// Whether it answers with a stream of items instead of one reply.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
+    /// Whether it may take work on and bring the result later. Callers that can wait for that send a token along.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepts: bool,
     /// How HTTP reaches it, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpBinding>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -32,7 +33,7 @@ use crate::{Contracts, Described, Diagnostic, Diagnostics, Need, Reference, Reso
 /// # Ok::<_, sinew_workflow::Diagnostics>(())
 /// ```
 pub struct Definition {
-    reference: Reference,
+    pub(crate) reference: Arc<Reference>,
     title: Option<String>,
     warnings: Vec<Diagnostic>,
     foreign: Vec<Diagnostic>,
@@ -97,11 +98,11 @@ impl Definition {
             |key: &str| root.get("document").and_then(|document| document.get(key)).and_then(Node::text);
         let owned = |key: &str| text(key).unwrap_or_default().to_owned();
         Ok(Self {
-            reference: Reference {
+            reference: Arc::new(Reference {
                 namespace: owned("namespace"),
                 name: owned("name"),
                 version: owned("version"),
-            },
+            }),
             title: text("title").map(str::to_owned),
             warnings: findings,
             foreign: lowered.foreign,

@@ -22,9 +22,9 @@ pub enum Effect {
         /// The attempt to answer, from 1.
         attempt: u32,
         /// The idempotency key.
-        key: String,
+        key: Arc<str>,
         /// On an undo, the key of the call it undoes.
-        forward_key: Option<String>,
+        forward_key: Option<Arc<str>>,
         /// Who is asked to do what.
         target: Target,
         /// The request. For a [`Target::Protocol`] the arguments of the task as the specification writes them, with
@@ -38,7 +38,7 @@ pub enum Effect {
         /// Whether to deliver through a durable work stream instead of request and reply.
         command: bool,
         /// The name of the step, for people.
-        name: String,
+        name: Arc<str>,
         /// Whether this undoes an earlier call.
         undo: bool,
     },
@@ -113,12 +113,12 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Operation {
     /// The service, such as `inventory`.
-    pub service: String,
+    pub service: Arc<str>,
     /// The operation, such as `reserve`.
-    pub operation: String,
+    pub operation: Arc<str>,
     /// A subject that replaces the one the catalogue knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
+    pub subject: Option<Arc<str>>,
 }
 
 /// What the specification calls or runs, other than workflows.

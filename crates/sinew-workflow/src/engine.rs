@@ -171,8 +171,12 @@ impl<'d> Driver<'d> {
         parent: Option<Parent>,
     ) -> Result<(), Error> {
         if self.state.is_started() {
-            let running = self.state.id.clone();
-            return if running == id { Ok(()) } else { Err(Error::AlreadyStarted { id: running }) };
+            let running = &self.state.id;
+            return if **running == *id {
+                Ok(())
+            } else {
+                Err(Error::AlreadyStarted { id: running.to_string() })
+            };
         }
         self.definition.runnable().map_err(Error::NotRunnable)?;
         let input = Arc::new(input);
@@ -186,11 +190,11 @@ impl<'d> Driver<'d> {
             .clone()
             .map_or(crate::entry::Data::Same, |data| crate::entry::Data::unless(data, &input));
         self.record(Fact::Started(Box::new(Started {
-            id,
-            workflow: self.definition.reference().clone(),
+            id: id.into(),
+            workflow: Arc::clone(&self.definition.reference),
             input,
             data,
-            trace,
+            trace: trace.map(Into::into),
             deadline,
             saga: self.definition.is_saga,
             parent,
@@ -313,7 +317,7 @@ impl<'d> Driver<'d> {
     }
 
     fn check_definition(&self) -> Result<(), Error> {
-        let (pinned, given) = (&self.state.workflow, self.definition.reference());
+        let (pinned, given) = (&*self.state.workflow, self.definition.reference());
         if pinned == given {
             return Ok(());
         }

@@ -34,7 +34,7 @@ pub(crate) enum Fact {
     Called {
         task: TaskId,
         attempt: u32,
-        request: Box<Request>,
+        request: Arc<Request>,
         #[serde(default, skip_serializing_if = "Data::is_same")]
         body: Data,
     },
@@ -117,13 +117,13 @@ pub(crate) enum Fact {
 /// The instance began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Started {
-    pub(crate) id: String,
-    pub(crate) workflow: Reference,
+    pub(crate) id: Arc<str>,
+    pub(crate) workflow: Arc<Reference>,
     pub(crate) input: Arc<Value>,
     #[serde(default, skip_serializing_if = "Data::is_same")]
     pub(crate) data: Data,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) trace: Option<String>,
+    pub(crate) trace: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deadline: Option<Timer>,
     /// Whether the definition compensates or commits anything.

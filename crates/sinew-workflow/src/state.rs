@@ -30,10 +30,10 @@ use crate::{Error, Fault, Parent, Reference, Step, TaskId, Timestamp};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
-    pub(crate) id: String,
-    pub(crate) workflow: Reference,
+    pub(crate) id: Arc<str>,
+    pub(crate) workflow: Arc<Reference>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) trace: Option<String>,
+    pub(crate) trace: Option<Arc<str>>,
     pub(crate) input: Arc<Value>,
     pub(crate) context: Arc<Value>,
     pub(crate) status: Option<Status>,
@@ -187,7 +187,7 @@ pub(crate) enum Work {
 /// A call in flight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Call {
-    pub(crate) request: Request,
+    pub(crate) request: Arc<Request>,
     pub(crate) body: Arc<Value>,
     /// On which terms it was taken on, to be answered later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,6 +217,12 @@ impl State {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// As [`State::id`], for whoever keeps it.
+    #[must_use]
+    pub fn shared_id(&self) -> Arc<str> {
+        Arc::clone(&self.id)
     }
 
     /// Returns the definition the instance pins.

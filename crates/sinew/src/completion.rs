@@ -3,6 +3,7 @@
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use sinew_wire::{Problem, ServiceError, header};
@@ -74,6 +75,8 @@ pub struct Accepted<T> {
 pub enum Given<T> {
     /// The reply.
     Now(T),
+    /// The reply, in MessagePack.
+    Encoded(Bytes),
     /// The reply is brought later, on these terms.
     Later(CompletionTerms),
 }

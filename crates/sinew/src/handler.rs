@@ -16,6 +16,9 @@ use crate::{Accepted, Ctx, FromMessage, Upload, completion::Given};
     note = "if all that fits: what the function holds over an .await has to be Send, which Rc, RefCell borrows and lock guards are not"
 )]
 pub trait Handler<R: Request, S, M>: Clone + Send + Sync + 'static {
+    /// Whether it may take work on and answer later.
+    const ACCEPTS: bool = false;
+
     /// Answers `request`.
     fn answer(
         self,
@@ -129,6 +132,9 @@ pub trait EventHandler<E: Event, S, M>: Clone + Send + Sync + 'static {
     note = "return `{T}`, as declared on the request, or `Accepted<{T}>` for work that is finished later"
 )]
 pub trait IntoReply<T>: Send {
+    /// Whether it may be word that the reply comes later.
+    const ACCEPTS: bool = false;
+
     /// Tells which it is.
     fn into_reply(self) -> Given<T>;
 }
@@ -140,6 +146,8 @@ impl<T: Send> IntoReply<T> for T {
 }
 
 impl<T> IntoReply<T> for Accepted<T> {
+    const ACCEPTS: bool = true;
+
     fn into_reply(self) -> Given<T> {
         self.given()
     }
@@ -166,6 +174,8 @@ macro_rules! handlers {
             S: Send + Sync,
             $($arg: FromMessage<S>,)*
         {
+            const ACCEPTS: bool = Out::ACCEPTS;
+
             async fn answer(self, request: R, ctx: Ctx, state: S) -> Result<Given<R::Reply>, Refusal<R::Error>> {
                 $(let $arg = $arg::from_message(&ctx, &state).await.map_err(Refusal::Extractor)?;)*
                 let given = self(request, $($arg),*).await.map_err(Refusal::Handler)?;

@@ -101,7 +101,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         M: 'static,
     {
         let endpoint = Arc::new(Typed { handler, types: PhantomData::<fn(R, M)> });
-        self.routes.push(Route { descriptor: R::descriptor(), endpoint });
+        let descriptor = OperationDescriptor { accepts: H::ACCEPTS, ..R::descriptor() };
+        self.routes.push(Route { descriptor, endpoint });
         self
     }
 
@@ -164,6 +165,7 @@ where
             };
             match handler.answer(request, ctx.clone(), state).await {
                 Ok(Given::Now(reply)) => success(&reply, to, &ctx),
+                Ok(Given::Encoded(reply)) => ready(reply, to, &ctx),
                 Ok(Given::Later(terms)) => accepted(&terms, to, &ctx),
                 Err(refusal) => refused(refusal, to),
             }
@@ -282,6 +284,18 @@ fn success<T: serde::Serialize>(reply: &T, to: ContentType, ctx: &Ctx) -> Answer
     }
 }
 
+/// Answers with MessagePack that is at hand.
+fn ready(reply: Bytes, to: ContentType, ctx: &Ctx) -> Answer {
+    let payload = match to {
+        ContentType::MessagePack => Ok(reply),
+        other => sinew_wire::transcode(ContentType::MessagePack, other, &reply).map_err(unwritable),
+    };
+    match payload {
+        Ok(payload) => Answer::reply(reply_headers(to, ctx), payload),
+        Err(problem) => Answer::problem(problem, to),
+    }
+}
+
 /// Says that the work is taken on, and on which terms.
 fn accepted(terms: &CompletionTerms, to: ContentType, ctx: &Ctx) -> Answer {
     let mut answer = success(terms, to, ctx);
@@ -294,10 +308,12 @@ fn accepted(terms: &CompletionTerms, to: ContentType, ctx: &Ctx) -> Answer {
 }
 
 fn encoded<T: serde::Serialize>(value: &T, to: ContentType) -> Result<Bytes, Problem> {
-    sinew_wire::encode(to, value).map_err(|error| {
-        tracing::error!(%error, "a reply could not be encoded");
-        Problem::new(500, "internal", "internal error")
-    })
+    sinew_wire::encode(to, value).map_err(unwritable)
+}
+
+fn unwritable(error: sinew_wire::CodecError) -> Problem {
+    tracing::error!(%error, "a reply could not be encoded");
+    Problem::new(500, "internal", "internal error")
 }
 
 fn reply_headers(to: ContentType, ctx: &Ctx) -> Headers {

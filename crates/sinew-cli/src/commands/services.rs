@@ -88,6 +88,7 @@ fn operation(endpoint: &Endpoint) -> OperationDescriptor {
         description: String::new(),
         idempotent: false,
         stream: false,
+        accepts: false,
         upload: None,
         http: None,
         request: Value::Null,

@@ -1,6 +1,6 @@
 //! What goes over the bus: requests to operations, and events. Knows endpoints, not sagas.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -62,12 +62,12 @@ impl Line {
     async fn ask(&self, origin: &Origin, call: &Outgoing<'_>) -> Result<Message, Box<Outcome>> {
         let until = Instant::now() + call.limit;
         let endpoint = self.find(call.target).await?;
-        let prepared = self.headers(origin, call, &endpoint);
+        let prepared = self.headers(origin, call, &endpoint, endpoint.accepts);
         let prepared = prepared.and_then(|headers| Ok((headers, encode(endpoint.codec, call.body)?)));
-        let (headers, payload) = prepared.map_err(|error| Box::new(unsendable(&error)))?;
+        let (mut headers, payload) = prepared.map_err(|error| Box::new(unsendable(&error)))?;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match self.exchange(&endpoint, &headers, payload.clone(), left).await {
+            match self.exchange(&endpoint, &mut headers, payload.clone(), left).await {
                 // Nothing was sent, so nothing is known to the callee: wait for the bus as long as the step may take.
                 Err(error) if error.kind() == Kind::Disconnected && !left.is_zero() => {
                     let _ = Box::pin(self.bus.connected(left)).await;
@@ -80,7 +80,7 @@ impl Line {
     }
 
     /// Finds an operation with one reply.
-    pub(super) async fn find(&self, target: &Operation) -> Result<Endpoint, Box<Outcome>> {
+    pub(super) async fn find(&self, target: &Operation) -> Result<Arc<Endpoint>, Box<Outcome>> {
         let Some(endpoint) = self.directory.find(target).await else {
             let detail = format!("nobody has announced operation {target}: is its service running?");
             let fault = fault(503, "no such operation", "unknown-operation", &detail);
@@ -97,35 +97,36 @@ impl Line {
     async fn exchange(
         &self,
         endpoint: &Endpoint,
-        headers: &Headers,
+        headers: &mut Headers,
         payload: Bytes,
         left: Duration,
     ) -> Result<Message, Error> {
-        let mut headers = headers.clone();
-        headers.set(header::TIMEOUT, left.as_millis().max(1).to_string())?;
-        self.bus.request(&endpoint.subject, &headers, payload, left).await
+        headers.set_display(header::TIMEOUT, left.as_millis().max(1))?;
+        self.bus.request(&endpoint.subject, headers, payload, left).await
     }
 
+    /// Writes the headers of a request, with a token where its result may come `later`.
     pub(super) fn headers(
         &self,
         origin: &Origin,
         call: &Outgoing<'_>,
         endpoint: &Endpoint,
+        later: bool,
     ) -> Result<Headers, Error> {
         let mut headers = Headers::new();
         for (name, value) in call.headers {
-            headers.set(name.clone(), value.clone())?;
+            headers.set(name, value)?;
         }
         headers.set(header::CONTENT_TYPE, endpoint.codec.as_str())?;
         headers.set(header::IDEMPOTENCY_KEY, call.key)?;
         if let Some(key) = call.forward_key {
             headers.set(header::FORWARD_KEY, key)?;
         }
-        if let Some(seal) = &self.seal {
+        if let Some(seal) = self.seal.as_ref().filter(|_| later) {
             headers.set(header::COMPLETION, seal.token(origin.id(), call.task, call.attempt))?;
         }
         if let Some(context) = origin.attempt(self.bus.tracer(), call.key, call.attempt) {
-            headers.set(header::TRACEPARENT, context.to_string())?;
+            headers.set_trace(&context);
         }
         Ok(headers)
     }

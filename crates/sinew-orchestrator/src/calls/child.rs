@@ -155,25 +155,19 @@ impl Children {
         let version = Some(child.version.as_str()).filter(|version| *version != "latest");
         start.digest = self.library.resolve(&child.namespace, &child.name, version).await?;
         let (id, limit) = (start.id.clone(), PATIENCE + WAY_BACK);
-        match self.owners.send(&id, Command::Start(start), limit).await? {
-            Answer::Instance(instance) => Ok(*instance),
-            // It ended and was forgotten between two questions: the history has it by now.
-            Answer::Unknown | Answer::List(_) | Answer::Tasks(_) | Answer::Limits(_) | Answer::Done => {
-                Err(Refusal::Later)
-            }
-        }
+        let answer = self.owners.send(&id, Command::Start(start), limit).await?;
+        // Otherwise it ended and was forgotten between two questions: the history has it by now.
+        answer.instance().ok_or(Refusal::Later)
     }
 
     /// Asks a child to undo what it did; `None` when it never started.
     async fn undo_once(&self, child: &Child, id: &str) -> Result<Option<WorkflowInstance>, Refusal> {
         let reason = Some("its parent undoes it".to_owned());
         let ask = Ask::Undo { id: id.to_owned(), reason, wait_ms: patience_ms() };
-        match self.owners.send(id, Command::Ask(ask), PATIENCE + WAY_BACK).await? {
-            Answer::Instance(instance) => Ok(Some(*instance)),
+        match self.owners.send(id, Command::Ask(ask), PATIENCE + WAY_BACK).await?.instance() {
+            Some(instance) => Ok(Some(instance)),
             // A shard forgets an instance only when the history has it.
-            Answer::Unknown | Answer::List(_) | Answer::Tasks(_) | Answer::Limits(_) | Answer::Done => {
-                self.owners.ended_before(&child.name, id).await
-            }
+            None => self.owners.ended_before(&child.name, id).await,
         }
     }
 }

@@ -40,7 +40,7 @@ impl Line {
         }
         let subject =
             subject(&call.target.service, &call.target.operation, origin.id(), (call.task, call.attempt));
-        let prepared = self.headers(origin, call, &endpoint).and_then(|mut headers| {
+        let prepared = self.headers(origin, call, &endpoint, true).and_then(|mut headers| {
             // Repeated after a crash, it is stored once.
             headers.set(header::MESSAGE_ID, &subject)?;
             Ok((headers, encode(endpoint.codec, call.body)?))

@@ -263,19 +263,18 @@ mod tests {
     }
 
     fn call(service: &str) -> Effect {
-        let operation =
-            Operation { service: service.to_owned(), operation: "charge".to_owned(), subject: None };
+        let operation = Operation { service: service.into(), operation: "charge".into(), subject: None };
         Effect::Call {
             task: TaskId::of(1),
             attempt: 1,
-            key: "k".to_owned(),
+            key: "k".into(),
             forward_key: None,
             target: Target::Operation(operation),
             body: std::sync::Arc::new(json!({})),
             headers: std::collections::BTreeMap::new(),
             timeout_ms: 1,
             command: false,
-            name: "n".to_owned(),
+            name: "n".into(),
             undo: false,
         }
     }

@@ -50,7 +50,8 @@ impl Local {
 
     async fn is_open(&self, question: &Question) -> bool {
         let ask = Command::Ask(Ask::Get { id: question.instance.clone() });
-        let Ok(Answer::Instance(instance)) = self.handle.ask(ask).await else { return false };
+        let asked = self.handle.ask(ask).await;
+        let Some(instance) = asked.ok().and_then(Answer::instance) else { return false };
         let mut steps = instance.steps.iter().filter(|step| step.pointer == question.pointer);
         instance.ended_ms.is_none() && steps.any(|step| step.ended_ms.is_none())
     }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{events::Listening, people::Question};
 use crate::{
     calls::{Hands, Means},
-    history::HistoryRecord,
+    history::Finished,
     library::Library,
     listen::Listener,
     shard::{Compiled, Handle, Input, World},
@@ -99,8 +99,8 @@ impl World for InProcess {
         self.tell_listening(Listening::Begins(listener));
     }
 
-    fn archive(&mut self, record: Arc<HistoryRecord>, children: Vec<String>) {
-        let (id, released) = (record.id().to_owned(), self.hands.release(children));
+    fn archive(&mut self, record: Arc<Finished>, children: Vec<String>) {
+        let (id, released) = (record.id.clone(), self.hands.release(children));
         self.tell_listening(Listening::Closed { id: id.clone() });
         self.hands.spawn_told(async move {
             released.await;

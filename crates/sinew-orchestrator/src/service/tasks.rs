@@ -62,10 +62,8 @@ impl Desk {
     async fn say(&self, text: &str, said: Said, who: String) -> Result<WorkflowInstance, WorkflowError> {
         let (id, task) = named(text)?;
         let ask = Ask::Said { id: id.clone(), task, said, who };
-        match self.router.send(self.router.shard_of(&id), ask.into(), PROMPT).await? {
-            Answer::Instance(instance) => Ok(*instance),
-            _ => Err(WorkflowError::UnknownTask(text.to_owned())),
-        }
+        let answer = self.router.send(self.router.shard_of(&id), ask.into(), PROMPT).await?;
+        answer.instance().ok_or_else(|| WorkflowError::UnknownTask(text.to_owned()))
     }
 }
 

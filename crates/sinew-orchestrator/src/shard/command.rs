@@ -2,14 +2,25 @@
 
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sinew::workflow::{CallLimit, Operation, WorkflowError, WorkflowInstance, WorkflowTask};
+use sinew::{
+    wire::{ContentType, decode},
+    workflow::{CallLimit, Operation, WorkflowError, WorkflowInstance, WorkflowTask},
+};
 use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status, TaskId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Compiled, Input, Release, Said, Shard, Word, World, live::Live};
-use crate::{journal::Journal, library::Library, lifecycle::Happened, record::Item, token::Ticket, view};
+use crate::{
+    journal::Journal,
+    library::Library,
+    lifecycle::{Happened, Lifecycle},
+    record::Item,
+    token::Ticket,
+    view,
+};
 
 /// Inputs that may wait for the shard before starters are turned away.
 const INBOX: usize = 8_192;
@@ -77,6 +88,8 @@ pub(crate) enum Ask {
 pub(crate) enum Answer {
     /// How an instance stands.
     Instance(Box<WorkflowInstance>),
+    /// How a completed one stands, encoded: what nearly every starter waits for.
+    Completed(#[serde(with = "crate::record::binary")] Bytes),
     /// No such instance lives here.
     Unknown,
     /// Several, without their steps.
@@ -104,8 +117,10 @@ pub(crate) struct Handle {
 
 /// How an instance begins.
 struct Began {
+    id: String,
+    digest: String,
     state: State,
-    item: bytes::Bytes,
+    item: Bytes,
     effects: Vec<sinew_workflow::Effect>,
     happened: Option<Happened>,
 }
@@ -118,10 +133,7 @@ pub(crate) fn channel(library: Library) -> (Handle, mpsc::Receiver<Input>) {
 
 /// Shows an instance as it stands.
 pub(super) fn shown(live: &Live) -> Answer {
-    match &live.ended {
-        Some(record) => Answer::of(record.instance.clone()),
-        None => Answer::of(view::instance(&live.state)),
-    }
+    Answer::of(view::instance(&live.state))
 }
 
 impl From<Ask> for Command {
@@ -133,6 +145,16 @@ impl From<Ask> for Command {
 impl Answer {
     pub(super) fn of(instance: WorkflowInstance) -> Self {
         Self::Instance(Box::new(instance))
+    }
+
+    /// Returns how an instance stands, if that is what was answered.
+    pub(crate) fn instance(self) -> Option<WorkflowInstance> {
+        match self {
+            Self::Instance(instance) => Some(*instance),
+            // Written by a shard, and read with the same types.
+            Self::Completed(bytes) => decode(ContentType::MessagePack, &bytes).ok(),
+            Self::Unknown | Self::List(_) | Self::Tasks(_) | Self::Limits(_) | Self::Done => None,
+        }
     }
 }
 
@@ -215,8 +237,9 @@ impl<J: Journal, W: World> Shard<J, W> {
             // Said at once: waiting for the log to say it would make the backlog longer.
             return reply.send(Err(WorkflowError::Overloaded));
         }
-        match self.started(&start, &definition) {
-            Ok(began) => self.accept(start, definition, reply, began),
+        let waits = start.wait_ms.is_some();
+        match self.started(start, &definition) {
+            Ok(began) => self.accept(began, definition, reply, waits),
             Err(refusal) => self.answer(reply, Err(refusal)),
         }
     }
@@ -283,10 +306,10 @@ impl<J: Journal, W: World> Shard<J, W> {
     }
 
     fn tell(&mut self, id: &str, reply: Reply) {
-        let ended = || self.recent.get(id)?.record.as_ref();
+        let ended = || self.recent.get(id)?.record.as_ref()?.instance();
         let answer = match self.live.get(id) {
             Some(live) => shown(live),
-            None => ended().map_or(Answer::Unknown, |record| Answer::of(record.instance.clone())),
+            None => ended().map_or(Answer::Unknown, Answer::of),
         };
         self.answer(reply, Ok(answer));
     }
@@ -308,21 +331,21 @@ impl<J: Journal, W: World> Shard<J, W> {
     }
 
     /// Decides how an instance begins.
-    fn started(&mut self, start: &Start, definition: &Compiled) -> Result<Began, WorkflowError> {
+    fn started(&mut self, start: Start, definition: &Compiled) -> Result<Began, WorkflowError> {
         let Start { id, input, trace, digest, parent, .. } = start;
         let (mut state, at) = (State::default(), self.clock.now());
-        let (id, input, trace, parent) = (id.clone(), input.clone(), trace.clone(), parent.clone());
         let event = match parent {
-            Some(parent) => Event::StartChild { id, input, parent, at, trace },
-            None => Event::Start { id, input, at, trace },
+            Some(parent) => Event::StartChild { id: id.clone(), input, parent, at, trace },
+            None => Event::Start { id: id.clone(), input, at, trace },
         };
-        let id = &start.id;
         let entries = sinew_workflow::run(definition, &mut state, event)
             .map_err(|error| WorkflowError::InvalidStart(error.to_string()))?;
         let effects = state.effects(&entries);
-        let happened = self.config.lifecycle.of(Some(&State::default()), &entries, &state);
+        let level = self.config.lifecycle;
+        let before = (level != Lifecycle::None).then(State::default);
+        let happened = level.of(before.as_ref(), &entries, &state);
         let item =
-            Item { definition: Some(digest.clone()), entries, ..Item::new(id) }.encode().map_err(|_| {
+            Item { definition: Some(digest.clone()), entries, ..Item::new(&id) }.encode().map_err(|_| {
                 WorkflowError::InvalidStart("the input cannot be stored: nest it less deeply".into())
             })?;
         let limit = self.config.max_value_bytes;
@@ -331,17 +354,16 @@ impl<J: Journal, W: World> Shard<J, W> {
                 format!("the input takes {} bytes in the log, at most {limit} are allowed", item.len());
             return Err(WorkflowError::InvalidStart(text));
         }
-        Ok(Began { state, item, effects, happened })
+        Ok(Began { id, digest, state, item, effects, happened })
     }
 
-    fn accept(&mut self, start: Start, definition: Compiled, reply: Reply, began: Began) {
-        let Began { state, item, effects, happened } = began;
-        let Start { id, digest, wait_ms, .. } = start;
+    fn accept(&mut self, began: Began, definition: Compiled, reply: Reply, waits: bool) {
+        let Began { id, digest, state, item, effects, happened } = began;
         let mut live = Live::new(&id, state, Some(definition), Arc::from(digest));
         let mut releases =
             vec![Release::Began { id: id.clone() }, Release::Effects { id: id.clone(), effects }];
         releases.extend(happened.map(|happened| Release::Happened(Box::new(happened))));
-        if wait_ms.is_some() {
+        if waits {
             live.wait(reply);
         } else {
             releases.push(Release::Answer { reply, answer: Ok(shown(&live)) });
@@ -379,7 +401,8 @@ impl<J: Journal, W: World> Shard<J, W> {
             (name.is_empty() || ended.name == name) && word.as_ref().is_none_or(|word| ended.status == *word)
         });
         let mut found: Vec<_> = living.into_iter().map(view::outline).collect();
-        found.extend(ended.cloned().map(view::summary));
+        // The newest come first, and no more of them than are asked for are read.
+        found.extend(ended.take(limit).filter_map(|ended| ended.instance()).map(view::summary));
         found.sort_by_key(|instance| Reverse(instance.started_ms));
         found.truncate(limit);
         found

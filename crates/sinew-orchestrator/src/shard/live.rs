@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
-use sinew::bus::Object;
-use sinew_workflow::{State, Step, StepStatus};
+use sinew::{
+    bus::Object,
+    wire::{ContentType, encode},
+};
+use sinew_workflow::{State, Status, Step, StepStatus};
 
-use super::{Compiled, command::Reply, timers::OwnTimers};
+use super::{
+    Compiled,
+    command::{Answer, Reply},
+    timers::OwnTimers,
+};
 use crate::{
     calls::id_of,
-    history::HistoryRecord,
+    history::Finished,
     record::Item,
     spans::{Exported, Origin},
     view,
@@ -28,7 +35,7 @@ pub(super) struct Live {
     /// Whether the word that it is not needed any more is on its way to the log.
     pub(super) leaving: bool,
     /// How it ended, once that is acknowledged.
-    pub(super) ended: Option<Arc<HistoryRecord>>,
+    pub(super) ended: Option<Arc<Finished>>,
     pub(super) timers: OwnTimers,
     pub(super) spans: Exported,
     /// Values beside the log that its entries name.
@@ -90,8 +97,16 @@ impl Live {
         self.state.children().filter(given_up).map(|step| id_of(&step.key)).collect()
     }
 
-    pub(super) fn history(&self) -> HistoryRecord {
-        HistoryRecord::new(view::instance(&self.state), self.state.input(), &self.digest)
+    /// Makes the record of an instance that ended, and what those are told who wait for its end.
+    pub(super) fn finish(&mut self) -> (Arc<Finished>, Answer) {
+        let instance = view::instance(&self.state);
+        let told = match encode(ContentType::MessagePack, &instance) {
+            Ok(bytes) if self.state.status() == Status::Completed => Answer::Completed(bytes),
+            _ => Answer::of(instance.clone()),
+        };
+        let finished = Arc::new(Finished::of(instance, self.state.input(), &self.digest));
+        self.ended = Some(finished.clone());
+        (finished, told)
     }
 
     pub(super) fn snapshot(&self, id: &str) -> Item {

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     Config,
-    history::HistoryRecord,
+    history::Finished,
     journal::{Appended, Journal, JournalError},
     lifecycle::{self, Lifecycle, Unpublished},
     record::{self, Header, Item, Piece},
@@ -152,7 +152,7 @@ impl<J: Journal, W: World> Shard<J, W> {
         }
         for found in folded.ended.into_iter().filter(|found| !found.missing) {
             let instance = view::instance(&found.state);
-            self.recent.push(Arc::new(HistoryRecord::new(instance, found.state.input(), &found.digest)));
+            self.recent.push(Arc::new(Finished::of(instance, found.state.input(), &found.digest)));
         }
         // All definitions first: nothing is begun on behalf of a shard that cannot be opened whole.
         let definitions = self.definitions(&folded.live).await?;

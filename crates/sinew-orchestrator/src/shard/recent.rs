@@ -6,9 +6,8 @@ use std::{
 };
 
 use serde_json::Value;
-use sinew::workflow::WorkflowInstance;
 
-use crate::{history::HistoryRecord, view};
+use crate::{history::Finished, view};
 
 /// Ended instances that are listed and shown without asking the history.
 const SHOWN: usize = 1_000;
@@ -27,7 +26,7 @@ pub(super) struct Recent {
 pub(super) struct Ended {
     start: u64,
     /// How it ended; of older ones only the history knows.
-    pub(super) record: Option<Arc<HistoryRecord>>,
+    pub(super) record: Option<Arc<Finished>>,
 }
 
 impl Ended {
@@ -38,9 +37,9 @@ impl Ended {
 }
 
 impl Recent {
-    pub(super) fn push(&mut self, record: Arc<HistoryRecord>) {
-        let id: Arc<str> = record.id().into();
-        let start = start_digest(&record.instance.name, record.input_digest);
+    pub(super) fn push(&mut self, record: Arc<Finished>) {
+        let id: Arc<str> = record.id.as_str().into();
+        let start = start_digest(&record.name, record.input_digest);
         if self.ended.insert(id.clone(), Ended { start, record: Some(record) }).is_none() {
             self.order.push_back(id);
         }
@@ -59,9 +58,9 @@ impl Recent {
     }
 
     /// Returns those that can be shown, the newest first.
-    pub(super) fn shown(&self) -> impl Iterator<Item = &WorkflowInstance> {
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Arc<Finished>> {
         let newest = self.order.iter().rev().take(SHOWN);
-        newest.filter_map(|id| self.ended.get(id)?.record.as_ref()).map(|record| &record.instance)
+        newest.filter_map(|id| self.ended.get(id)?.record.as_ref())
     }
 }
 

@@ -121,13 +121,13 @@ impl Driver<'_> {
         branch: Option<u32>,
         own_key: Option<String>,
     ) -> Entered {
-        let key: Arc<str> = own_key.unwrap_or_else(|| self.key(parent, &task.pointer, visit)).into();
+        let key = own_key.map_or_else(|| self.key(parent, &task.pointer, visit), Into::into);
         Entered {
             task: self.again(parent, &task.pointer, &key).unwrap_or(TaskId(self.state.next_task)),
             parent,
             name: Arc::clone(&task.name),
             pointer: Arc::clone(&task.pointer),
-            kind: task.keyword.into(),
+            kind: Arc::clone(&task.keyword),
             key,
             visit,
             input: Data::Same,

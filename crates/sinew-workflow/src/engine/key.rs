@@ -1,5 +1,7 @@
 //! Idempotency keys and jitter: what must be the same whenever the engine is asked again.
 
+use std::{borrow::Cow, sync::Arc};
+
 use super::Driver;
 use crate::TaskId;
 use crate::entry::Part;
@@ -12,9 +14,9 @@ impl Driver<'_> {
     ///
     /// It depends on where the task is and which iteration runs, never on how often that was tried, nor on extensions
     /// around it: what stands in an extended task shares that one's level.
-    pub(super) fn key(&self, parent: TaskId, pointer: &str, visit: u32) -> String {
+    pub(super) fn key(&self, parent: TaskId, pointer: &str, visit: u32) -> Arc<str> {
         let (mut iterations, mut visits) = (Vec::new(), vec![visit]);
-        let mut base = (self.state.id.clone(), String::new());
+        let mut base = (&*self.state.id, Cow::Borrowed(""));
         let frames = &self.state.frames;
         for frame in std::iter::successors(frames.get(&parent), |frame| frames.get(&frame.parent?)) {
             let task = self.definition.plan.find(&frame.pointer).map(|(_, task)| task);
@@ -30,16 +32,16 @@ impl Driver<'_> {
             visits.push(frame.visit);
         }
         let relative = pointer.strip_prefix(&*base.1).unwrap_or(pointer);
-        format!("{}{relative}{}", base.0, suffix(iterations, visits))
+        [base.0, relative, &suffix(iterations, visits)].concat().into()
     }
 }
 
 /// Returns a key that those inside derive theirs from, and the pointer it stands for.
-fn own_key(frame: &Frame, task: Option<&Task>) -> Option<(String, String)> {
+fn own_key<'s>(frame: &'s Frame, task: Option<&Task>) -> Option<(&'s str, Cow<'s, str>)> {
     if frame.undoes.is_some() {
-        return Some((frame.key.to_string(), format!("{}/compensate", frame.pointer)));
+        return Some((&frame.key, format!("{}/compensate", frame.pointer).into()));
     }
-    task?.key.is_some().then(|| (frame.key.to_string(), frame.pointer.to_string()))
+    task?.key.is_some().then(|| (&*frame.key, Cow::Borrowed(&*frame.pointer)))
 }
 
 /// Spreads over `0..span` what must differ between instances and attempts, but never between runs.

@@ -59,9 +59,9 @@ impl Driver<'_> {
             lengths.map(|length| env.length(length, &frame.input)).collect::<Result<_, _>>()?;
         let mut target = call.target.clone();
         if let Target::Operation(operation) = &mut target {
-            operation.subject = compute(&call.subject)?.map(|subject| text(&subject));
+            operation.subject = compute(&call.subject)?.map(|subject| text(&subject).into());
         }
-        let request = Box::new(Request {
+        let request = Arc::new(Request {
             target,
             headers: headers(compute(&call.headers)?.as_deref())?,
             timeout_ms: timeouts.into_iter().min().unwrap_or(call.limit),

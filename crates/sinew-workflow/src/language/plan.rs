@@ -39,7 +39,7 @@ pub(crate) struct Task {
     pub(crate) name: Arc<str>,
     pub(crate) pointer: Arc<str>,
     /// What it does, in the word of the language.
-    pub(crate) keyword: &'static str,
+    pub(crate) keyword: Arc<str>,
     pub(crate) definition: Arc<Value>,
     pub(crate) condition: Option<Expression>,
     pub(crate) input: Filter,
@@ -255,11 +255,11 @@ impl Plan {
 
 impl Task {
     /// Makes a task of which only the kind matters.
-    pub(crate) fn plain(name: Arc<str>, pointer: Arc<str>, keyword: &'static str, kind: Kind) -> Self {
+    pub(crate) fn plain(name: Arc<str>, pointer: Arc<str>, keyword: &str, kind: Kind) -> Self {
         Self {
             name,
             pointer,
-            keyword,
+            keyword: keyword.into(),
             definition: Arc::default(),
             condition: None,
             input: Filter::default(),

@@ -1,5 +1,7 @@
 //! The effects an instance is waiting for, read off its state: recovery asks for the same things as before.
 
+use std::sync::Arc;
+
 use super::{Frame, State, Work};
 use crate::entry::{Fact, Kept, Listened, Timer};
 use crate::{Effect, Entry, Since, TaskId};
@@ -24,46 +26,46 @@ impl State {
     /// [`due`](Self::due).
     #[must_use]
     pub fn effects(&self, entries: &[Entry]) -> Vec<Effect> {
-        entries.iter().flat_map(|entry| self.caused(&entry.fact)).collect()
+        entries.iter().flat_map(|entry| self.caused(&entry.fact).into_iter().flatten()).collect()
     }
 
     /// Returns what one fact made due, as far as it still is.
-    fn caused(&self, fact: &Fact) -> Vec<Effect> {
-        match fact {
-            Fact::Listened(listened) => self.listened(listened),
+    fn caused(&self, fact: &Fact) -> [Option<Effect>; 2] {
+        let one = match fact {
+            Fact::Listened(listened) => return self.listened(listened),
             Fact::Stopped { task, attempt, command } => {
                 let (task, attempt) = (*task, *attempt);
                 let recall = command.then_some(Effect::Recall { task, attempt });
-                [Effect::Stop { task, attempt }].into_iter().chain(recall).collect()
+                return [Some(Effect::Stop { task, attempt }), recall];
             }
-            Fact::ListeningEnded { task, attempt } => vec![Effect::Stop { task: *task, attempt: *attempt }],
+            Fact::ListeningEnded { task, attempt } => Some(Effect::Stop { task: *task, attempt: *attempt }),
             Fact::Called { task, attempt, .. } | Fact::Emitted { task, attempt, .. } => {
                 let frame = self.frames.get(task).filter(|frame| frame.attempts == *attempt);
-                frame.and_then(|frame| self.work(*task, frame)).into_iter().collect()
+                frame.and_then(|frame| self.work(*task, frame))
             }
-            Fact::Started(started) => self.timers(TaskId::WORKFLOW, started.deadline),
-            Fact::Entered(entered) => self.timers(entered.task, entered.timeout),
-            Fact::Waiting { task, timer } => self.timers(*task, Some(*timer)),
-            Fact::Accepted(accepted) => self.timers(accepted.task, Some(accepted.timer)),
-            Fact::Opened(opened) => self.timers(opened.task, opened.timer),
-            Fact::UndoFailed(failed) => self.timers(failed.task, failed.timer),
-            Fact::Ended(_) | Fact::Recalled { .. } => self.saga_timer().into_iter().collect(),
-            _ => Vec::new(),
-        }
+            Fact::Started(started) => self.timer(TaskId::WORKFLOW, started.deadline),
+            Fact::Entered(entered) => self.timer(entered.task, entered.timeout),
+            Fact::Waiting { task, timer } => self.timer(*task, Some(*timer)),
+            Fact::Accepted(accepted) => self.timer(accepted.task, Some(accepted.timer)),
+            Fact::Opened(opened) => self.timer(opened.task, opened.timer),
+            Fact::UndoFailed(failed) => self.timer(failed.task, failed.timer),
+            Fact::Ended(_) | Fact::Recalled { .. } => self.saga_timer(),
+            _ => None,
+        };
+        [one, None]
     }
 
-    fn listened(&self, listened: &Listened) -> Vec<Effect> {
+    fn listened(&self, listened: &Listened) -> [Option<Effect>; 2] {
         let frame = self.frames.get(&listened.task).filter(|frame| frame.attempts == listened.attempt);
         let listening = frame.and_then(|frame| self.work(listened.task, frame));
-        listening.into_iter().chain(self.timers(listened.task, listened.timer)).collect()
+        [listening, self.timer(listened.task, listened.timer)]
     }
 
-    fn timers(&self, task: TaskId, timer: Option<Timer>) -> Vec<Effect> {
-        let frame = self.frames.get(&task);
-        let still = |timer: &Timer| {
-            frame.is_some_and(|frame| frame.timeout == Some(*timer) || frame.timer == Some(*timer))
-        };
-        timer.filter(still).map(|timer| effect(task, timer)).into_iter().collect()
+    fn timer(&self, task: TaskId, timer: Option<Timer>) -> Option<Effect> {
+        let timer = timer?;
+        let frame = self.frames.get(&task)?;
+        let still = frame.timeout == Some(timer) || frame.timer == Some(timer);
+        still.then(|| effect(task, timer))
     }
 
     fn saga_timer(&self) -> Option<Effect> {
@@ -88,22 +90,22 @@ impl State {
             Work::Call(call) => Some(Effect::Call {
                 task,
                 attempt,
-                key: frame.key.to_string(),
+                key: Arc::clone(&frame.key),
                 forward_key: self.forward_key(frame),
                 target: call.request.target.clone(),
                 body: call.body.clone(),
                 headers: call.request.headers.clone(),
                 timeout_ms: call.request.timeout_ms,
                 command: call.request.command,
-                name: frame.name.to_string(),
+                name: Arc::clone(&frame.name),
                 undo: frame.undo.is_some(),
             }),
         }
     }
 
-    fn forward_key(&self, frame: &Frame) -> Option<String> {
+    fn forward_key(&self, frame: &Frame) -> Option<Arc<str>> {
         let undone = self.frames.get(&frame.undo?)?.undoes?;
-        Some(self.step(undone)?.key.to_string())
+        Some(Arc::clone(&self.step(undone)?.key))
     }
 }
 

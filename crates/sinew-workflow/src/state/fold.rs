@@ -6,7 +6,7 @@ mod ends;
 mod listen;
 mod undo;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Error> {
         Fact::Called { task, attempt, request, body } => {
             fold.called(*task, request).sent(*task, *attempt, |frame| {
                 Work::Call(Box::new(Call {
-                    request: (**request).clone(),
+                    request: Arc::clone(request),
                     body: body.or(&frame.input),
                     taken: None,
                 }))
@@ -80,16 +80,16 @@ impl Fold<'_> {
         }
         let data = started.data.or(&started.input);
         let root = Frame {
-            key: started.id.as_str().into(),
+            key: Arc::clone(&started.id),
             started_at: self.at,
             raw: Arc::clone(&started.input),
             input: Arc::clone(&data),
             data: Arc::clone(&data),
             timeout: started.deadline,
-            ..Frame::default()
+            ..Frame::blank()
         };
         self.state.id.clone_from(&started.id);
-        self.state.workflow = started.workflow.clone();
+        self.state.workflow = Arc::clone(&started.workflow);
         self.state.trace.clone_from(&started.trace);
         self.state.input = Arc::clone(&started.input);
         self.state.context = data;
@@ -125,7 +125,7 @@ impl Fold<'_> {
             timeout: entered.timeout,
             compensate: entered.compensate,
             pivot: entered.pivot,
-            ..Frame::default()
+            ..Frame::blank()
         };
         if undo.is_none() {
             let step = self.step(entered, StepStatus::Running)?;
@@ -317,6 +317,12 @@ impl Fold<'_> {
 }
 
 impl Frame {
+    /// Returns an empty frame, without memory of its own.
+    pub(crate) fn blank() -> Self {
+        static BLANK: LazyLock<Frame> = LazyLock::new(Frame::default);
+        BLANK.clone()
+    }
+
     /// Says whether its tasks run once per item.
     pub(crate) fn is_loop(&self) -> bool {
         self.items.is_some() || self.listening().is_some_and(|listening| listening.each.is_some())

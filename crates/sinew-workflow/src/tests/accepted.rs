@@ -99,7 +99,7 @@ fn silence_is_a_timeout_that_undoes_what_may_have_been_done() {
         let effect = world.due.remove(effect);
         let Effect::Call { name, undo: true, .. } = effect.clone() else { panic!("no undo: {effect:?}") };
         world.answer(&effect, &name, "ok");
-        name
+        name.to_string()
     });
     assert_eq!(undone.collect::<Vec<_>>(), ["b", "a"]);
     assert_eq!(world.state.saga(), Saga::Compensated);

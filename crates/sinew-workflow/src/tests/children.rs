@@ -24,7 +24,7 @@ fn a_child_is_a_call_whose_reply_is_its_output() {
     };
     let (namespace, name, version) = ("shop".to_owned(), "ship".to_owned(), "1.0.0".to_owned());
     assert_eq!(*child, Child { namespace, name, version, wait: true, verb: Verb::Run });
-    assert_eq!((&**body, key.as_str(), *timeout_ms), (&json!({ "order": 7 }), "i/do/0/ship", u64::MAX));
+    assert_eq!((&**body, &**key, *timeout_ms), (&json!({ "order": 7 }), "i/do/0/ship", u64::MAX));
     check(PARENT, "ship ok {\"by\": 1}", expect!["ship ✓ pay ✓ → completed, committed"]);
 }
 
@@ -39,7 +39,7 @@ fn a_completed_child_is_undone_with_its_parent() {
         panic!("{:?}", world.state.due())
     };
     assert_eq!(child.verb, Verb::Undo);
-    assert_eq!((key.as_str(), forward_key.as_deref()), ("i/do/0/ship/undo", Some("i/do/0/ship")));
+    assert_eq!((&**key, forward_key.as_deref()), ("i/do/0/ship/undo", Some("i/do/0/ship")));
     let children: Vec<&str> = world.state.children().map(|step| &*step.key).collect();
     assert_eq!(children, ["i/do/0/ship"]);
 }

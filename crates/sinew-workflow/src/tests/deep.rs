@@ -51,7 +51,7 @@ fn play(definition: &Definition, input: Value) -> State {
         let Some(effect) = due.into_iter().next() else { break };
         match effect {
             Effect::Call { task, attempt, name, .. } => {
-                let outcome = match name.as_str() {
+                let outcome = match &*name {
                     "refuse" => Outcome::Refused(Fault::communication("no")),
                     _ => Outcome::Completed(json!({})),
                 };

@@ -197,7 +197,7 @@ fn each_event_has_its_tasks_one_after_the_other() {
         let Effect::Call { body, key, .. } = call else { panic!() };
         assert_eq!(**body, json!({ "is": number, "at": number - 1, "in": number }));
         let suffix = if number == 1 { String::new() } else { format!("#{}", number - 1) };
-        assert_eq!(*key, format!("i/do/0/gather/foreach/do/0/store{suffix}"));
+        assert_eq!(**key, format!("i/do/0/gather/foreach/do/0/store{suffix}"));
         if number == 2 {
             world.arrive(event("stop", json!(null)), None);
             world.arrive(event("a", json!("too late")), None);

@@ -151,7 +151,7 @@ do:
 fn race(workflow: &str) -> World {
     let mut world = World::start(define(workflow), json!({}));
     let find = |world: &mut World, wanted: &str| {
-        let call = |effect: &Effect| matches!(effect, Effect::Call { name, .. } if name == wanted);
+        let call = |effect: &Effect| matches!(effect, Effect::Call { name, .. } if **name == *wanted);
         let index = world.due.iter().position(call).unwrap_or_else(|| panic!("{wanted}: {:?}", world.due));
         world.due.remove(index)
     };
@@ -166,13 +166,14 @@ fn race(workflow: &str) -> World {
 #[test]
 fn point_5_losers_of_a_race_are_undone_at_once() {
     let mut world = race(RACE);
-    let names: Vec<_> = world
-        .due
-        .iter()
-        .filter_map(|effect| {
-            if let Effect::Call { name, undo, .. } = effect { Some((name.as_str(), *undo)) } else { None }
-        })
-        .collect();
+    let names: Vec<_> =
+        world
+            .due
+            .iter()
+            .filter_map(|effect| {
+                if let Effect::Call { name, undo, .. } = effect { Some((&**name, *undo)) } else { None }
+            })
+            .collect();
     assert_eq!(names, [("ltwo", true), ("next", false)], "the work goes on meanwhile");
     assert_eq!((world.state.status(), world.state.saga()), (Status::Running, Saga::Compensating));
     world.play("next ok");
@@ -252,7 +253,7 @@ do:
     let x = world
         .due
         .iter()
-        .find(|effect| matches!(effect, Effect::Call { name, .. } if name == "x"))
+        .find(|effect| matches!(effect, Effect::Call { name, .. } if &**name == "x"))
         .unwrap()
         .clone();
     world.answer(&x, "x", "ok");
@@ -372,7 +373,7 @@ do:
     check(workflow, "last refused", expect!["reserve ✓ confirm ✓ last ✗ → faulted, committed"]);
     let world = World::start(define(workflow), json!({}));
     let [Effect::Call { key, .. }] = &world.due[..] else { panic!() };
-    assert_eq!(key, "r-a");
+    assert_eq!(&**key, "r-a");
 }
 
 #[test]

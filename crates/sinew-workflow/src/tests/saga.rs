@@ -197,7 +197,7 @@ do:
         world
             .due
             .iter()
-            .find(|effect| matches!(effect, Effect::Call { name, .. } if name == wanted))
+            .find(|effect| matches!(effect, Effect::Call { name, .. } if **name == *wanted))
             .cloned()
             .unwrap()
     };
@@ -209,7 +209,7 @@ do:
     let [Effect::Call { key, forward_key, body, undo: true, .. }] = &world.due[..] else {
         panic!("{:?}", world.due)
     };
-    assert_eq!((key.as_str(), forward_key.as_deref()), ("i/do/1/reserve/undo", Some("i/do/1/reserve")));
+    assert_eq!((&**key, forward_key.as_deref()), ("i/do/1/reserve/undo", Some("i/do/1/reserve")));
     let expected = json!({
         "out": { "id": "r1" },
         "in": { "wanted": 7 },

@@ -183,7 +183,7 @@ impl World {
                 return self.give(Input::Timer { task: *task, timer: *timer, at });
             }
             Effect::Emit { event, .. } => (format!("event {}", event["type"].as_str().unwrap()), false),
-            Effect::Call { name, undo, .. } => (name.clone(), *undo),
+            Effect::Call { name, undo, .. } => (name.to_string(), *undo),
             Effect::Listen { .. } | Effect::Stop { .. } | Effect::Recall { .. } => return,
         };
         let name = if undo { format!("undo {name}") } else { name };
@@ -223,14 +223,14 @@ impl World {
     fn check_keys(&mut self, effects: &[Effect]) {
         for effect in effects {
             let (task, attempt, key) = match effect {
-                Effect::Call { task, attempt, key, .. } => (task, attempt, key),
-                Effect::Emit { task, attempt, id, .. } => (task, attempt, id),
+                Effect::Call { task, attempt, key, .. } => (task, attempt, &**key),
+                Effect::Emit { task, attempt, id, .. } => (task, attempt, id.as_str()),
                 Effect::Timer { .. }
                 | Effect::Listen { .. }
                 | Effect::Stop { .. }
                 | Effect::Recall { .. } => continue,
             };
-            let known = self.keys.entry((*task, *attempt)).or_insert_with(|| key.clone());
+            let known = self.keys.entry((*task, *attempt)).or_insert_with(|| key.to_owned());
             assert_eq!(known, key, "an effect keeps its key");
         }
     }

@@ -88,6 +88,9 @@ impl Discovery {
             if operation.stream {
                 metadata.insert("stream".into(), "true".into());
             }
+            if operation.accepts {
+                metadata.insert("accepts".into(), "true".into());
+            }
             if self.descriptor.limits.as_ref().is_some_and(|limits| limits.commands > 0) {
                 metadata.insert("commands".into(), "true".into());
             }

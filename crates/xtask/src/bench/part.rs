@@ -8,6 +8,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 use axum::{Router, extract::State, http::StatusCode, routing::post};
 use bytes::Bytes;
 use futures::StreamExt;
+use mimalloc::MiMalloc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinew::{
@@ -17,6 +18,10 @@ use sinew::{
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
 use messages::{Echo, Sample, Slow, headers};
+
+/// As in the binary `sinew`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What a part may fail with; read by a person.
 type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -100,7 +100,7 @@ async fn a_reply_too_large_for_the_log_is_undone_and_the_shard_goes_on() {
     assert_eq!(live.state.fault().unwrap().code.as_deref(), Some("too-large"));
     stage.reply(0, ok());
     stage.settle().await;
-    assert_eq!(stage.archives[0].instance.saga, "compensated");
+    assert_eq!(stage.archives[0].instance().unwrap().saga, "compensated");
     assert_eq!(stage.violations, [""; 0]);
 }
 
@@ -160,7 +160,7 @@ async fn what_no_record_holds_stands_beside_the_log_until_its_instance_is_gone()
     assert!(records.iter().all(|one| one.record.len() < 16 * 1024), "no record holds them");
     stage.reply(0, ok());
     stage.settle().await;
-    assert_eq!(stage.archives[0].instance.status, "completed");
+    assert_eq!(stage.archives[0].instance().unwrap().status, "completed");
     stage.archive(0);
     stage.settle().await;
     tokio::task::yield_now().await;

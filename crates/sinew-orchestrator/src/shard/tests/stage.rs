@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     Config, MemoryJournal,
-    history::HistoryRecord,
+    history::Finished,
     journal::Journal,
     listen::Listener,
     record,
@@ -39,7 +39,7 @@ pub(super) struct Puppet {
 #[derive(Default)]
 struct Asked {
     effects: Vec<(String, Effect)>,
-    archives: Vec<Arc<HistoryRecord>>,
+    archives: Vec<Arc<Finished>>,
 }
 
 pub(super) type Conversation = (String, oneshot::Receiver<Answered>);
@@ -56,7 +56,7 @@ pub(super) struct Stage {
     /// Calls and events begun by this owner and not answered yet.
     pub(super) begun: Vec<(String, Effect)>,
     /// Histories this owner wants stored.
-    pub(super) archives: Vec<Arc<HistoryRecord>>,
+    pub(super) archives: Vec<Arc<Finished>>,
     /// Histories that are stored, by instance.
     pub(super) history: HashMap<String, WorkflowInstance>,
     pub(super) open: Vec<Conversation>,
@@ -87,7 +87,7 @@ impl World for Puppet {
         self.asked.lock().unwrap().effects.push((id, effect));
     }
 
-    fn archive(&mut self, record: Arc<HistoryRecord>, _: Vec<String>) {
+    fn archive(&mut self, record: Arc<Finished>, _: Vec<String>) {
         self.asked.lock().unwrap().archives.push(record);
     }
 
@@ -177,11 +177,11 @@ impl Stage {
     /// Stores the history at `index` of those wanted.
     pub(super) fn archive(&mut self, index: usize) {
         let record = self.archives.remove(index);
-        let id = record.id().to_owned();
-        if let Some(other) = self.history.insert(id.clone(), record.instance.clone())
-            && other != record.instance
+        let (id, instance) = (record.id.clone(), record.instance().unwrap());
+        if let Some(other) = self.history.insert(id.clone(), instance.clone())
+            && other != instance
         {
-            self.violations.push(format!("{id} ended twice, as {other:?} and as {:?}", record.instance));
+            self.violations.push(format!("{id} ended twice, as {other:?} and as {instance:?}"));
         }
         self.shard.take(Input::Archived { id });
     }
@@ -280,7 +280,7 @@ impl Stage {
             self.begun.push((id, effect));
         }
         for record in &asked.archives {
-            self.check_shown(&record.instance);
+            self.check_shown(&record.instance().unwrap());
         }
         self.archives.extend(asked.archives);
         self.hear();
@@ -332,8 +332,8 @@ impl Stage {
     fn hear(&mut self) {
         for (id, mut answer) in std::mem::take(&mut self.open) {
             match answer.try_recv() {
-                Ok(Ok(Answer::Instance(instance))) => {
-                    self.check_shown(&instance);
+                Ok(Ok(answer @ (Answer::Instance(_) | Answer::Completed(_)))) => {
+                    self.check_shown(&answer.instance().unwrap());
                     self.accepted.push(id);
                 }
                 Ok(_) | Err(oneshot::error::TryRecvError::Closed) => {}
@@ -350,13 +350,13 @@ impl Stage {
 
     fn check_key(&mut self, id: &str, effect: &Effect) {
         let (place, key) = match effect {
-            Effect::Call { task, attempt, key, .. } => (format!("{task:?} {attempt}"), key),
-            Effect::Emit { task, attempt, id, .. } => (format!("{task:?} {attempt}"), id),
+            Effect::Call { task, attempt, key, .. } => (format!("{task:?} {attempt}"), &**key),
+            Effect::Emit { task, attempt, id, .. } => (format!("{task:?} {attempt}"), id.as_str()),
             Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } | Effect::Recall { .. } => {
                 return;
             }
         };
-        let known = self.keys.entry((id.to_owned(), place)).or_insert_with(|| key.clone());
+        let known = self.keys.entry((id.to_owned(), place)).or_insert_with(|| key.to_owned());
         if known != key {
             self.violations.push(format!("{id}: asked under {known} and under {key}"));
         }

@@ -42,7 +42,7 @@ fn find(planned: Planned<'_>, id: Id, repeats: Option<Repeats>, report: &Report,
     {
         let place = report.one(code::NOT_IDEMPOTENT, node.get("call").unwrap_or(node), "");
         let place = Diagnostic { severity: Severity::Warning, ..place };
-        let (service, operation) = (operation.service.clone(), operation.operation.clone());
+        let (service, operation) = (operation.service.to_string(), operation.operation.to_string());
         uses.push(Use { service, operation, repeats, place });
     }
     if let Some(compensation) = task.compensate {

@@ -112,7 +112,7 @@ impl<'a> Lower<'a> {
 
     fn operation(&mut self, service: &str, operation: &str, fill: impl FnOnce(&mut Call)) -> Kind {
         self.operations.insert((service.to_owned(), operation.to_owned()));
-        let (service, operation) = (service.to_owned(), operation.to_owned());
+        let (service, operation) = (service.into(), operation.into());
         let target = Target::Operation(Operation { service, operation, subject: None });
         let mut call = Call::to(target);
         fill(&mut call);

@@ -20,7 +20,7 @@ const COMPOSITE: &[&str] = &["do", "fork"];
 impl<'a> Lower<'a> {
     /// Adds a task to the plan, with the extensions for its kind around it.
     pub(super) fn add_extended(&mut self, task: Task, node: &'a Node) -> Id {
-        let extensions = self.extensions(task.keyword);
+        let extensions = self.extensions(&task.keyword);
         if extensions.is_empty() || self.extending || self.undoing.is_some() {
             return self.add(task, node);
         }

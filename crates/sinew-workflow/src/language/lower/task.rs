@@ -62,7 +62,7 @@ impl<'a> Lower<'a> {
         };
         let task = Task {
             name: name.into(),
-            keyword,
+            keyword: keyword.into(),
             definition: Arc::new(node.value()),
             condition: self.at(Place::If, |lower| lower.condition(node.get("if"))),
             input,

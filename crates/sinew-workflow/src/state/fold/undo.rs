@@ -132,7 +132,7 @@ impl Fold<'_> {
             input: Arc::clone(&record.input),
             data: Arc::clone(&record.output),
             context: Arc::clone(&record.context),
-            ..Frame::default()
+            ..Frame::blank()
         })
     }
 

@@ -350,7 +350,7 @@ fn asks(effect: &Effect) -> Option<(TaskId, u32)> {
 
 fn names(effect: &Effect) -> (String, String) {
     match effect {
-        Effect::Call { target, name, .. } => (target.to_string(), name.clone()),
+        Effect::Call { target, name, .. } => (target.to_string(), name.to_string()),
         Effect::Emit { event, .. } => {
             (format!("event {}", event["type"].as_str().unwrap_or_default()), String::new())
         }
