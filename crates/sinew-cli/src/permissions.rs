@@ -154,6 +154,7 @@ impl Permissions {
         for operation in ["complete", "fail", "heartbeat"] {
             self.say(format!("svc.workflow.{operation}"), "tells workflows how its work stands");
         }
+        self.hear("svc.workflow.$cancel.>", "hears when a workflow gives its work up");
     }
 
     fn lanes(&mut self, service: &str, group: &str) {

@@ -170,8 +170,8 @@ impl Hands {
         if let Effect::Stop { task, attempt } = effect {
             return self.end(&id, task, attempt);
         }
-        if let Effect::Recall { task, attempt } = effect {
-            return self.recall(id, task, attempt);
+        if let Effect::Recall { task, attempt, command } = effect {
+            return self.recall(id, (task, attempt), command);
         }
         let Some(begun) = Begun::of(&effect) else { return };
         let (means, handle, instance) = (self.means.clone(), self.handle.clone(), id.clone());
@@ -228,12 +228,14 @@ impl Hands {
         self.spawn(async move { means.children.cancel(&child).await });
     }
 
-    /// Takes back a command nobody waits for any more.
-    fn recall(&self, id: String, task: TaskId, attempt: u32) {
+    /// Tells whoever took work on that nobody waits for it, and takes a command back that nobody took.
+    fn recall(&self, id: String, attempt: (TaskId, u32), command: bool) {
         let means = self.means.clone();
         self.spawn(async move {
-            if let Some(line) = &means.line {
-                line.recall(&id, task, attempt).await;
+            let Some(line) = &means.line else { return };
+            line.withdraw(&id, attempt).await;
+            if command {
+                line.recall(&id, attempt).await;
             }
         });
     }

@@ -365,7 +365,7 @@ impl Bus {
     }
 
     /// Counts connections made, the first one included.
-    fn connects(&self) -> watch::Receiver<u64> {
+    pub(crate) fn connects(&self) -> watch::Receiver<u64> {
         self.shared.link.connects()
     }
 
