@@ -89,6 +89,8 @@ impl Permissions {
         }
         if !service.operations.is_empty() {
             self.hear(cancel(&service.name), "hears when a caller has gone away");
+            let held = format!("svc.{}.$held", service.name);
+            self.hear(held, "tells callers that lost their connection whether it works for them");
         }
     }
 
