@@ -113,12 +113,24 @@ impl World for Caller {
 
     fn archive(&mut self, record: Arc<Finished>, children: Vec<String>) {
         let (line, released) = (self.line.clone(), self.hands.release(children));
-        self.hands.spawn_told(async move {
-            // The log forgets an instance once this is told: by then its children must know.
+        let (handle, published) = (self.hands.handle.clone(), self.teller.published());
+        self.hands.spawn(async move {
+            // The log forgets an instance once this is told: by then its children must know, and whoever listens.
             released.await;
             store(&line, &record).await;
-            Input::Archived { id: record.id.clone() }
+            if published.await {
+                handle.tell(Input::Archived { id: record.id.clone() }).await;
+            }
         });
+    }
+
+    fn is_behind(&self) -> bool {
+        self.teller.is_behind()
+    }
+
+    fn told(&self) -> impl Future<Output = bool> + Send + 'static {
+        let published = self.hands.stop.clone().run_until_cancelled_owned(self.teller.published());
+        published.map(|told| told.unwrap_or(false))
     }
 
     fn cancel(&mut self, children: Vec<String>) {

@@ -61,6 +61,8 @@ pub(crate) enum Ask {
     Cancel { id: String, reason: Option<String> },
     /// Undo a child for its parent; the answer comes when it is undone, or after so long.
     Undo { id: String, reason: Option<String>, wait_ms: u64 },
+    /// Never start a child that is undone and does not live here; the answer is the instance if it does after all.
+    Bury { id: String },
     /// Let a child go whose parent has closed; one that still runs is cancelled.
     Release { id: String },
     /// Decide about a stuck saga.
@@ -233,7 +235,12 @@ impl Handle {
 impl<J: Journal, W: World> Shard<J, W> {
     pub(super) fn start(&mut self, start: Start, definition: Compiled, reply: Reply) {
         let Some(reply) = self.repeated(&start, reply) else { return };
-        if self.live.len() >= self.config.max_live || self.batch.bytes() >= BACKLOG {
+        if start.parent.is_some() && self.is_buried(&start.id) {
+            let text = format!("{} was undone by its parent before it started", start.id);
+            return self.answer(reply, Err(WorkflowError::InvalidStart(text)));
+        }
+        let full = self.live.len() >= self.config.max_live || self.batch.bytes() >= BACKLOG;
+        if full || self.world.is_behind() {
             // Said at once: waiting for the log to say it would make the backlog longer.
             return reply.send(Err(WorkflowError::Overloaded));
         }
@@ -264,6 +271,7 @@ impl<J: Journal, W: World> Shard<J, W> {
                     None => self.tell(&id, reply),
                 }
             }
+            Ask::Bury { id } => self.bury(&id, reply),
             Ask::Release { id } => {
                 let at = self.clock.now();
                 let reason = Some("its parent has ended".to_owned());
@@ -305,7 +313,7 @@ impl<J: Journal, W: World> Shard<J, W> {
         }
     }
 
-    fn tell(&mut self, id: &str, reply: Reply) {
+    pub(super) fn tell(&mut self, id: &str, reply: Reply) {
         let ended = || self.recent.get(id)?.record.as_ref()?.instance();
         let answer = match self.live.get(id) {
             Some(live) => shown(live),
