@@ -142,6 +142,7 @@ impl Children {
             digest: String::new(),
             workflow: child.name.clone(),
             input: Value::clone(body),
+            input_at: None,
             trace: origin.context(self.owners.tracer(), key, *attempt).map(|context| context.to_string()),
             parent: child.wait.then_some(parent),
             wait_ms: child.wait.then(patience_ms),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinew::{
     wire::{ContentType, decode},
-    workflow::{CallLimit, Operation, WorkflowError, WorkflowInstance, WorkflowTask},
+    workflow::{CallLimit, InputReference, Operation, WorkflowError, WorkflowInstance, WorkflowTask},
 };
 use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status, TaskId};
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +43,9 @@ pub(crate) struct Start {
     pub(crate) digest: String,
     pub(crate) workflow: String,
     pub(crate) input: Value,
+    /// Where the input is, until the owner of the shard has fetched it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) input_at: Option<InputReference>,
     pub(crate) trace: Option<String>,
     /// Who runs it as a child and waits for it.
     #[serde(default)]
@@ -79,6 +82,8 @@ pub(crate) enum Ask {
     Task { id: String, task: TaskId },
     /// Answer it.
     Said { id: String, task: TaskId, said: Said, who: String },
+    /// Give a task to one person, or back to all.
+    Claim { id: String, task: TaskId, who: String, for_ms: Option<u64> },
     /// Tell what waits for its turn to be called.
     Limits,
     /// Take somebody's word on work that was taken on.
@@ -310,6 +315,7 @@ impl<J: Journal, W: World> Shard<J, W> {
                 self.answer(reply, answer);
             }
             Ask::Said { id, task, said, who } => self.said((id, task), said, who, reply),
+            Ask::Claim { id, task, who, for_ms } => self.claim((id, task), who, for_ms, reply),
         }
     }
 

@@ -152,6 +152,7 @@ impl Stage {
             digest: "d".to_owned(),
             workflow: "flow".to_owned(),
             input,
+            input_at: None,
             trace: None,
             parent,
             wait_ms: waits.then_some(1_000),
