@@ -65,7 +65,7 @@ async fn a_cancelled_film_is_given_up_at_once_and_thrown_away() {
     let film = ["start", "film", "--id", "f-2", "--no-wait", "--input", &script];
     open(&lab).await;
     run(&lab, &film).await.succeeded();
-    let begun = || async { lab.get("film", "f-2").await.unwrap().steps.first().is_some() };
+    let begun = || async { !lab.get("film", "f-2").await.unwrap().steps.is_empty() };
     eventually(SOON, begun).await;
     run(&lab, &["cancel", "film", "f-2"]).await.succeeded();
     let mut heard = Vec::new();
