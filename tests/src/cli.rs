@@ -10,6 +10,7 @@ mod foreign;
 mod people;
 pub(crate) mod program;
 mod run;
+mod studio;
 mod tail;
 mod top;
 mod uploads;

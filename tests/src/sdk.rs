@@ -24,6 +24,7 @@ mod inspect;
 mod kit;
 mod lanes;
 mod layers;
+mod lost;
 mod outage;
 mod policies;
 mod replay;

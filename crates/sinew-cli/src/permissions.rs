@@ -89,6 +89,8 @@ impl Permissions {
         }
         if !service.operations.is_empty() {
             self.hear(cancel(&service.name), "hears when a caller has gone away");
+            let held = format!("svc.{}.$held", service.name);
+            self.hear(held, "tells callers that lost their connection whether it works for them");
         }
     }
 
@@ -154,6 +156,7 @@ impl Permissions {
         for operation in ["complete", "fail", "heartbeat"] {
             self.say(format!("svc.workflow.{operation}"), "tells workflows how its work stands");
         }
+        self.hear("svc.workflow.$cancel.>", "hears when a workflow gives its work up");
     }
 
     fn lanes(&mut self, service: &str, group: &str) {

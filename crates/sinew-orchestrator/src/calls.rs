@@ -113,12 +113,24 @@ impl World for Caller {
 
     fn archive(&mut self, record: Arc<Finished>, children: Vec<String>) {
         let (line, released) = (self.line.clone(), self.hands.release(children));
-        self.hands.spawn_told(async move {
-            // The log forgets an instance once this is told: by then its children must know.
+        let (handle, published) = (self.hands.handle.clone(), self.teller.published());
+        self.hands.spawn(async move {
+            // The log forgets an instance once this is told: by then its children must know, and whoever listens.
             released.await;
             store(&line, &record).await;
-            Input::Archived { id: record.id.clone() }
+            if published.await {
+                handle.tell(Input::Archived { id: record.id.clone() }).await;
+            }
         });
+    }
+
+    fn is_behind(&self) -> bool {
+        self.teller.is_behind()
+    }
+
+    fn told(&self) -> impl Future<Output = bool> + Send + 'static {
+        let published = self.hands.stop.clone().run_until_cancelled_owned(self.teller.published());
+        published.map(|told| told.unwrap_or(false))
     }
 
     fn cancel(&mut self, children: Vec<String>) {
@@ -170,8 +182,8 @@ impl Hands {
         if let Effect::Stop { task, attempt } = effect {
             return self.end(&id, task, attempt);
         }
-        if let Effect::Recall { task, attempt } = effect {
-            return self.recall(id, task, attempt);
+        if let Effect::Recall { task, attempt, command } = effect {
+            return self.recall(id, (task, attempt), command);
         }
         let Some(begun) = Begun::of(&effect) else { return };
         let (means, handle, instance) = (self.means.clone(), self.handle.clone(), id.clone());
@@ -228,12 +240,14 @@ impl Hands {
         self.spawn(async move { means.children.cancel(&child).await });
     }
 
-    /// Takes back a command nobody waits for any more.
-    fn recall(&self, id: String, task: TaskId, attempt: u32) {
+    /// Tells whoever took work on that nobody waits for it, and takes a command back that nobody took.
+    fn recall(&self, id: String, attempt: (TaskId, u32), command: bool) {
         let means = self.means.clone();
         self.spawn(async move {
-            if let Some(line) = &means.line {
-                line.recall(&id, task, attempt).await;
+            let Some(line) = &means.line else { return };
+            line.withdraw(&id, attempt).await;
+            if command {
+                line.recall(&id, attempt).await;
             }
         });
     }

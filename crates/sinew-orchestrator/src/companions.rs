@@ -35,7 +35,7 @@ pub(crate) struct Setting<'a> {
     /// Who listens in this shard.
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
     /// What happens to its instances.
-    pub(crate) happened: mpsc::Receiver<lifecycle::Told>,
+    pub(crate) happened: lifecycle::Inlet,
 }
 
 impl Companions {
@@ -51,7 +51,7 @@ impl Companions {
         let ears = Ears::new(bus.clone(), handle.clone(), config.listen.early_window(), told, &notes);
         spawn(&mut tasks, &stop, ears.run());
         let (last, left) = shard.unpublished();
-        let publisher = Publisher { line, shard: handle.clone(), told: happened };
+        let publisher = Publisher { line, shard: handle.clone(), inlet: happened };
         match config.lifecycle {
             // What happens from now on is never told, also when it is wanted later.
             Lifecycle::None if notes.contains_key(lifecycle::NOTE) => {

@@ -92,17 +92,23 @@ impl Finished {
         decode::<HistoryRecord<'_>>(ContentType::MessagePack, &self.record).ok().map(|record| record.instance)
     }
 
-    /// Stores the record. One that no message can hold is stored without what the workflow worked on.
+    /// Stores the record. One that no message can hold is stored without its input, and then without all data.
     pub(crate) async fn store(&self, bus: &Bus) -> Result<(), sinew::Error> {
-        match self.publish(bus, self.record.clone()).await {
-            Err(error) if error.kind() == sinew::Kind::TooLarge => {
+        let too_large = |outcome: &Result<(), sinew::Error>| {
+            outcome.as_ref().is_err_and(|error| error.kind() == sinew::Kind::TooLarge)
+        };
+        let mut outcome = self.publish(bus, self.record.clone()).await;
+        if too_large(&outcome) {
+            let mut record: HistoryRecord<'_> = decode(ContentType::MessagePack, &self.record)?;
+            record.input = Cow::Owned(Value::Null);
+            outcome = self.publish(bus, encode(ContentType::MessagePack, &record)?).await;
+            if too_large(&outcome) {
                 tracing::warn!(instance = self.id, "a history is too large: its data are left out");
-                let record: HistoryRecord<'_> = decode(ContentType::MessagePack, &self.record)?;
                 let short = encode(ContentType::MessagePack, &record.without_data())?;
-                self.publish(bus, short).await
+                outcome = self.publish(bus, short).await;
             }
-            outcome => outcome,
         }
+        outcome
     }
 
     async fn publish(&self, bus: &Bus, record: Bytes) -> Result<(), sinew::Error> {

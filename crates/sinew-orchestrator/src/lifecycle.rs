@@ -2,8 +2,11 @@
 //!
 //! They are derived from the entries of the log, with ids that stay the same. How far they are published is noted in the
 //! log, and a new owner publishes again what stands behind that: at least once, each instance's in order, and repetitions
-//! within the server's two minutes are recognised by their id. What cannot be published as fast as it happens is dropped
-//! beyond a bound, and said so.
+//! within the server's two minutes are recognised by their id. What cannot be published as fast as it happens waits, and
+//! beyond a bound new instances are turned away until it has left.
+//!
+//! *Invariant*: the log forgets nothing that says what was not published yet: neither does an ended instance leave it
+//! before, nor is it shortened.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -14,7 +17,10 @@ use futures::{StreamExt, stream::FuturesOrdered};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinew_workflow::{Entry, Outcome, State};
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{
+    sync::{mpsc, watch},
+    time::MissedTickBehavior,
+};
 
 use crate::{
     calls::Line,
@@ -24,8 +30,8 @@ use crate::{
 
 /// The note in the shard's log that says how far is published.
 pub(crate) const NOTE: &str = "lifecycle";
-/// What happened and may wait to be published.
-const WAITING: usize = 65_536;
+/// Records that may wait to be published before new instances are turned away.
+const WAITING: u64 = 65_536;
 /// Events under way at once.
 const AT_ONCE: usize = 64;
 /// How often it is noted how far is published.
@@ -58,15 +64,26 @@ pub(crate) type Told = (u64, Happened);
 
 /// The end of the way to the publisher that the shard holds.
 pub(crate) struct Teller {
-    told: mpsc::Sender<Told>,
-    dropped: u64,
+    /// Not bounded: what runs already is bounded by itself, and nothing else begins while too much waits.
+    told: mpsc::UnboundedSender<Told>,
+    /// What this owner told, and one for what its predecessor left.
+    count: u64,
+    published: watch::Receiver<u64>,
+    silent: bool,
+}
+
+/// The publisher's end.
+pub(crate) struct Inlet {
+    told: mpsc::UnboundedReceiver<Told>,
+    /// How much is published, counted as the teller does.
+    published: watch::Sender<u64>,
 }
 
 /// Publishes for one shard.
 pub(crate) struct Publisher {
     pub(crate) line: Line,
     pub(crate) shard: Handle,
-    pub(crate) told: mpsc::Receiver<Told>,
+    pub(crate) inlet: Inlet,
 }
 
 /// What a log holds that was not published by its former owner, as far as it is known.
@@ -78,10 +95,11 @@ pub(crate) struct Unpublished {
     waiting: VecDeque<Told>,
 }
 
-/// Makes the way to a publisher.
-pub(crate) fn channel() -> (Teller, mpsc::Receiver<Told>) {
-    let (told, receiver) = mpsc::channel(WAITING);
-    (Teller { told, dropped: 0 }, receiver)
+/// Makes the way to a publisher, who is told of nothing where nothing is to be published.
+pub(crate) fn channel(level: Lifecycle) -> (Teller, Inlet) {
+    let ((told, inbox), (sender, published)) = (mpsc::unbounded_channel(), watch::channel(0));
+    let silent = level == Lifecycle::None;
+    (Teller { told, count: 1, published, silent }, Inlet { told: inbox, published: sender })
 }
 
 impl Lifecycle {
@@ -99,22 +117,21 @@ impl Lifecycle {
 }
 
 impl Teller {
-    /// Tells the publisher, unless too much waits there already.
     pub(crate) fn tell(&mut self, told: Told) {
-        match self.told.try_send(told) {
-            Ok(()) if self.dropped > 0 => {
-                tracing::warn!(
-                    dropped = self.dropped,
-                    "lifecycle events were not published: they came too fast"
-                );
-                self.dropped = 0;
-            }
-            // When the other end is gone, the next owner publishes it.
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
-            Err(mpsc::error::TrySendError::Full((_, happened))) => {
-                self.dropped += u64::try_from(happened.events.len()).unwrap_or(0);
-            }
-        }
+        self.count += 1;
+        // When the other end is gone, the next owner publishes it.
+        let _ = self.told.send(told);
+    }
+
+    /// Says whether too much waits to be published.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.silent && self.count.saturating_sub(*self.published.borrow()) > WAITING
+    }
+
+    /// Waits until everything told so far is published; false when that is for the next owner to do.
+    pub(crate) fn published(&self) -> impl Future<Output = bool> + Send + use<> {
+        let (mut published, count, silent) = (self.published.clone(), self.count, self.silent);
+        async move { silent || published.wait_for(|done| *done >= count).await.is_ok() }
     }
 }
 
@@ -126,6 +143,9 @@ impl Publisher {
         let mut tick = tokio::time::interval(REMEMBER);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut published, mut noted) = (0, 0);
+        // What the former owner left counts as one.
+        let mut before = left.len();
+        self.count(before == 0);
         let (mut waiting, mut busy) = (left.pop_front(), HashSet::new());
         loop {
             // One record of an instance at a time: what happened to it is told in its order.
@@ -140,8 +160,10 @@ impl Publisher {
                 Some((sequence, id)) = under_way.next() => {
                     busy.remove(&id);
                     published = sequence;
+                    self.count(before <= 1);
+                    before = before.saturating_sub(1);
                 }
-                told = self.told.recv(), if waiting.is_none() => match told {
+                told = self.inlet.told.recv(), if waiting.is_none() => match told {
                     Some(told) => waiting = Some(told),
                     None => return,
                 },
@@ -158,6 +180,12 @@ impl Publisher {
     /// Forgets how far was published.
     pub(crate) async fn rest(self) {
         self.shard.tell(Input::Note(Note::new(NOTE, Value::Null))).await;
+    }
+
+    fn count(&self, one: bool) {
+        if one {
+            self.inlet.published.send_modify(|published| *published += 1);
+        }
     }
 
     async fn note(&self, sequence: u64) {

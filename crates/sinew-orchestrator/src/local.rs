@@ -182,6 +182,7 @@ impl Local {
             digest,
             workflow: name.clone(),
             input,
+            input_at: None,
             trace: None,
             parent: None,
             wait_ms: Some(u64::MAX),

@@ -189,7 +189,8 @@ async fn serve(
     let journal = JetStreamJournal::new(&line.bus, id.get());
     let library = parts.children.library().clone();
     let (handle, inbox) = shard::channel(library.clone());
-    let ((listening, told), (teller, happened)) = (mpsc::unbounded_channel(), lifecycle::channel());
+    let (listening, told) = mpsc::unbounded_channel();
+    let (teller, happened) = lifecycle::channel(config.lifecycle);
     let place = (id.get(), config.shards);
     let world = Caller::new(parts.clone(), place, handle.clone(), Beside { listening, teller });
     let opening = Opening { config, world, lease, epoch, inbox };

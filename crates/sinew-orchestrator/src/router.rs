@@ -11,7 +11,7 @@ use sinew::{
     Bus, Kind, Problem, ServiceError,
     bus::Message,
     wire::{ContentType, Headers, decode, encode},
-    workflow::WorkflowError,
+    workflow::{InputReference, WorkflowError},
 };
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -119,7 +119,7 @@ impl Router {
     ) -> Result<Answer, WorkflowError> {
         let local = self.places().here.get(&shard).cloned();
         match local {
-            Some(handle) => handle.ask(command).await,
+            Some(handle) => handle.ask(whole(&self.bus, command).await?).await,
             None => self.forward(shard, &command, limit).await,
         }
     }
@@ -195,18 +195,44 @@ async fn answer(bus: Bus, handle: Handle, message: Message) {
     let command = decode::<Command>(ContentType::MessagePack, message.payload());
     let outcome =
         match command {
-            Ok(command) => handle.ask(command).await.map_err(|error| error.to_problem()),
+            Ok(command) => {
+                let answer = async { handle.ask(whole(&bus, command).await?).await };
+                answer.await.map_err(|error| error.to_problem())
+            }
             Err(error) => Err(Problem::new(400, "malformed-request", "the command cannot be read")
                 .detail(error.to_string())),
         };
     let Some(to) = message.reply_to() else { return };
-    let sent = async {
-        let payload = encode(ContentType::MessagePack, &outcome)?;
+    let send = async |outcome: &Result<Answer, Problem>| {
+        let payload = encode(ContentType::MessagePack, outcome)?;
         bus.publish(to, &Headers::new(), payload).await
     };
-    if let Err(error) = sent.await {
+    let mut sent = send(&outcome).await;
+    if sent.as_ref().is_err_and(|error| error.kind() == Kind::TooLarge) {
+        let problem = Problem::new(502, "reply-too-large", "the reply is larger than the bus takes");
+        sent = send(&Err(problem)).await;
+    }
+    if let Err(error) = sent {
         tracing::warn!(%error, "an answer to another orchestrator could not be sent");
     }
+}
+
+/// Fetches what was put beside a start, in the process that owns the shard: from one to the other it would not get either.
+async fn whole(bus: &Bus, command: Command) -> Result<Command, WorkflowError> {
+    let Command::Start(mut start) = command else { return Ok(command) };
+    if let Some(at) = start.input_at.take() {
+        start.input = input(bus, &at).await?;
+    }
+    Ok(Command::Start(start))
+}
+
+/// Reads an input that a caller put beside its start.
+pub(crate) async fn input(bus: &Bus, at: &InputReference) -> Result<serde_json::Value, WorkflowError> {
+    let read = at.read(bus).await.map_err(|error| WorkflowError::Other(error.to_problem()))?;
+    read.ok_or_else(|| {
+        let text = format!("the input {} is not in the object bucket, or not whole: store it again", at.id);
+        WorkflowError::InvalidStart(text)
+    })
 }
 
 fn internal(reason: &str) -> WorkflowError {

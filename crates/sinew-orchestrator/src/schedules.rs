@@ -40,7 +40,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedules {
-    /// What becomes of moments that passed while no orchestrator ran.
+    /// What becomes of moments that passed while no orchestrator ran, where the schedule does not say.
     pub missed: Missed,
     /// Seconds by which an instance may start late and not count as missed.
     pub grace_seconds: u64,
@@ -83,6 +83,16 @@ struct Running {
     digest: String,
     task: Id,
     stop: CancellationToken,
+}
+
+impl From<sinew_workflow::Missed> for Missed {
+    fn from(missed: sinew_workflow::Missed) -> Self {
+        match missed {
+            sinew_workflow::Missed::Skip => Self::Skip,
+            sinew_workflow::Missed::Once => Self::Once,
+            sinew_workflow::Missed::All => Self::All,
+        }
+    }
 }
 
 impl Default for Schedules {

@@ -19,14 +19,14 @@ use sinew::{
 
 use self::{
     control::{pause, remove, resume, terminate},
-    tasks::{answer, decline, task, tasks},
+    tasks::{answer, claim, decline, release, task, tasks},
 };
 use crate::{
     Error,
     definitions::Definitions,
     directory::Directory,
     history,
-    router::Router,
+    router::{self, Router},
     shard::{Answer, Ask, Command, Start},
     token::Seal,
     view,
@@ -70,6 +70,8 @@ pub(crate) async fn serve(bus: &Bus, desk: Desk) -> Result<Running, Error> {
             .task(task)
             .answer(answer)
             .decline(decline)
+            .claim(claim)
+            .release(release)
             .limits(limits::list)
             .complete(settle::complete)
             .fail(settle::fail)
@@ -95,8 +97,8 @@ async fn start(
     ctx: Ctx,
 ) -> Result<Encoded<WorkflowInstance>, WorkflowError> {
     let digest = desk.definitions.resolve(&request.name, request.version.as_deref()).await?;
-    let (id, chosen) = instance_id(request.id, &ctx)?;
-    if chosen && let Some(instance) = desk.ended_before(&ctx, &request.name, &id, &request.input).await? {
+    let (id, chosen) = instance_id(request.id.clone(), &ctx)?;
+    if chosen && let Some(instance) = desk.ended_before(&ctx, &request, &id).await? {
         return encoded(&ended(instance, &ctx)?);
     }
     let waits = request.wait.unwrap_or_else(|| !prefers_async(&ctx));
@@ -109,6 +111,7 @@ async fn start(
         digest,
         workflow: request.name.clone(),
         input: request.input,
+        input_at: request.input_at,
         trace: Some(trace.to_string()),
         parent: None,
         wait_ms: waits.then(|| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
@@ -206,14 +209,18 @@ impl Desk {
     async fn ended_before(
         &self,
         ctx: &Ctx,
-        name: &str,
+        request: &StartWorkflow,
         id: &str,
-        input: &serde_json::Value,
     ) -> Result<Option<WorkflowInstance>, WorkflowError> {
-        let Some(record) = history::read(ctx.bus(), name, id).await.map_err(unreachable_history)? else {
+        let read = history::read(ctx.bus(), &request.name, id).await;
+        let Some(record) = read.map_err(unreachable_history)? else {
             return Ok(None);
         };
-        if record.input_digest == view::digest_of(input) {
+        let digest = match &request.input_at {
+            Some(at) => view::digest_of(&router::input(ctx.bus(), at).await?),
+            None => view::digest_of(&request.input),
+        };
+        if record.input_digest == digest {
             return Ok(Some(record.instance));
         }
         Err(WorkflowError::DuplicateStart(format!(

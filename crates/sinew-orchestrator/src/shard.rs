@@ -10,6 +10,7 @@ mod clock;
 mod command;
 mod decide;
 mod ending;
+mod graves;
 mod live;
 mod notes;
 mod open;
@@ -95,6 +96,16 @@ pub(crate) trait World: Send + Sync + 'static {
 
     /// Tells the bus what happened to an instance, as the record with this sequence says.
     fn tell(&mut self, _sequence: u64, _happened: Happened) {}
+
+    /// Says whether so much waits to be told that nothing new is to begin.
+    fn is_behind(&self) -> bool {
+        false
+    }
+
+    /// Ends once everything told so far has arrived; false when that is left to the next owner.
+    fn told(&self) -> impl Future<Output = bool> + Send + 'static {
+        std::future::ready(true)
+    }
 
     /// Lets the children of an ended instance go and stores its history; returns as an [`Input::Archived`].
     fn archive(&mut self, record: Arc<Finished>, children: Vec<String>);

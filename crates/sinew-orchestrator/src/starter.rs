@@ -84,6 +84,7 @@ impl Starter {
             digest: digest.clone(),
             workflow: workflow.clone(),
             input: input.clone(),
+            input_at: None,
             trace: Some(new_root(self.bus.tracer().is_on()).to_string()),
             parent: None,
             wait_ms: waits.then(|| u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX)),

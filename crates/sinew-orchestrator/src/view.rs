@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::Value;
-use sinew::workflow::{StepCompensation, WorkflowFault, WorkflowInstance, WorkflowStep};
+use sinew::workflow::{StepCompensation, TaskClaim, WorkflowFault, WorkflowInstance, WorkflowStep};
 use sinew_workflow::{Fault, State, Status, Step, Timestamp, Undo};
 
 use crate::spans::Origin;
@@ -91,8 +91,21 @@ fn step(step: &Step) -> WorkflowStep {
         ended_ms: step.ended_at.map(Timestamp::as_millis),
         error: step.fault.as_ref().map(fault),
         by: step.attempts.last().and_then(|attempt| attempt.by.clone()),
+        claims: step
+            .attempts
+            .iter()
+            .filter_map(|made| made.claims.as_ref())
+            .flat_map(|all| all.iter())
+            .map(claim)
+            .collect(),
         compensation: step.undo.as_ref().map(compensation),
     }
+}
+
+/// Shows who has a task to themselves.
+pub(crate) fn claim(claim: &sinew_workflow::Claim) -> TaskClaim {
+    let (since_ms, until_ms) = (claim.at.as_millis(), claim.until.as_millis());
+    TaskClaim { who: claim.who.clone(), since_ms, until_ms }
 }
 
 fn compensation(undo: &Undo) -> StepCompensation {

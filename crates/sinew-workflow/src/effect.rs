@@ -78,13 +78,16 @@ pub enum Effect {
         /// Its attempt.
         attempt: u32,
     },
-    /// Take back the command that was left for this attempt, unless somebody has taken it. Comes behind a
-    /// [`Stop`](Self::Stop), and like that is no part of [`State::due`](crate::State::due).
+    /// Tell whoever took the work of this attempt on, to be finished later, that nobody waits for it any more; and take
+    /// back the command that was left for it, unless somebody has taken that. Comes behind a [`Stop`](Self::Stop), and
+    /// like that is no part of [`State::due`](crate::State::due).
     Recall {
         /// The task whose effect it was.
         task: TaskId,
         /// Its attempt.
         attempt: u32,
+        /// Whether it was left as a command.
+        command: bool,
     },
     /// Answer with [`Input::Timer`](crate::Input::Timer) at the given moment, or as soon as possible after it.
     Timer {

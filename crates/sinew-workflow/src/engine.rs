@@ -117,6 +117,7 @@ impl<'d> Driver<'d> {
                 }
                 Input::Reply { task, attempt, outcome, at }
             }
+            Input::Claim { task, attempt, who, for_ms, .. } => return self.claim(task, attempt, who, for_ms),
             input => input,
         };
         if self.state.is_closed() {
@@ -126,7 +127,9 @@ impl<'d> Driver<'d> {
             return Ok(());
         }
         match input {
-            Input::Start { .. } | Input::StartChild { .. } | Input::Decision { .. } => Ok(()),
+            Input::Start { .. } | Input::StartChild { .. } | Input::Decision { .. } | Input::Claim { .. } => {
+                Ok(())
+            }
             Input::Event { task, attempt, event, origin, .. } => {
                 self.hear(task, attempt, &event, origin.as_deref())
             }

@@ -58,6 +58,12 @@ pub(crate) enum Fact {
         task: TaskId,
         who: String,
     },
+    /// A person has a question to themselves until then; in the past when it was released.
+    Claimed {
+        task: TaskId,
+        who: String,
+        until: Timestamp,
+    },
     /// The work of an attempt was taken on, or goes on.
     Accepted(Box<Accepted>),
     Listened(Box<Listened>),
@@ -319,6 +325,7 @@ impl Entry {
             Fact::Waiting { .. } => "waiting",
             Fact::Answered { .. } => "answered",
             Fact::Signed { .. } => "signed",
+            Fact::Claimed { .. } => "claimed",
             Fact::Accepted(_) => "accepted",
             Fact::Listened(_) => "listened",
             Fact::Heard(_) => "heard",

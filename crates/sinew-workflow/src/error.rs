@@ -29,6 +29,14 @@ pub enum Error {
     /// What a person answered is not what the task asks for. Tell the person; the task goes on waiting.
     #[error("the answer does not fit: {0}")]
     Unfit(Box<crate::Fault>),
+    /// Somebody else has claimed what a person wants to answer, claim or release. Tell the person.
+    #[error("{who} has claimed this until {until}: ask them to release it, or wait")]
+    Claimed {
+        /// Who has.
+        who: String,
+        /// Until when.
+        until: crate::Timestamp,
+    },
     /// There is no stuck compensation to decide about.
     #[error("no compensation is stuck: operator verbs apply to stuck sagas only")]
     NotStuck,

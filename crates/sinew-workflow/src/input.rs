@@ -61,6 +61,19 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// A person wants to answer a `call: human`, so that nobody else does meanwhile; or does not want to any more.
+    Claim {
+        /// The task the effect named.
+        task: TaskId,
+        /// The attempt the effect named.
+        attempt: u32,
+        /// Who they are; kept in the timeline.
+        who: String,
+        /// For how long, in milliseconds; `None` releases it.
+        for_ms: Option<u64>,
+        /// When.
+        at: Timestamp,
+    },
     /// Somebody took the work of an [`Effect::Call`](crate::Effect::Call) on and will answer it later, however often the
     /// instance is recovered meanwhile. Given again, the terms are new.
     Accepted {
@@ -217,6 +230,7 @@ impl Input {
             | Self::Resume { at }
             | Self::Reply { at, .. }
             | Self::Decision { at, .. }
+            | Self::Claim { at, .. }
             | Self::Accepted { at, .. }
             | Self::Heartbeat { at, .. }
             | Self::Event { at, .. }

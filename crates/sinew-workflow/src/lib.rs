@@ -129,9 +129,11 @@ pub use lifecycle::lifecycle;
 pub use need::Need;
 pub use reference::Reference;
 pub use resource::{Resource, Resources, resources};
-pub use schedule::{Gathering, Schedule};
+pub use schedule::{Gathering, Missed, Schedule};
 pub use state::{Question, Saga, Standing, State, Status, apply};
-pub use step::{Attempt, AttemptOutcome, Decision, Step, StepStatus, TaskId, Undo, UndoStatus};
+pub use step::{
+    Attempt, AttemptOutcome, Claim, Claims, Decision, Step, StepStatus, TaskId, Undo, UndoStatus,
+};
 pub use time::Timestamp;
 
 #[cfg(test)]

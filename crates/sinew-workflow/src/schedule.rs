@@ -1,10 +1,13 @@
 //! When instances start by themselves: by the clock, after the one before, or by events.
 
-use croner::Cron;
+mod calendar;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::state::Correlation;
+
+pub(crate) use calendar::{Calendar, nearest_zone, zone};
 
 /// The schedule of a definition. Knows when, and starts nothing.
 ///
@@ -28,9 +31,21 @@ use crate::state::Correlation;
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
     pub(crate) every: Option<u64>,
-    pub(crate) cron: Option<Box<Cron>>,
+    pub(crate) cron: Option<Box<Calendar>>,
     pub(crate) after: Option<u64>,
     pub(crate) on: bool,
+    pub(crate) missed: Option<Missed>,
+}
+
+/// What becomes of moments that passed while nobody could start an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// Nothing: the next moment counts.
+    Skip,
+    /// One instance makes up for all of them.
+    Once,
+    /// One instance each, as far as a host can.
+    All,
 }
 
 /// The events on their way to starting an instance: kept by whoever starts instances, between two calls of
@@ -61,10 +76,22 @@ impl Schedule {
         self.every
     }
 
-    /// Returns the cron expression; it is in UTC.
+    /// Returns the cron expression; it is in the time of [`Schedule::zone`].
     #[must_use]
     pub fn cron(&self) -> Option<&str> {
-        self.cron.as_ref().map(|cron| cron.as_str())
+        self.cron.as_ref().map(|cron| cron.text())
+    }
+
+    /// Returns the IANA name of the time zone the cron expression is in: `UTC` where the document names none.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.cron.as_ref().map(|cron| cron.zone())
+    }
+
+    /// Returns what becomes of missed moments; `None` where the document leaves that to the host.
+    #[must_use]
+    pub const fn missed(&self) -> Option<Missed> {
+        self.missed
     }
 
     /// Returns how long after the end of an instance the next one starts, in milliseconds. The first starts at once.
@@ -89,7 +116,7 @@ impl Schedule {
             let passed = last.since(since) / every.max(1);
             if last < since { since } else { since.after(passed.saturating_add(1).saturating_mul(every)) }
         });
-        let cron = self.cron.as_ref().and_then(|cron| following(cron, last));
+        let cron = self.cron.as_ref().and_then(|cron| cron.following(last));
         tick.into_iter().chain(cron).min()
     }
 
@@ -98,12 +125,4 @@ impl Schedule {
     pub fn again(&self, ended: Timestamp) -> Option<Timestamp> {
         self.after.map(|after| ended.after(after))
     }
-}
-
-/// Finds the next moment of a cron expression, in UTC.
-fn following(cron: &Cron, last: Timestamp) -> Option<Timestamp> {
-    let utc = jiff::tz::TimeZone::UTC;
-    let last = jiff::Timestamp::from_millisecond(last.as_millis()).ok()?.to_zoned(utc.clone()).datetime();
-    let next = cron.find_next_occurrence(&last, false).ok()?;
-    Some(Timestamp::from_millis(next.to_zoned(utc).ok()?.timestamp().as_millisecond()))
 }

@@ -88,6 +88,52 @@ pub struct Attempt {
     /// The person who answered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Who claimed it, where a person was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Box<Claims>>,
+}
+
+/// Who had a question to themselves, the newest last: the newest 100.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Claims(Vec<Claim>);
+
+/// A person who has a question to themselves for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Who it is.
+    pub who: String,
+    /// Since when.
+    pub at: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Claims {
+    /// Claims kept of one attempt.
+    const MOST: usize = 100;
+
+    /// Returns them in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Claim> {
+        self.0.iter()
+    }
+
+    /// Returns who has it at a moment.
+    #[must_use]
+    pub fn at(&self, moment: Timestamp) -> Option<&Claim> {
+        self.0.last().filter(|claim| claim.until > moment)
+    }
+
+    /// Notes one; who has it already goes on having it until then.
+    pub(crate) fn note(&mut self, who: &str, at: Timestamp, until: Timestamp) {
+        match self.0.last_mut().filter(|last| last.who == who && last.until > at) {
+            Some(last) => last.until = until,
+            None => self.0.push(Claim { who: who.to_owned(), at, until }),
+        }
+        if self.0.len() > Self::MOST {
+            self.0.remove(0);
+        }
+    }
 }
 
 /// How an [`Attempt`] ended.

@@ -17,6 +17,7 @@ mod inspect;
 mod jetstream;
 mod kv;
 mod link;
+mod lost;
 mod message;
 mod nats;
 mod objects;
@@ -203,6 +204,26 @@ impl Bus {
         self.request_within(subject, headers, &payload, Instant::now(), limit).await
     }
 
+    /// As [`Bus::request`], for who waits long: when the connection is lost meanwhile, and the service says after the next
+    /// one is made that nobody works on the request any more, or says nothing, the waiting ends within a few seconds. A
+    /// reply that comes over the new connection counts.
+    ///
+    /// # Errors
+    /// As [`Bus::request`]; [`Kind::TimedOut`] also when the reply was lost.
+    ///
+    /// # Cancel safety
+    /// As [`Bus::request`].
+    pub async fn request_unless_lost(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: Bytes,
+        limit: Duration,
+    ) -> Result<Message, Error> {
+        let connects = self.connects();
+        self.ask(subject, headers, &payload, (Instant::now(), limit), Some(connects)).await
+    }
+
     /// As [`Bus::request`], for somebody who has just looked at the clock.
     pub(crate) async fn request_within(
         &self,
@@ -211,6 +232,18 @@ impl Bus {
         payload: &Bytes,
         began: Instant,
         limit: Duration,
+    ) -> Result<Message, Error> {
+        self.ask(subject, headers, payload, (began, limit), None).await
+    }
+
+    /// Sends a request; with `connects` it is given up when its reply was lost with a connection.
+    async fn ask(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: &Bytes,
+        (began, limit): (Instant, Duration),
+        connects: Option<watch::Receiver<u64>>,
     ) -> Result<Message, Error> {
         if !self.is_connected() {
             return Err(self.unusable());
@@ -222,7 +255,12 @@ impl Bus {
             self.send(Outbound { subject, reply: Some(&reply), headers, payload }).await?;
             // From here on somebody may be at work on it; dropped before the reply, it says that nobody waits.
             let hangup = hangup::Hangup { bus: self, subject, reply: &reply, headers, began, limit };
-            let reply = waiting.reply().await;
+            let reply = match connects {
+                None => waiting.reply().await,
+                Some(connects) => {
+                    lost::Sent { bus: self, subject, reply: &reply, connects }.reply(waiting).await?
+                }
+            };
             hangup.disarm();
             reply.ok_or_else(Error::closed)
         });
@@ -365,7 +403,7 @@ impl Bus {
     }
 
     /// Counts connections made, the first one included.
-    fn connects(&self) -> watch::Receiver<u64> {
+    pub(crate) fn connects(&self) -> watch::Receiver<u64> {
         self.shared.link.connects()
     }
 

@@ -1,6 +1,8 @@
 //! Work that is finished later: a handler takes it on, and whoever holds the token brings the result, in whatever process,
 //! however often either side was restarted in between.
 
+mod notice;
+
 use std::{fmt, marker::PhantomData, time::Duration};
 
 use bytes::Bytes;
@@ -9,8 +11,10 @@ use serde_json::Value;
 use sinew_wire::{Problem, ServiceError, header};
 use tokio::time::Instant;
 
+use notice::Notice;
+
 use crate::{
-    Bus, CallError, Ctx, FromMessage, Kind, Request,
+    Bus, CallError, Ctx, Error, FromMessage, Kind, Request,
     workflow::{CompleteTask, CompletionTerms, FailTask, HeartbeatTask, WorkflowError},
 };
 
@@ -21,6 +25,8 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// Pause before it is brought again, and the longest it grows to.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONG_PAUSE: Duration = Duration::from_secs(5);
+/// How often it is asked whether work is still waited for, where nobody says so.
+const ASK: Duration = Duration::from_secs(60);
 
 /// The way to bring the result `T` of a request later: an extractor of handlers, and made again from its token.
 ///
@@ -149,8 +155,40 @@ impl<T> Completion<T> {
         self.ctx().call(HeartbeatTask { token: self.token.clone(), terms }).within(ATTEMPT).no_retry().await
     }
 
-    /// Does `work` and gives a sign of life every `pause`, beginning now. Once nobody waits for the work any more, it is
-    /// dropped at the await it stands at.
+    /// Waits until nobody waits for the work any more: the step was cancelled, took too long, was tried again or is
+    /// answered. Returns the refusal that any answer would meet.
+    ///
+    /// Told at once when that happens. It also asks, when it begins, after the connection was lost, and once a minute: each
+    /// time a sign of life, so that work that promised a shorter silence needs [heartbeats](Completion::heartbeat) as well,
+    /// or [`Completion::during`], which does both.
+    ///
+    /// ```no_run
+    /// # async fn print(_: &str) {}
+    /// # async fn demo(book: sinew::Completion<u64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// tokio::select! {
+    ///     () = print("book.pdf") => book.complete(&7).await?,
+    ///     refusal = book.cancelled() => println!("stopped: {}", refusal.to_problem()),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn cancelled(&self) -> CallError<WorkflowError> {
+        self.refused(ASK).await
+    }
+
+    /// Tells whoever holds the token that nobody waits for the work any more: what a workflow service does. Whoever hears
+    /// it asks that service before it stops.
+    ///
+    /// # Errors
+    /// [`Kind::Disconnected`] when the connection stays down, [`Kind::Permission`] as for any subject.
+    pub async fn withdraw(&self) -> Result<(), Error> {
+        notice::give(&self.bus, &self.token).await
+    }
+
+    /// Does `work` and gives a sign of life every `pause`, beginning now. Once nobody waits for the work any more, which it
+    /// is told at once, it is dropped at the await it stands at.
     ///
     /// A third of the promised silence is a good `pause`: a heartbeat that is lost, or a workflow service that is away,
     /// does no harm then.
@@ -169,15 +207,22 @@ impl<T> Completion<T> {
         }
     }
 
-    /// Gives signs of life until one is refused.
+    /// Gives signs of life until one is refused: every `pause`, and when there is word that nobody waits.
     pub(crate) async fn refused(&self, pause: Duration) -> CallError<WorkflowError> {
+        let mut notice = Notice::open(&self.bus, &self.token).await;
         let mut beat = tokio::time::interval(pause.max(Duration::from_millis(1)));
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            beat.tick().await;
+            tokio::select! {
+                _ = beat.tick() => {}
+                () = notice.heard() => {}
+            }
             match self.heartbeat().await {
                 Err(refusal) if is_final(&refusal) => return refusal,
-                Err(error) => tracing::debug!(error = %error.to_problem(), "a sign of life did not arrive"),
+                Err(error) => {
+                    tracing::debug!(error = %error.to_problem(), "a sign of life did not arrive");
+                    beat.reset_after(pause.min(LONG_PAUSE));
+                }
                 Ok(()) => {}
             }
         }

@@ -29,7 +29,7 @@ use crate::{
 
 pub use running::Running;
 
-pub(crate) use in_flight::cancel_subject;
+pub(crate) use in_flight::{cancel_subject, held_subject};
 
 /// Requests that may be in work at once, per service and process.
 const CONCURRENCY: usize = 1_024;

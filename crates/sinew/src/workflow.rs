@@ -12,6 +12,7 @@
 //! ```
 
 mod control;
+mod input;
 mod tasks;
 
 use schemars::JsonSchema;
@@ -20,7 +21,11 @@ use serde_json::Value;
 use sinew_macros::{Problem, Request, contract};
 
 pub use control::{PauseWorkflow, RemoveWorkflow, RemovedWorkflow, ResumeWorkflow, TerminateWorkflow};
-pub use tasks::{AnswerTask, DeclineTask, GetTask, ListTasks, WorkflowTask, WorkflowTasks};
+pub use input::{INPUTS, InputReference};
+pub use tasks::{
+    AnswerTask, ClaimTask, DeclineTask, GetTask, ListTasks, ReleaseTask, TaskClaim, WorkflowTask,
+    WorkflowTasks,
+};
 
 contract! {
     /// Runs workflows durably.
@@ -40,6 +45,8 @@ contract! {
         task: GetTask,
         answer: AnswerTask,
         decline: DeclineTask,
+        claim: ClaimTask,
+        release: ReleaseTask,
         limits: ListLimits,
         complete: CompleteTask,
         fail: FailTask,
@@ -86,6 +93,9 @@ pub struct StartWorkflow {
     /// What the workflow works on.
     #[serde(default)]
     pub input: Value,
+    /// Where that is, when it is too large for a message: see [`StartWorkflow::send`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_at: Option<InputReference>,
     /// `false` answers as soon as the start is stored. Default: wait as long as the caller does.
     #[serde(default)]
     pub wait: Option<bool>,
@@ -353,6 +363,9 @@ pub struct WorkflowStep {
     /// The person who answered it, when one was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Who claimed it, when a person was asked, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<TaskClaim>,
     /// How it was undone, if it was to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<StepCompensation>,
@@ -403,6 +416,9 @@ pub enum WorkflowError {
     /// the answer is not what the task asks for
     #[problem(status = 422, code = "invalid-answer")]
     InvalidAnswer(String),
+    /// somebody else has claimed the task
+    #[problem(status = 409, code = "task-claimed")]
+    TaskClaimed(String),
     /// the token is none that was given out
     #[problem(status = 403, code = "invalid-token")]
     InvalidToken,
@@ -429,7 +445,7 @@ pub const FAULTED: &str = "workflow-faulted";
 impl StartWorkflow {
     /// Creates the request that starts the newest version of `name` and waits for its end.
     pub fn new(name: impl Into<String>, input: Value) -> Self {
-        Self { name: name.into(), version: None, id: None, input, wait: None }
+        Self { name: name.into(), version: None, id: None, input, input_at: None, wait: None }
     }
 
     /// Sets the instance's id: starting it again is harmless.

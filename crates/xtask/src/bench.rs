@@ -20,13 +20,17 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const WHICH: [&str; 4] = ["workflow-engine", "sdk", "edge", "saga"];
 
+/// Adds what takes minutes.
+const LONG: &str = "long";
+
 /// Runs the named benchmarks, all of them where none is named. A debug build runs itself again as a release build.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     if cfg!(debug_assertions) {
         return optimised(arguments);
     }
+    let long = arguments.contains(&LONG);
     let (seconds, names): (Vec<&str>, Vec<&str>) =
-        arguments.iter().partition(|word| word.parse::<u64>().is_ok());
+        arguments.iter().filter(|word| **word != LONG).partition(|word| word.parse::<u64>().is_ok());
     if let Some(unknown) = names.iter().find(|name| !WHICH.contains(name)) {
         return Err(format!("there is no benchmark {unknown}: use {}", WHICH.join(", ")));
     }
@@ -44,7 +48,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
             edge::run(seconds).await?;
         }
         if wanted("saga") {
-            saga::run(root, seconds).await?;
+            saga::run(root, seconds, long).await?;
         }
         Ok::<(), Error>(())
     };

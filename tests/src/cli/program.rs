@@ -15,7 +15,7 @@ use crate::harness::SOON;
 const SERVER: &str = "SINEW_NATS_SERVER";
 
 /// What is run in processes of its own.
-const PROGRAMS: [&str; 6] = ["sinew", "hello", "orders", "inventory", "payments", "shipping"];
+const PROGRAMS: [&str; 7] = ["sinew", "hello", "orders", "inventory", "payments", "shipping", "studio"];
 
 /// How a run of the program ended.
 #[derive(Debug)]
@@ -94,7 +94,12 @@ pub(crate) fn start(arguments: &[&str]) -> Child {
 
 /// Starts a service from the examples on a bus and leaves it running; it is killed when the child is dropped.
 pub(crate) fn start_example(name: &str, url: &str) -> Child {
-    command(name, &[]).env("NATS_URL", url).stderr(Stdio::inherit()).spawn().expect("the example starts")
+    watch_example(name, url, Stdio::inherit())
+}
+
+/// As [`start_example`], with what it logs written to where the test wants it.
+pub(crate) fn watch_example(name: &str, url: &str, log: Stdio) -> Child {
+    command(name, &[]).env("NATS_URL", url).stderr(log).spawn().expect("the example starts")
 }
 
 /// Starts the program with a server for it and leaves it running; it is killed when the child is dropped.

@@ -98,7 +98,7 @@ async fn what_went_while_the_watch_was_blind_is_told() {
 }
 
 /// Hands on what comes, both ways, until it is ended; then every connection is.
-async fn forward(listener: tokio::net::TcpListener, to: String) {
+pub(super) async fn forward(listener: tokio::net::TcpListener, to: String) {
     let mut lines = tokio::task::JoinSet::new();
     while let Ok((mut near, _)) = listener.accept().await {
         let to = to.clone();

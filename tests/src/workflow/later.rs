@@ -248,6 +248,35 @@ async fn heartbeats_keep_work_alive_until_its_time_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_holds_accepted_work_hears_of_a_cancel_at_once_in_whatever_process() {
+    let (mut lab, mut studio) = set().await;
+    lab.begin("film", "c-2", json!({})).await;
+    let token = studio.token().await;
+    // An owner that has only read of it in the log tells as well.
+    eventually(SOON, || async { lab.get("film", "c-2").await.unwrap().steps.len() == 2 }).await;
+    let mine = Completion::<Value>::resume(&lab.bus, token.clone());
+    mine.heartbeat().await.unwrap();
+    lab.stop_orchestrator().await;
+    lab.start_orchestrator().await;
+    let other = Bus::connect(Config::new(lab.harness.url(), "cutter")).await.unwrap();
+    let film = Completion::<Value>::resume(&other, token);
+    let mut asked = lab.bus.subscribe("svc.workflow.heartbeat", None).await.unwrap();
+    lab.bus.barrier().await.unwrap();
+    let hearing = tokio::spawn(async move { film.cancelled().await });
+    // Once it has asked, only word from the workflow helps: the next time it asks by itself is a minute away.
+    asked.next().await.unwrap();
+    mine.heartbeat().await.unwrap();
+    let cancel = CancelWorkflow { name: "film".into(), id: "c-2".into(), reason: None };
+    lab.ctx.call(cancel).await.unwrap();
+    let refusal = tokio::time::timeout(SOON, hearing).await.unwrap().unwrap();
+    assert!(matches!(refusal, CallError::Refused(WorkflowError::NotWaitedFor(_))), "{refusal:?}");
+    assert_eq!(ended(&lab, "c-2").await.status, "cancelled");
+    other.close().await;
+    studio.service.drain().await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_instance_stops_the_work_at_its_next_heartbeat() {
     let (lab, mut studio) = set().await;
     lab.begin("film", "c-1", json!({ "heartbeat_ms": 10_000 })).await;

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
-use sinew::{EVENTS, wire::CloudEvent};
+use sinew::{
+    EVENTS,
+    wire::{CloudEvent, Headers},
+};
 use sinew_orchestrator::Lifecycle;
 
 use super::lab::{Lab, THREE};
@@ -83,5 +87,31 @@ async fn what_happens_to_workflows_can_be_listened_for_and_nothing_is_told_where
     let kinds = types_up_to(&lab, "workflow.completed", 3).await;
     assert!(kinds.iter().all(|kind| kind.starts_with("workflow.")), "{kinds:?}");
     assert!(!told(&lab).await.iter().any(|event| event.id.starts_with("silent")));
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_told_yet_is_told_by_the_next_owner_after_the_log_was_cleaned() {
+    let mut lab = Lab::on(Harness::start().await).await;
+    (lab.config.lifecycle, lab.config.clean_every) = (Lifecycle::Workflows, 4);
+    lab.start_orchestrator().await;
+    lab.apply(THREE).await;
+    // Nobody takes events any more, and sagas go on.
+    let delete = format!("$JS.API.STREAM.DELETE.{EVENTS}");
+    lab.bus.request(&delete, &Headers::new(), Bytes::new(), SOON).await.unwrap();
+    for number in 0..20 {
+        lab.run("three", &format!("g-{number}"), json!({ "c": "ok" })).await.unwrap();
+    }
+    lab.stop_orchestrator().await;
+    lab.start_orchestrator().await;
+    let types = types_up_to(&lab, "workflow.completed", 20).await;
+    assert_eq!(types.iter().filter(|kind| *kind == "workflow.started").count(), 20);
+    // And then the log is let go.
+    let left = || async { lab.bus.stream_state("WORKFLOW_LOG").await.unwrap().messages };
+    eventually(SOON, || async {
+        lab.run("three", &sinew::new_id(), json!({ "c": "ok" })).await.unwrap();
+        left().await < 40
+    })
+    .await;
     lab.stop().await;
 }

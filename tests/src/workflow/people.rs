@@ -4,8 +4,8 @@ use serde_json::json;
 use sinew::{
     Problem,
     workflow::{
-        AnswerTask, CancelWorkflow, DeclineTask, GetTask, ListTasks, ListWorkflows, PauseWorkflow,
-        ResumeWorkflow, TerminateWorkflow, WorkflowTask,
+        AnswerTask, CancelWorkflow, ClaimTask, DeclineTask, GetTask, ListTasks, ListWorkflows, PauseWorkflow,
+        ReleaseTask, ResumeWorkflow, TerminateWorkflow, WorkflowTask,
     },
 };
 
@@ -147,5 +147,34 @@ async fn terminating_undoes_nothing_where_cancelling_undoes_all() {
     assert_eq!(lab.ledger.effects("cancelled"), ["act reserve", "undo reserve"]);
     assert_eq!(lab.ledger.effects("terminated"), ["act reserve"]);
     asked(&lab, 0).await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claimed_task_is_answered_by_nobody_else_until_it_is_released_or_the_time_is_over() {
+    let mut lab = Lab::start().await;
+    lab.apply(APPROVAL).await;
+    lab.begin("approval", "a-1", json!({ "order": 1 })).await;
+    let id = asked(&lab, 1).await.remove(0).id;
+    let (ada, eve) = ("ada".to_owned(), "eve".to_owned());
+    let claim = |who: &str, for_ms| ClaimTask { id: id.clone(), who: who.to_owned(), for_ms };
+    let claimed = lab.ctx.call(claim("ada", None)).await.unwrap().claim.unwrap();
+    assert_eq!((claimed.who.as_str(), claimed.until_ms - claimed.since_ms), ("ada", 8 * 3_600 * 1_000));
+    lab.stop_orchestrator().await;
+    lab.start_orchestrator().await;
+    assert_eq!(asked(&lab, 1).await[0].claim.as_ref().unwrap().who, "ada");
+    let refusal = complete(&lab, &id, json!({ "approved": true }), "eve").await.unwrap_err();
+    assert_eq!((refusal.status, refusal.code.as_str()), (409, "task-claimed"));
+    assert!(refusal.detail.unwrap().contains("ada"), "it says who has it");
+    assert_eq!(lab.ctx.call(claim("eve", None)).await.unwrap_err().to_problem().code, "task-claimed");
+    let release = |who: String| ReleaseTask { id: id.clone(), who };
+    assert_eq!(lab.ctx.call(release(eve)).await.unwrap_err().to_problem().code, "task-claimed");
+    assert_eq!(lab.ctx.call(release(ada)).await.unwrap().claim, None);
+    lab.ctx.call(claim("bob", Some(1))).await.unwrap();
+    eventually(SOON, || async { asked(&lab, 1).await[0].claim.is_none() }).await;
+    complete(&lab, &id, json!({ "approved": true }), "eve").await.unwrap();
+    let ended = lab.closed("approval", "a-1").await;
+    let who: Vec<_> = ended.steps[1].claims.iter().map(|claim| claim.who.as_str()).collect();
+    assert_eq!((who, ended.steps[1].by.as_deref()), (vec!["ada", "bob"], Some("eve")));
     lab.stop().await;
 }

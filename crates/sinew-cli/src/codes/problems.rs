@@ -200,6 +200,13 @@ pub(super) const PAGES: &[Page] = &[
         "Answer again.",
     ),
     new(
+        "task-claimed",
+        "somebody else has claimed the task (409)",
+        "Who claimed it has it to themselves until they release it, or the time is over they claimed it for.",
+        "`sinew workflow task show ID` says who, and for how long.",
+        "Ask them to `sinew workflow task release ID --as THEM`, or wait.",
+    ),
+    new(
         "wrong-state",
         "the instance is not in a state for this (409)",
         "For example a cancel after the end, or an operator's verb on a saga that is not stuck.",

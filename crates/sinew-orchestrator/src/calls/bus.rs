@@ -102,7 +102,7 @@ impl Line {
         left: Duration,
     ) -> Result<Message, Error> {
         headers.set_display(header::TIMEOUT, left.as_millis().max(1))?;
-        self.bus.request(&endpoint.subject, headers, payload, left).await
+        self.bus.request_unless_lost(&endpoint.subject, headers, payload, left).await
     }
 
     /// Writes the headers of a request, with a token where its result may come `later`.

@@ -142,6 +142,7 @@ impl Children {
             digest: String::new(),
             workflow: child.name.clone(),
             input: Value::clone(body),
+            input_at: None,
             trace: origin.context(self.owners.tracer(), key, *attempt).map(|context| context.to_string()),
             parent: child.wait.then_some(parent),
             wait_ms: child.wait.then(patience_ms),
@@ -164,10 +165,18 @@ impl Children {
     async fn undo_once(&self, child: &Child, id: &str) -> Result<Option<WorkflowInstance>, Refusal> {
         let reason = Some("its parent undoes it".to_owned());
         let ask = Ask::Undo { id: id.to_owned(), reason, wait_ms: patience_ms() };
-        match self.owners.send(id, Command::Ask(ask), PATIENCE + WAY_BACK).await?.instance() {
-            Some(instance) => Ok(Some(instance)),
-            // A shard forgets an instance only when the history has it.
-            None => self.owners.ended_before(&child.name, id).await,
+        if let Some(instance) = self.owners.send(id, ask.into(), PATIENCE + WAY_BACK).await?.instance() {
+            return Ok(Some(instance));
+        }
+        // A shard forgets an instance only when the history has it.
+        if let Some(ended) = self.owners.ended_before(&child.name, id).await? {
+            return Ok(Some(ended));
+        }
+        // Nobody knows it, and a word to start it may still be under way: it must not count any more.
+        match self.owners.send(id, Ask::Bury { id: id.to_owned() }.into(), WAY_BACK).await? {
+            Answer::Unknown => Ok(None),
+            // It has started meanwhile.
+            _ => Err(Refusal::Later),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sinew::{
-    COMMANDS, Error, Kind,
+    COMMANDS, Completion, Error, Kind,
     wire::{encode, header},
 };
 use sinew_workflow::{Outcome, TaskId, Terms};
@@ -84,10 +84,20 @@ impl Line {
         Some(Outcome::Refused(fault(501, title, code, &detail)))
     }
 
-    /// Takes back the command of an attempt nobody waits for, unless somebody has it already, who then hears of it from
-    /// the instance.
-    pub(super) async fn recall(&self, instance: &str, task: TaskId, attempt: u32) {
-        let left = subject("*", "*", instance, (task, attempt));
+    /// Tells whoever holds the token of an attempt that nobody waits for it.
+    ///
+    /// Said once: who does not hear it is told with the next sign of life it gives.
+    pub(super) async fn withdraw(&self, instance: &str, (task, attempt): (TaskId, u32)) {
+        let Some(seal) = &self.seal else { return };
+        let work = Completion::<()>::resume(&self.bus, seal.token(instance, task, attempt));
+        if let Err(error) = work.withdraw().await {
+            tracing::debug!(%error, instance, "whoever took the work on could not be told that nobody waits");
+        }
+    }
+
+    /// Takes back the command of an attempt nobody waits for, unless somebody has it already.
+    pub(super) async fn recall(&self, instance: &str, attempt: (TaskId, u32)) {
+        let left = subject("*", "*", instance, attempt);
         for _ in 0..RECALLS {
             match self.bus.purge_subject(COMMANDS, &left).await {
                 Ok(_) => return,

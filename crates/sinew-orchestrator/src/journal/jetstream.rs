@@ -7,6 +7,7 @@ use sinew::{
     Bus, Kind,
     bus::{Object, Objects, StreamConfig},
     wire::Headers,
+    workflow::INPUTS,
 };
 
 use super::{Appended, Journal, JournalError};
@@ -15,6 +16,8 @@ use crate::{Config, Error, record};
 const STREAM: &str = "WORKFLOW_LOG";
 /// What is too large for a record.
 const PAYLOADS: &str = "WORKFLOW_PAYLOADS";
+/// How long inputs are kept that callers put beside a start and did not take away.
+const INPUTS_KEPT: Duration = Duration::from_secs(24 * 3_600);
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
@@ -35,6 +38,7 @@ pub(crate) async fn ensure_stream(bus: &Bus, config: &Config) -> Result<(), Erro
         ..StreamConfig::default()
     };
     bus.objects(PAYLOADS, config.replicas).await?;
+    bus.objects_for(INPUTS, config.replicas, INPUTS_KEPT).await?;
     Ok(bus.ensure_stream(&stream).await?)
 }
 

@@ -39,9 +39,10 @@ pub(super) async fn run(job: &Job, schedule: &Schedule) {
             done
         }
     };
+    let missed = schedule.missed().map_or(job.settings.missed, Missed::from);
     while let Some(next) = schedule.next(done.since, done.last) {
         sleep_until(next).await;
-        let (fire, last) = due(schedule, &done, now(), job.settings.missed, job.settings.grace_seconds);
+        let (fire, last) = due(schedule, &done, now(), missed, job.settings.grace_seconds);
         for moment in fire {
             job.starter.start(&job.wanted(&stamp(moment), json!({}))).await;
             done.last = moment;

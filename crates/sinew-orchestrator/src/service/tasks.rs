@@ -4,14 +4,17 @@ use sinew::{
     State,
     wire::InstanceId,
     workflow::{
-        AnswerTask, DeclineTask, GetTask, ListTasks, WorkflowError, WorkflowInstance, WorkflowTask,
-        WorkflowTasks,
+        AnswerTask, ClaimTask, DeclineTask, GetTask, ListTasks, ReleaseTask, WorkflowError, WorkflowInstance,
+        WorkflowTask, WorkflowTasks,
     },
 };
 use sinew_workflow::TaskId;
 
 use super::{Desk, PAGE, PROMPT};
 use crate::shard::{Answer, Ask, Said, task_of};
+
+/// How long a claim lasts where nothing is said: a working day.
+const CLAIM_MS: u64 = 8 * 3_600 * 1_000;
 
 pub(super) async fn tasks(
     request: ListTasks,
@@ -32,14 +35,24 @@ pub(super) async fn tasks(
 }
 
 pub(super) async fn task(request: GetTask, State(desk): State<Desk>) -> Result<WorkflowTask, WorkflowError> {
-    let (id, task) = named(&request.id)?;
-    let answer = desk.router.send(desk.router.shard_of(&id), Ask::Task { id, task }.into(), PROMPT).await?;
-    match answer {
-        Answer::Tasks(tasks) => {
-            tasks.into_iter().next().ok_or_else(|| WorkflowError::UnknownTask(request.id))
-        }
-        _ => Err(WorkflowError::UnknownTask(request.id)),
-    }
+    desk.show(request.id, |id, task| Ask::Task { id, task }).await
+}
+
+pub(super) async fn claim(
+    request: ClaimTask,
+    State(desk): State<Desk>,
+) -> Result<WorkflowTask, WorkflowError> {
+    let ClaimTask { id, who, for_ms } = request;
+    let for_ms = Some(for_ms.unwrap_or(CLAIM_MS));
+    desk.show(id, |id, task| Ask::Claim { id, task, who, for_ms }).await
+}
+
+pub(super) async fn release(
+    request: ReleaseTask,
+    State(desk): State<Desk>,
+) -> Result<WorkflowTask, WorkflowError> {
+    let ReleaseTask { id, who } = request;
+    desk.show(id, |id, task| Ask::Claim { id, task, who, for_ms: None }).await
 }
 
 pub(super) async fn answer(
@@ -59,6 +72,21 @@ pub(super) async fn decline(
 }
 
 impl Desk {
+    /// Asks something about a task that is answered with how the task stands.
+    async fn show(
+        &self,
+        text: String,
+        ask: impl FnOnce(String, TaskId) -> Ask,
+    ) -> Result<WorkflowTask, WorkflowError> {
+        let (id, task) = named(&text)?;
+        let shard = self.router.shard_of(&id);
+        let found = match self.router.send(shard, ask(id, task).into(), PROMPT).await? {
+            Answer::Tasks(tasks) => tasks.into_iter().next(),
+            _ => None,
+        };
+        found.ok_or(WorkflowError::UnknownTask(text))
+    }
+
     async fn say(&self, text: &str, said: Said, who: String) -> Result<WorkflowInstance, WorkflowError> {
         let (id, task) = named(text)?;
         let ask = Ask::Said { id: id.clone(), task, said, who };

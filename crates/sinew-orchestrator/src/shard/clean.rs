@@ -81,8 +81,12 @@ impl<J: Journal, W: World> Shard<J, W> {
         let horizon = self.cleaner.horizon().unwrap_or(self.last);
         if horizon >= self.cleaner.forgotten.saturating_add(every) {
             self.cleaner.forgotten = horizon;
-            let forget = self.journal.forget(horizon);
+            let (forget, told) = (self.journal.forget(horizon), self.world.told());
             self.work.spawn(async move {
+                // What is not told yet stands nowhere else.
+                if !told.await {
+                    return;
+                }
                 if let Err(error) = forget.await {
                     tracing::debug!(%error, "the log could not be shortened this time");
                 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinew::{
     wire::{ContentType, decode},
-    workflow::{CallLimit, Operation, WorkflowError, WorkflowInstance, WorkflowTask},
+    workflow::{CallLimit, InputReference, Operation, WorkflowError, WorkflowInstance, WorkflowTask},
 };
 use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status, TaskId};
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +43,9 @@ pub(crate) struct Start {
     pub(crate) digest: String,
     pub(crate) workflow: String,
     pub(crate) input: Value,
+    /// Where the input is, until the owner of the shard has fetched it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) input_at: Option<InputReference>,
     pub(crate) trace: Option<String>,
     /// Who runs it as a child and waits for it.
     #[serde(default)]
@@ -61,6 +64,8 @@ pub(crate) enum Ask {
     Cancel { id: String, reason: Option<String> },
     /// Undo a child for its parent; the answer comes when it is undone, or after so long.
     Undo { id: String, reason: Option<String>, wait_ms: u64 },
+    /// Never start a child that is undone and does not live here; the answer is the instance if it does after all.
+    Bury { id: String },
     /// Let a child go whose parent has closed; one that still runs is cancelled.
     Release { id: String },
     /// Decide about a stuck saga.
@@ -77,6 +82,8 @@ pub(crate) enum Ask {
     Task { id: String, task: TaskId },
     /// Answer it.
     Said { id: String, task: TaskId, said: Said, who: String },
+    /// Give a task to one person, or back to all.
+    Claim { id: String, task: TaskId, who: String, for_ms: Option<u64> },
     /// Tell what waits for its turn to be called.
     Limits,
     /// Take somebody's word on work that was taken on.
@@ -233,7 +240,12 @@ impl Handle {
 impl<J: Journal, W: World> Shard<J, W> {
     pub(super) fn start(&mut self, start: Start, definition: Compiled, reply: Reply) {
         let Some(reply) = self.repeated(&start, reply) else { return };
-        if self.live.len() >= self.config.max_live || self.batch.bytes() >= BACKLOG {
+        if start.parent.is_some() && self.is_buried(&start.id) {
+            let text = format!("{} was undone by its parent before it started", start.id);
+            return self.answer(reply, Err(WorkflowError::InvalidStart(text)));
+        }
+        let full = self.live.len() >= self.config.max_live || self.batch.bytes() >= BACKLOG;
+        if full || self.world.is_behind() {
             // Said at once: waiting for the log to say it would make the backlog longer.
             return reply.send(Err(WorkflowError::Overloaded));
         }
@@ -264,6 +276,7 @@ impl<J: Journal, W: World> Shard<J, W> {
                     None => self.tell(&id, reply),
                 }
             }
+            Ask::Bury { id } => self.bury(&id, reply),
             Ask::Release { id } => {
                 let at = self.clock.now();
                 let reason = Some("its parent has ended".to_owned());
@@ -302,10 +315,11 @@ impl<J: Journal, W: World> Shard<J, W> {
                 self.answer(reply, answer);
             }
             Ask::Said { id, task, said, who } => self.said((id, task), said, who, reply),
+            Ask::Claim { id, task, who, for_ms } => self.claim((id, task), who, for_ms, reply),
         }
     }
 
-    fn tell(&mut self, id: &str, reply: Reply) {
+    pub(super) fn tell(&mut self, id: &str, reply: Reply) {
         let ended = || self.recent.get(id)?.record.as_ref()?.instance();
         let answer = match self.live.get(id) {
             Some(live) => shown(live),

@@ -137,6 +137,7 @@ fn lesser(event: &Event, limit: usize) -> Vec<Event> {
         | Event::Terminate { .. }
         | Event::Accepted { .. }
         | Event::Heartbeat { .. }
+        | Event::Claim { .. }
         | Event::Pause { .. } => vec![event.clone()],
     }
 }

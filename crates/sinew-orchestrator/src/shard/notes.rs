@@ -8,7 +8,7 @@ use serde_json::Value;
 use sinew_workflow::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{Release, Shard, World};
+use super::{Release, Shard, World, graves};
 use crate::{
     journal::Journal,
     lifecycle::Told,
@@ -50,6 +50,11 @@ impl Note {
 }
 
 impl Notes {
+    /// Says whether something is noted under a name, or on its way to the log.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.notes.get(name).is_some_and(|(value, _)| !value.is_null())
+    }
+
     /// Folds an item of the log that is one; says whether it was.
     pub(super) fn fold(&mut self, item: &Item, sequence: u64) -> bool {
         let (Some(name), Some(value)) = (name_of(&item.id), &item.note) else { return false };
@@ -93,12 +98,13 @@ impl<J: Journal, W: World> Shard<J, W> {
     /// Writes a note to where the cleaner wants it; says whether it could.
     pub(super) fn note_again(&mut self, since: u64, name: &str) -> bool {
         let Some((value, _)) = self.notes.notes.get(name) else { return false };
-        let value = value.clone();
+        let old = graves::is_old(name, value, self.clock.now());
+        let value = if old { Value::Null } else { value.clone() };
         self.cleaner.moves(since, &id_of(name));
         self.write_note(name, value, None, true)
     }
 
-    fn write_note(
+    pub(super) fn write_note(
         &mut self,
         name: &str,
         value: Value,

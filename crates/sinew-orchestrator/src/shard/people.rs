@@ -1,10 +1,10 @@
 //! What people are asked, how they answer, and what operators say: to instances that stand here.
 
 use sinew::workflow::{WorkflowError, WorkflowTask};
-use sinew_workflow::{Error, Fault, Input as Event, Outcome, Question, State, TaskId};
+use sinew_workflow::{Error, Fault, Input as Event, Outcome, Question, State, TaskId, Timestamp};
 
 use super::{Answer, Ask, Reply, Shard, World};
-use crate::journal::Journal;
+use crate::{journal::Journal, view};
 
 /// What a person says to a question.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -24,15 +24,16 @@ impl<J: Journal, W: World> Shard<J, W> {
 
     /// Lists what people are asked here, the oldest first.
     pub(super) fn tasks(
-        &self,
+        &mut self,
         workflow: Option<&str>,
         candidate: Option<&str>,
         limit: usize,
     ) -> Vec<WorkflowTask> {
+        let now = self.clock.now();
         let states = self.live.values().map(|live| &live.state);
         let wanted = states.filter(|state| workflow.is_none_or(|name| state.workflow().name == name));
         let mut tasks: Vec<WorkflowTask> = wanted
-            .flat_map(|state| state.questions().into_iter().map(|question| shown(state, &question)))
+            .flat_map(|state| state.questions().into_iter().map(|question| shown(state, &question, now)))
             .filter(|task| candidate.is_none_or(|candidate| task.may_be_answered_by(candidate)))
             .collect();
         tasks.sort_by(|a, b| (a.asked_ms, &a.id).cmp(&(b.asked_ms, &b.id)));
@@ -40,10 +41,31 @@ impl<J: Journal, W: World> Shard<J, W> {
         tasks
     }
 
-    pub(super) fn task(&self, id: &str, task: TaskId) -> Result<Answer, WorkflowError> {
+    /// Gives a task to one person, or back to all, and tells how it stands then.
+    pub(super) fn claim(
+        &mut self,
+        (id, task): (String, TaskId),
+        who: String,
+        for_ms: Option<u64>,
+        reply: Reply,
+    ) {
+        let open = self.live.get(&id).and_then(|live| question(&live.state, task));
+        let Some(Question { attempt, .. }) = open else {
+            return self.answer(reply, Err(unknown(&id, task)));
+        };
+        let at = self.clock.now();
+        let answer = match self.advance(&id, Event::Claim { task, attempt, who, for_ms, at }) {
+            Ok(()) => self.task(&id, task),
+            Err(refusal) => Err(refused(refusal)),
+        };
+        self.answer(reply, answer);
+    }
+
+    pub(super) fn task(&mut self, id: &str, task: TaskId) -> Result<Answer, WorkflowError> {
+        let now = self.clock.now();
         let live = self.live.get(id).ok_or_else(|| unknown(id, task))?;
         let question = question(&live.state, task).ok_or_else(|| unknown(id, task))?;
-        Ok(Answer::Tasks(vec![shown(&live.state, &question)]))
+        Ok(Answer::Tasks(vec![shown(&live.state, &question, now)]))
     }
 
     /// Takes what a person says; the first who says something counts.
@@ -63,11 +85,7 @@ impl<J: Journal, W: World> Shard<J, W> {
         let at = self.clock.now();
         match self.advance(&id, Event::Decision { task, attempt, outcome, who, at }) {
             Ok(()) => self.ask(Ask::Get { id }, reply),
-            Err(Error::Unfit(fault)) => {
-                let text = fault.detail.clone().unwrap_or_else(|| fault.to_string());
-                self.answer(reply, Err(WorkflowError::InvalidAnswer(text)));
-            }
-            Err(refusal) => self.answer(reply, Err(WorkflowError::WrongState(refusal.to_string()))),
+            Err(refusal) => self.answer(reply, Err(refused(refusal))),
         }
     }
 }
@@ -86,7 +104,18 @@ fn unknown(id: &str, task: TaskId) -> WorkflowError {
     WorkflowError::UnknownTask(format!("{id}.{}", task.get()))
 }
 
-fn shown(state: &State, question: &Question) -> WorkflowTask {
+/// Tells a person why what they said does not count.
+fn refused(error: Error) -> WorkflowError {
+    match error {
+        Error::Unfit(fault) => {
+            WorkflowError::InvalidAnswer(fault.detail.clone().unwrap_or_else(|| fault.to_string()))
+        }
+        Error::Claimed { .. } => WorkflowError::TaskClaimed(error.to_string()),
+        other => WorkflowError::WrongState(other.to_string()),
+    }
+}
+
+fn shown(state: &State, question: &Question, now: Timestamp) -> WorkflowTask {
     let mut arguments = question.arguments.as_object().cloned().unwrap_or_default();
     let title = arguments.remove("title").map(|title| match title {
         serde_json::Value::String(text) => text,
@@ -106,7 +135,8 @@ fn shown(state: &State, question: &Question) -> WorkflowTask {
         schema,
         details: if arguments.is_empty() { serde_json::Value::Null } else { arguments.into() },
         asked_ms: question.asked_at.as_millis(),
-        due_ms: question.due_at.map(sinew_workflow::Timestamp::as_millis),
+        due_ms: question.due_at.map(Timestamp::as_millis),
+        claim: state.claim(question.task, now).map(view::claim),
     }
 }
 

@@ -6,6 +6,9 @@ use crate::language::plan::Kind;
 use crate::state::{Frame, Work};
 use crate::{Child, Error, Outcome, Target, TaskId};
 
+/// The longest a question can be claimed at once: a year.
+const LONGEST_CLAIM_MS: u64 = 366 * 24 * 3_600 * 1_000;
+
 impl Driver<'_> {
     /// Takes an outcome as it counts in this instance.
     ///
@@ -27,6 +30,42 @@ impl Driver<'_> {
         }
         Ok(answer)
     }
+
+    /// Gives a question to one person, or back to all; a question nobody is asked any more is nobody's.
+    pub(super) fn claim(
+        &mut self,
+        task: TaskId,
+        attempt: u32,
+        who: String,
+        for_ms: Option<u64>,
+    ) -> Result<(), Error> {
+        if !self.is_open(task, attempt) {
+            return Ok(());
+        }
+        self.check_claim(task, &who)?;
+        match for_ms {
+            Some(millis) => {
+                let until = self.at.after(millis.clamp(1, LONGEST_CLAIM_MS));
+                self.record(Fact::Claimed { task, who, until })
+            }
+            None if self.state.claim(task, self.at).is_some() => {
+                self.record(Fact::Claimed { task, who, until: self.at })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_claim(&self, task: TaskId, who: &str) -> Result<(), Error> {
+        match self.state.claim(task, self.at).filter(|claim| claim.who != who) {
+            Some(claim) => Err(Error::Claimed { who: claim.who.clone(), until: claim.until }),
+            None => Ok(()),
+        }
+    }
+
+    fn is_open(&self, task: TaskId, attempt: u32) -> bool {
+        self.state.questions().iter().any(|open| (open.task, open.attempt) == (task, attempt))
+    }
+
     /// Notes who answers, where a person is asked and the answer counts; says whether it does.
     pub(super) fn sign(
         &mut self,
@@ -35,9 +74,10 @@ impl Driver<'_> {
         outcome: &Outcome,
         who: String,
     ) -> Result<bool, Error> {
-        if !self.state.questions().iter().any(|open| (open.task, open.attempt) == (task, attempt)) {
+        if !self.is_open(task, attempt) {
             return Ok(false);
         }
+        self.check_claim(task, &who)?;
         self.checked(task, outcome.clone())?;
         self.record(Fact::Signed { task, who })?;
         Ok(true)

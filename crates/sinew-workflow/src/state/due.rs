@@ -34,9 +34,9 @@ impl State {
         let one = match fact {
             Fact::Listened(listened) => return self.listened(listened),
             Fact::Stopped { task, attempt, command } => {
-                let (task, attempt) = (*task, *attempt);
-                let recall = command.then_some(Effect::Recall { task, attempt });
-                return [Some(Effect::Stop { task, attempt }), recall];
+                let (task, attempt, command) = (*task, *attempt, *command);
+                let recall = Effect::Recall { task, attempt, command };
+                return [Some(Effect::Stop { task, attempt }), Some(recall)];
             }
             Fact::ListeningEnded { task, attempt } => Some(Effect::Stop { task: *task, attempt: *attempt }),
             Fact::Called { task, attempt, .. } | Fact::Emitted { task, attempt, .. } => {

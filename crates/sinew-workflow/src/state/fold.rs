@@ -43,6 +43,7 @@ pub fn apply(state: &mut State, entry: &Entry) -> Result<(), Error> {
         Fact::Waiting { task, timer } => fold.waiting(*task, *timer),
         Fact::Answered { task, attempt, outcome } => fold.answered(*task, *attempt, outcome),
         Fact::Signed { task, who } => fold.signed(*task, who),
+        Fact::Claimed { task, who, until } => fold.claimed(*task, who, *until),
         Fact::Accepted(accepted) => fold.accepted(accepted),
         Fact::Listened(listened) => fold.listened(listened),
         Fact::Heard(heard) => fold.heard(heard),
@@ -178,6 +179,7 @@ impl Fold<'_> {
                 ended_at: None,
                 outcome: None,
                 fault: None,
+                claims: None,
                 by: None,
             });
         }
@@ -288,6 +290,14 @@ impl Fold<'_> {
     fn signed(self, task: TaskId, who: &str) -> Result<(), Error> {
         if let Some(attempt) = self.state.step_mut(task).and_then(|step| step.attempts.last_mut()) {
             attempt.by = Some(who.to_owned());
+        }
+        Ok(())
+    }
+
+    fn claimed(self, task: TaskId, who: &str, until: Timestamp) -> Result<(), Error> {
+        let at = self.at;
+        if let Some(attempt) = self.state.step_mut(task).and_then(|step| step.attempts.last_mut()) {
+            attempt.claims.get_or_insert_default().note(who, at, until);
         }
         Ok(())
     }

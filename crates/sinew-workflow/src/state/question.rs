@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{State, Work};
 use crate::entry::Kept;
-use crate::{Protocol, Target, TaskId, Timestamp};
+use crate::{Claim, Protocol, Target, TaskId, Timestamp};
 
 /// A `call: human` that waits for somebody. Answer it by [`Input::Decision`](crate::Input::Decision).
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,12 @@ pub struct Question {
 }
 
 impl State {
+    /// Returns who has claimed the question of a task, at a moment.
+    #[must_use]
+    pub fn claim(&self, task: TaskId, moment: Timestamp) -> Option<&Claim> {
+        self.step(task)?.attempts.last()?.claims.as_ref()?.at(moment)
+    }
+
     /// Returns what people are asked, in the order it was asked. What was answered while the instance is paused is not
     /// among them.
     #[must_use]

@@ -257,3 +257,36 @@ fn who_answers_is_kept_and_only_what_is_asked_can_be_answered() {
     world.give(by(attempt, json!({ "approved": false }), "eve"));
     world.check_storage();
 }
+
+#[test]
+fn what_one_person_claimed_nobody_else_answers_until_it_is_released_or_over() {
+    let mut world = World::start(define(APPROVAL), json!({ "order": 7 }));
+    let (task, attempt) = (world.state.questions()[0].task, 1);
+    let start = world.at();
+    let claim = |who: &str, for_ms, at| Input::Claim { task, attempt, who: who.to_owned(), for_ms, at };
+    let answer = |who: &str, at| {
+        let outcome = Outcome::Completed(json!({ "approved": true }));
+        Input::Decision { task, attempt, outcome, who: who.to_owned(), at }
+    };
+    let refused = |world: &mut World, input| match run(&world.definition, &mut world.state, input) {
+        Err(crate::Error::Claimed { who, .. }) => who,
+        other => panic!("not refused: {other:?}"),
+    };
+    world.give(claim("ada", Some(60_000), start));
+    assert_eq!(refused(&mut world, claim("eve", Some(1), start.after(1))), "ada");
+    assert_eq!(refused(&mut world, claim("eve", None, start.after(1))), "ada");
+    assert_eq!(refused(&mut world, answer("eve", start.after(2))), "ada");
+    world.crash();
+    assert_eq!(refused(&mut world, answer("eve", start.after(59_999))), "ada");
+    world.give(claim("ada", None, start.after(30_000)));
+    world.give(claim("bob", Some(1_000), start.after(40_000)));
+    world.give(claim("ada", Some(1_000), start.after(41_000)));
+    world.give(answer("ada", start.after(41_500)));
+    let made = &world.state.steps()[0].attempts[0];
+    let claims: Vec<_> = made.claims.iter().flat_map(|claims| claims.iter()).collect();
+    let spans: Vec<_> =
+        claims.iter().map(|one| (&*one.who, one.at.since(start), one.until.since(start))).collect();
+    assert_eq!(spans, [("ada", 0, 30_000), ("bob", 40_000, 41_000), ("ada", 41_000, 42_000)]);
+    assert_eq!(made.by.as_deref(), Some("ada"));
+    world.check_storage();
+}

@@ -34,7 +34,7 @@ fn intervals_count_from_when_the_schedule_came_into_force() {
 }
 
 #[test]
-fn cron_expressions_are_in_utc() {
+fn cron_expressions_are_in_utc_unless_they_name_a_zone() {
     let next = |cron: &str, last: i64| {
         let definition = scheduled(&format!("{{ cron: '{cron}' }}"));
         definition.schedule().unwrap().next(at(0), at(last)).unwrap().to_string()
@@ -70,6 +70,9 @@ fn what_is_wrong_with_a_schedule_is_said_at_its_place() {
     ]
     .assert_eq(&findings("{ after: '${ .x }' }"));
     expect!["t.yaml:2:11: error[SNW-2005]: the schedule never starts anything: `every`, `cron`, `after` or `on` is missing; add for example `every: PT1H`"].assert_eq(&findings("{}"));
+    expect!["t.yaml:2:42: error[SNW-2006]: `Europe/Belin` is not a time zone of the IANA database; write for example `Europe/Berlin`"].assert_eq(&findings("{ cron: '0 9 * * *', timezone: Europe/Belin }"));
+    expect!["t.yaml:2:36: error[SNW-2006]: `timezone` goes with `cron`; remove it"]
+        .assert_eq(&findings("{ every: PT1H, timezone: Asia/Tokyo }"));
     expect!["t.yaml:2:32: error[SNW-2006]: `read` goes with `on`; remove it"]
         .assert_eq(&findings("{ every: PT1H, read: data }"));
     expect!["t.yaml:2:17: error[SNW-2006]: `one`, `any` and `all` exclude each other; keep one of them"]
@@ -119,4 +122,66 @@ fn events_are_collected_until_it_is_enough() {
     let mut gathering = Gathering::default();
     let mut give = |number: u32| definition.gather(&mut gathering, &event("a", json!(number)), None, at(0));
     assert_eq!((give(1), give(2), give(3)), (None, Some(json!([1, 2])), None));
+}
+
+/// Returns the moments of an expression in Berlin from `last` on, as its clock shows them.
+fn in_berlin(cron: &str, last: &str, count: usize) -> Vec<String> {
+    let definition = scheduled(&format!("{{ cron: '{cron}', timezone: Europe/Berlin }}"));
+    let schedule = definition.schedule().unwrap();
+    assert_eq!(schedule.zone(), Some("Europe/Berlin"));
+    let zone = crate::schedule::zone("Europe/Berlin").unwrap();
+    let start: jiff::Timestamp = last.parse().unwrap();
+    let mut moment = at(start.as_millisecond());
+    let mut moments = Vec::new();
+    for _ in 0..count {
+        moment = schedule.next(at(0), moment).unwrap();
+        let shown = jiff::Timestamp::from_millisecond(moment.as_millis()).unwrap().to_zoned(zone.clone());
+        moments.push(shown.strftime("%d %H:%M%:z").to_string());
+    }
+    moments
+}
+
+#[test]
+fn a_calendar_follows_the_clock_of_its_zone_through_its_changes() {
+    // Set forward on 29 March 2026 at 2:00, and back on 25 October at 3:00.
+    let spring = "2026-03-28T00:00:00Z";
+    assert_eq!(in_berlin("30 2 * * *", spring, 3), ["28 02:30+01:00", "29 03:30+02:00", "30 02:30+02:00"]);
+    assert_eq!(in_berlin("30 2,3 29 * *", spring, 1), ["29 03:30+02:00"], "what falls together comes once");
+    let hours = ["29 01:30+01:00", "29 03:00+02:00", "29 03:30+02:00", "29 04:00+02:00"];
+    assert_eq!(in_berlin("*/30 * * * *", "2026-03-29T00:00:00Z", 4), hours);
+    let autumn = "2026-10-24T12:00:00Z";
+    assert_eq!(in_berlin("30 2 * * *", autumn, 2), ["25 02:30+02:00", "26 02:30+01:00"], "the first time");
+    let hours = ["25 02:30+02:00", "25 02:00+01:00", "25 02:30+01:00", "25 03:00+01:00"];
+    assert_eq!(in_berlin("*/30 * * * *", "2026-10-25T00:00:00Z", 4), hours, "every hour that passes");
+}
+
+#[test]
+fn zone_and_missed_moments_are_said_in_either_spelling() {
+    let source = "document: { dsl: '1.0.3', namespace: t, name: t, version: '1.0.0', metadata: { timezone: Asia/Tokyo, missed: all } }\nschedule: { cron: '0 9 * * *' }\ndo: [ { a: { set: {} } } ]";
+    let definition = Definition::parse(source, "t.yaml").unwrap();
+    let schedule = definition.schedule().unwrap();
+    assert_eq!((schedule.zone(), schedule.missed()), (Some("Asia/Tokyo"), Some(crate::Missed::All)));
+    assert_eq!(schedule.next(at(0), at(0)).unwrap().to_string(), "1970-01-02T00:00:00.000Z");
+    let own = scheduled("{ every: PT1H, missed: skip }");
+    assert_eq!(own.schedule().unwrap().missed(), Some(crate::Missed::Skip));
+    assert_eq!(scheduled("{ every: PT1H }").schedule().unwrap().missed(), None, "the host decides");
+}
+
+proptest::proptest! {
+    #[test]
+    fn the_next_moment_of_a_calendar_is_the_first_one_and_there_is_no_gap(
+        from in 1_700_000_000i64..1_900_000_000, minute in 0u8..60, every: bool,
+    ) {
+        let hours = if every { "*" } else { "2" };
+        let definition = scheduled(&format!("{{ cron: '{minute} {hours} * * *', timezone: America/New_York }}"));
+        let schedule = definition.schedule().unwrap();
+        let last = at(from * 1_000);
+        let next = schedule.next(at(0), last).unwrap();
+        proptest::prop_assert!(next > last);
+        // Asked a moment before it, the same comes.
+        proptest::prop_assert_eq!(schedule.next(at(0), at(next.as_millis() - 1)), Some(next));
+        let hour = 3_600_000;
+        let most = if every { hour } else { 25 * hour };
+        proptest::prop_assert!(next.since(last) <= most);
+    }
 }

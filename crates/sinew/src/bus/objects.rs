@@ -57,6 +57,19 @@ impl Bus {
     /// # Errors
     /// [`Kind::JetStream`](crate::Kind::JetStream) when the server refuses.
     pub async fn objects(&self, bucket: &str, replicas: usize) -> Result<Objects, Error> {
+        self.objects_for(bucket, replicas, Duration::ZERO).await
+    }
+
+    /// As [`Bus::objects`], of values that are forgotten at this age; zero keeps them.
+    ///
+    /// # Errors
+    /// As [`Bus::objects`].
+    pub async fn objects_for(
+        &self,
+        bucket: &str,
+        replicas: usize,
+        max_age: Duration,
+    ) -> Result<Objects, Error> {
         let stream = format!("OBJ_{bucket}");
         let config = json!({
             "name": stream,
@@ -65,6 +78,7 @@ impl Bus {
             "retention": "limits",
             "discard": "new",
             "num_replicas": replicas.max(1),
+            "max_age": u64::try_from(max_age.as_nanos()).unwrap_or(u64::MAX),
             "allow_direct": true,
             "allow_rollup_hdrs": true,
         });

@@ -9,9 +9,11 @@ use std::{
     task::Poll,
 };
 
+use bytes::Bytes;
+use sinew_wire::Headers;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Ctx, bus::Subscription};
+use crate::{Bus, Ctx, bus::Subscription};
 
 /// Cancellations remembered that fit no request. Most are of requests that other instances work on; some overtook theirs.
 const EARLY: usize = 1_024;
@@ -45,6 +47,16 @@ pub(crate) fn cancel_subject(operation: &str) -> Option<String> {
 /// As [`cancel_subject`]; `$` keeps it apart from every operation.
 pub(super) fn cancel_subject_of(service: &str) -> String {
     format!("svc.{service}.$cancel")
+}
+
+/// Returns where the service behind the subject of an operation is asked whether it works on a request.
+pub(crate) fn held_subject(operation: &str) -> Option<String> {
+    let (service, _) = operation.strip_prefix("svc.")?.split_once('.')?;
+    Some(held_subject_of(service))
+}
+
+pub(super) fn held_subject_of(service: &str) -> String {
+    format!("svc.{service}.$held")
 }
 
 impl InFlight {
@@ -87,6 +99,27 @@ impl InFlight {
             let Some(message) = message else { return };
             self.cancel(message.payload());
         }
+    }
+
+    /// Answers who asks whether a request is in work, as far as it is, until `stop`.
+    pub(super) async fn answer(self, bus: Bus, mut questions: Subscription, stop: CancellationToken) {
+        loop {
+            let question = tokio::select! {
+                () = stop.cancelled() => return,
+                question = questions.next() => question,
+            };
+            let Some(question) = question else { return };
+            let Some(asker) = question.reply_to().filter(|_| self.holds(question.payload())) else {
+                continue;
+            };
+            if let Err(error) = bus.publish(asker, &Headers::new(), Bytes::new()).await {
+                tracing::debug!(%error, "a caller could not be told that its request is in work");
+            }
+        }
+    }
+
+    fn holds(&self, reply_to: &[u8]) -> bool {
+        self.lock().running.contains_key(&self.key(reply_to))
     }
 
     fn enter(&self, reply_to: &str, gone: &CancellationToken) -> Place<'_> {
@@ -151,6 +184,7 @@ mod tests {
             cancel
         );
         assert_eq!(outcome, None);
+        assert!(!all.holds(b"in.1"), "it is over");
         assert!(mine.is_cancelled() && !other.is_cancelled());
         assert!(all.lock().running.is_empty(), "no place is left behind");
     }

@@ -72,6 +72,8 @@ where
     });
     let cancellations = bus.subscribe(&in_flight::cancel_subject_of(&service.name), None).await?;
     readers.spawn(shop.in_flight.clone().hear(cancellations, halt.stop.clone()));
+    let questions = bus.subscribe(&in_flight::held_subject_of(&service.name), None).await?;
+    readers.spawn(shop.in_flight.clone().answer(bus.clone(), questions, halt.stop.clone()));
     let mut operations = Vec::new();
     let mut denials = Vec::new();
     for route in &service.routes {

@@ -78,6 +78,52 @@ pub struct DeclineTask {
     pub who: String,
 }
 
+/// Claims a task, so that nobody else answers it meanwhile. Who has claimed it already may claim it for longer.
+#[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(
+    subject = "workflow.claim",
+    reply = WorkflowTask,
+    error = WorkflowError,
+    idempotent,
+    http = "POST /workflow-tasks/{id}/claim"
+)]
+pub struct ClaimTask {
+    /// Which task.
+    pub id: String,
+    /// Who claims it; kept in the history.
+    pub who: String,
+    /// For how long, in milliseconds: 8 hours where nothing is said, a year at most. Then it is everybody's again.
+    #[serde(default)]
+    pub for_ms: Option<u64>,
+}
+
+/// Gives a claimed task back to everybody. Only who claimed it can; one that is not claimed stays as it is.
+#[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(
+    subject = "workflow.release",
+    reply = WorkflowTask,
+    error = WorkflowError,
+    idempotent,
+    http = "POST /workflow-tasks/{id}/release"
+)]
+pub struct ReleaseTask {
+    /// Which task.
+    pub id: String,
+    /// Who claimed it.
+    pub who: String,
+}
+
+/// A person who has a task to themselves for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskClaim {
+    /// Who it is.
+    pub who: String,
+    /// Since when, milliseconds since 1970.
+    pub since_ms: i64,
+    /// Until when, milliseconds since 1970.
+    pub until_ms: i64,
+}
+
 /// What people are asked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkflowTasks {
@@ -115,6 +161,9 @@ pub struct WorkflowTask {
     /// When the task gives up waiting, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<i64>,
+    /// Who has claimed it: nobody else can answer it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<TaskClaim>,
 }
 
 impl WorkflowTask {

@@ -1,4 +1,4 @@
-//! Plays the other side of a benchmark until it is killed: `bench-peer PART NATS_URL [COLLECTOR_URL]`.
+//! Plays the other side of a benchmark until it is killed: `bench-peer PART NATS_URL [COLLECTOR_URL | SHARDS]`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "whoever starts it reads what it prints")]
 
 mod messages;
@@ -53,6 +53,8 @@ async fn main() -> ExitCode {
 
 async fn play(arguments: &[&str]) -> Result<(), Error> {
     let (part, nats, collector) = match arguments {
+        ["orchestrator", nats, shards] => return orchestrate(nats, shards.parse()?).await,
+        ["orchestrator", nats] => return orchestrate(nats, 1).await,
         [part, nats] => (part, nats, None),
         [part, nats, collector] => (part, nats, Some((*collector).to_owned())),
         _ => return Err("usage: bench-peer PART NATS_URL [COLLECTOR_URL]".into()),
@@ -86,18 +88,21 @@ async fn play(arguments: &[&str]) -> Result<(), Error> {
             running.drain().await;
             Ok(())
         }
-        "orchestrator" => {
-            let running = sinew_orchestrator::start(sinew_orchestrator::Config::default(), bus).await?;
-            while !running.is_ready() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            ready("");
-            sinew::shutdown::requested().await;
-            running.drain().await;
-            Ok(())
-        }
         other => Err(format!("there is no part {other}").into()),
     }
+}
+
+async fn orchestrate(nats: &str, shards: u16) -> Result<(), Error> {
+    let bus = Bus::connect(Config::new(nats, "orchestrator")).await?;
+    let config = sinew_orchestrator::Config { shards, ..sinew_orchestrator::Config::default() };
+    let running = sinew_orchestrator::start(config, bus).await?;
+    while !running.is_ready() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    ready("");
+    sinew::shutdown::requested().await;
+    running.drain().await;
+    Ok(())
 }
 
 fn service() -> Service<()> {
@@ -109,6 +114,9 @@ async fn echo(request: Echo) -> Result<Sample, Problem> {
 }
 
 async fn step(request: Step) -> Result<Step, Problem> {
+    if request.payload == "refuse" {
+        return Err(Problem::new(409, "told-to-refuse", "the step was told to refuse"));
+    }
     Ok(request)
 }
 

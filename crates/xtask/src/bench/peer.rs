@@ -30,9 +30,7 @@ impl Peer {
 
     /// As [`Peer::start`], with its spans sent to `collector`.
     pub(super) fn start_traced(part: &str, nats: &str, collector: &str) -> Result<Self, Error> {
-        let mut command = Command::new(program()?);
-        command.args([part, nats, collector]);
-        Self::spawn(command)
+        Self::start_with(part, nats, collector)
     }
 
     /// Returns a figure of the kernel's about its memory (`VmRSS`, `VmHWM`), in megabytes.
@@ -46,6 +44,20 @@ impl Peer {
     /// Returns the processor time it has used.
     pub(super) fn processor(&self) -> Result<Duration, Error> {
         processor(self.child.id())
+    }
+
+    /// As [`Peer::start`], with one more word for the part.
+    pub(super) fn start_with(part: &str, nats: &str, word: &str) -> Result<Self, Error> {
+        let mut command = Command::new(program()?);
+        command.args([part, nats, word]);
+        Self::spawn(command)
+    }
+
+    /// Asks it to stop in order, and returns when it has.
+    pub(super) fn stop(mut self) -> Result<(), Error> {
+        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Starts any program that prints a line when it is ready.

@@ -1,15 +1,14 @@
 //! A saga of three calls with fsync on every commit, against the sketch that marks the ceiling.
 
+mod more;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
-use sinew::{
-    Bus, Config, Ctx,
-    workflow::{ApplyWorkflow, StartWorkflow},
-};
+use sinew::{Bus, Config, Ctx};
 
 use super::{
     Error,
@@ -17,6 +16,7 @@ use super::{
     peer::{self, Peer},
     server,
 };
+use more::Standing;
 
 const LOADS: [usize; 3] = [1, 64, 512];
 const DEFINITION: &str = "\
@@ -27,9 +27,10 @@ do:
   - third: { call: bench.step, with: { payload: '${ .payload }' } }
 ";
 
-pub(super) async fn run(root: &Path, time: Duration) -> Result<(), Error> {
+/// Compares sagas with the sketch; `long` adds what takes minutes: memory after 100,000 of them, and replicas.
+pub(super) async fn run(root: &Path, time: Duration, long: bool) -> Result<(), Error> {
     println!("\nsaga: three calls to another process, 200-byte payload, fsync on every commit");
-    let ours = ours(time).await?;
+    let ours = ours(time, long).await?;
     let sketch = match build_sketch(root) {
         Ok(program) => Some(sketch(&program).await?),
         Err(reason) => {
@@ -44,39 +45,44 @@ pub(super) async fn run(root: &Path, time: Duration) -> Result<(), Error> {
             None => println!("{name:>24}  ours     {}", ours[at]),
         }
     }
+    if long {
+        more::replicas(2, time * 2).await?;
+        more::replicas(3, time * 2).await?;
+    }
     Ok(())
 }
 
-async fn ours(time: Duration) -> Result<Vec<Figures>, Error> {
+async fn ours(time: Duration, long: bool) -> Result<Vec<Figures>, Error> {
     let broker = server(true).await?;
     let service = Peer::start("service", broker.url())?;
     let orchestrator = Peer::start("orchestrator", broker.url())?;
     let server = broker.pid().ok_or("the server is not ours")?;
     let bus = Bus::connect(Config::new(broker.url(), "bench")).await?;
     let ctx = Ctx::detached(&bus, "bench");
-    let apply = ApplyWorkflow { source: DEFINITION.to_owned(), file: "three-calls.yaml".to_owned() };
-    ctx.call(apply).await.map_err(|error| error.to_string())?;
+    let store = broker.data_dir();
+    println!("  resident memory of the orchestrator, idle: {:.1} MB", orchestrator.resident("VmRSS")?);
+    more::apply_all(&ctx).await?;
     let mut all = Vec::new();
     for concurrency in LOADS {
-        let make = async || Ok(ctx.clone());
-        let step = |ctx: Ctx| async move {
-            let input = serde_json::json!({ "payload": "x".repeat(200) });
-            let done = ctx
-                .call(StartWorkflow::new("three-calls", input))
-                .await
-                .map_err(|error| error.to_string())?;
-            if done.status == "completed" { Ok(ctx) } else { Err(format!("ended {}", done.status).into()) }
-        };
         let used = || -> Result<[Duration; 4], Error> {
             let (server, own) = (peer::processor(server)?, peer::processor(std::process::id())?);
             Ok([orchestrator.processor()?, server, service.processor()?, own])
         };
-        let before = used()?;
-        let figures = load::run(concurrency, time * 2, make, step).await?;
+        let (before, standing) = (used()?, Standing::look(&bus, store).await?);
+        let figures = more::plain(&ctx, concurrency, time * 2).await?;
         print_costs(concurrency, &before, &used()?, figures.count);
+        Standing::look(&bus, store).await?.print_since(&standing, figures.count);
         all.push(figures);
     }
     println!("  resident memory of the orchestrator after that: {:.1} MB", orchestrator.resident("VmRSS")?);
+    for concurrency in [64, 512] {
+        more::compensated(&ctx, concurrency, time * 2).await?;
+    }
+    if long {
+        more::many(&ctx, &orchestrator).await?;
+    }
+    orchestrator.stop()?;
+    drop(more::first(&ctx, broker.url()).await?);
     bus.close().await;
     broker.stop().await?;
     Ok(all)

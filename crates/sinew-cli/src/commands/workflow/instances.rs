@@ -134,8 +134,12 @@ enum Action {
 pub(super) async fn start(args: Start, session: &Session) -> Result<(), Error> {
     let Start { name, input, id, version, no_wait, timeout } = args;
     let input = document::read(&input)?;
-    let request = StartWorkflow { name, version, id, input, wait: Some(!no_wait) };
-    show(ask(session, request, timeout).await?, session);
+    let request = StartWorkflow { version, id, wait: Some(!no_wait), ..StartWorkflow::new(name, input) };
+    let started = session.on_bus(async |bus| {
+        let ctx = Ctx::detached(bus, "sinew-cli");
+        request.send(&ctx, timeout).await.map_err(|error| refused(error.to_problem()))
+    });
+    show(started.await?, session);
     Ok(())
 }
 

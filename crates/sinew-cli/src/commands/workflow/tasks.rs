@@ -1,14 +1,15 @@
 //! What workflows ask people: listed, shown, answered. All of it is asked of the workflow service.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use sinew::workflow::{AnswerTask, DeclineTask, GetTask, ListTasks, WorkflowTask};
+use sinew::workflow::{AnswerTask, ClaimTask, DeclineTask, GetTask, ListTasks, ReleaseTask, WorkflowTask};
 
 use super::instances::{SHORT, ask, show};
 use crate::{
     document,
     error::Error,
+    operation::duration,
     output::{Output, Style, columns},
     session::Session,
 };
@@ -22,6 +23,10 @@ pub(crate) enum Command {
     /// Shows what one task asks, and what its answer must look like
     #[command(visible_alias = "get")]
     Show(Which),
+    /// Claims a task: nobody else can answer it until it is released or the claim is over
+    Claim(Claim),
+    /// Gives a claimed task back to everybody
+    Release(Release),
     /// Answers a task; the answer becomes its output
     Complete(Complete),
     /// Says that a task cannot be done; the workflow may catch that
@@ -47,6 +52,32 @@ pub(crate) struct List {
 pub(crate) struct Which {
     /// The task, as `task ls` names it
     id: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Claimed again by the same person, it lasts from then on.\n\nExamples:\n  sinew workflow task claim \
+                  o-1.3 --as ada\n  sinew workflow task claim o-1.3 --as ada --for 30m"
+)]
+pub(crate) struct Claim {
+    #[command(flatten)]
+    which: Which,
+    /// Who claims it; kept in the history
+    #[arg(long = "as", visible_alias = "who", env = "USER", hide_env_values = true, value_name = "WHO")]
+    who: String,
+    /// For how long, such as 30m or 8h; 8 hours where nothing is said
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    lasts: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  sinew workflow task release o-1.3 --as ada")]
+pub(crate) struct Release {
+    #[command(flatten)]
+    which: Which,
+    /// Who claimed it
+    #[arg(long = "as", visible_alias = "who", env = "USER", hide_env_values = true, value_name = "WHO")]
+    who: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -90,6 +121,17 @@ pub(super) async fn run(command: Command, session: &Session) -> Result<(), Error
             session.output.show(&task, |task| text(task, &session.output));
             Ok(())
         }
+        Command::Claim(args) => {
+            let for_ms = args.lasts.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+            let task = ask(session, ClaimTask { id: args.which.id, who: args.who, for_ms }, SHORT).await?;
+            session.output.show(&task, |task| text(task, &session.output));
+            Ok(())
+        }
+        Command::Release(args) => {
+            let task = ask(session, ReleaseTask { id: args.which.id, who: args.who }, SHORT).await?;
+            session.output.show(&task, |task| text(task, &session.output));
+            Ok(())
+        }
         Command::Complete(args) => {
             let answer: Value = document::read(&args.answer)?;
             let request = AnswerTask { id: args.which.id, answer, who: args.who };
@@ -113,7 +155,15 @@ async fn list(args: List, session: &Session) -> Result<(), Error> {
         }
         let row = |task: &WorkflowTask| {
             let title = task.title.clone().unwrap_or_else(|| task.name.clone());
-            vec![task.id.clone(), task.workflow.clone(), title, task.candidates.join(", "), when(task)]
+            let claimed = claimed(task).unwrap_or_default();
+            vec![
+                task.id.clone(),
+                task.workflow.clone(),
+                title,
+                task.candidates.join(", "),
+                when(task),
+                claimed,
+            ]
         };
         columns(&tasks.iter().map(row).collect::<Vec<_>>())
     });
@@ -129,6 +179,7 @@ fn text(task: &WorkflowTask, output: &Output) -> String {
     if !candidates.is_empty() {
         lines.push(format!("  for     {}", candidates.join(", ")));
     }
+    lines.extend(claimed(task).map(|claimed| format!("  claim   {claimed}")));
     if !details.is_null() {
         lines.push(format!("  about   {details}"));
     }
@@ -138,10 +189,20 @@ fn text(task: &WorkflowTask, output: &Output) -> String {
     lines.join("\n")
 }
 
+/// Says who has a task to themselves, and how long they still will.
+fn claimed(task: &WorkflowTask) -> Option<String> {
+    let claim = task.claim.as_ref()?;
+    Some(format!("claimed by {}, {} left", claim.who, span(claim.until_ms.saturating_sub(now()))))
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
+
 /// Says how long a task waits already, and how long it still will.
 fn when(task: &WorkflowTask) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let now = now();
     let asked = format!("asked {} ago", span(now.saturating_sub(task.asked_ms)));
     match task.due_ms {
         Some(due) if due > now => format!("{asked}, {} left", span(due - now)),

@@ -10,7 +10,7 @@ use super::{Stage, definition};
 use crate::{
     Config, MemoryJournal,
     journal::{Appended, Journal, JournalError},
-    shard::{Ask, Input, live::Live, open::Folded},
+    shard::{Answer, Ask, Input, live::Live, open::Folded},
 };
 
 const CALL: &str = "  - a: { call: svc.a, compensate: { call: svc.undo } }\n";
@@ -304,4 +304,45 @@ async fn a_second_operator_is_told_that_there_is_nothing_to_decide() {
     stage.ask("i-1", Ask::Operate { id: "i-1".to_owned(), action, who, why });
     let (_, mut answer) = stage.open.pop().unwrap();
     assert!(matches!(answer.try_recv(), Ok(Err(WorkflowError::WrongState(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_was_undone_before_it_started_never_starts() {
+    let config = Config { clean_every: 8, ..Config::default() };
+    let mut stage = Stage::new(definition(NAP), config).await;
+    stage.ask("c-1", Ask::Bury { id: "c-1".to_owned() });
+    let (_, mut answer) = stage.open.pop().unwrap();
+    assert!(answer.try_recv().is_err(), "it is not in the log yet");
+    stage.settle().await;
+    assert!(matches!(answer.try_recv(), Ok(Ok(Answer::Unknown))));
+    stage.crash().await;
+    for number in 0..40 {
+        stage.start(&format!("i-{number}"), json!({}), false);
+        stage.settle().await;
+    }
+    stage.crash().await;
+    stage.start_child("c-1", json!({}));
+    let (_, mut late) = stage.open.pop().unwrap();
+    stage.settle().await;
+    assert!(matches!(late.try_recv(), Ok(Err(WorkflowError::InvalidStart(_)))));
+    assert!(!stage.shard.live.contains_key("c-1"));
+    // A grave is forgotten after its time, once the log would have to carry it on.
+    stage.pass(Duration::from_secs(25 * 3_600)).await;
+    for number in 40..80 {
+        stage.start(&format!("i-{number}"), json!({}), false);
+        stage.settle().await;
+    }
+    assert_eq!(stage.shard.notes().len(), 0);
+    assert_eq!(stage.violations, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_started_meanwhile_is_not_buried() {
+    let mut stage = Stage::new(definition(NAP), Config::default()).await;
+    stage.start_child("c-1", json!({}));
+    stage.ask("c-1", Ask::Bury { id: "c-1".to_owned() });
+    let (_, mut answer) = stage.open.pop().unwrap();
+    stage.settle().await;
+    assert!(matches!(answer.try_recv(), Ok(Ok(Answer::Instance(_)))));
+    assert_eq!(stage.shard.notes().len(), 0);
 }

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 use sinew::workflow::WorkflowInstance;
-use sinew_workflow::{Definition, Effect, Outcome, Source, State, TaskId};
+use sinew_workflow::{Definition, Effect, Outcome, Parent, Source, State, TaskId};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -136,14 +136,25 @@ impl Stage {
     }
 
     pub(super) fn start(&mut self, id: &str, input: Value, waits: bool) {
+        self.start_of(id, input, waits, None);
+    }
+
+    /// Starts a child of an instance that lives elsewhere.
+    pub(super) fn start_child(&mut self, id: &str, input: Value) {
+        let parent = Parent { id: "parent".to_owned(), task: TaskId::of(1), attempt: 1 };
+        self.start_of(id, input, false, Some(parent));
+    }
+
+    fn start_of(&mut self, id: &str, input: Value, waits: bool, parent: Option<Parent>) {
         let (reply, answer) = Reply::pair();
         let start = Start {
             id: id.to_owned(),
             digest: "d".to_owned(),
             workflow: "flow".to_owned(),
             input,
+            input_at: None,
             trace: None,
-            parent: None,
+            parent,
             wait_ms: waits.then_some(1_000),
         };
         let definition = self.puppet.definition.clone();
@@ -269,7 +280,7 @@ impl Stage {
         self.follow().await;
         let asked = std::mem::take(&mut *self.puppet.asked.lock().unwrap());
         for (id, effect) in asked.effects {
-            if let Effect::Stop { task, attempt } = effect {
+            if let Effect::Stop { task, attempt } | Effect::Recall { task, attempt, .. } = effect {
                 self.check_stopped(&id, (task, attempt));
                 continue;
             }

@@ -234,6 +234,9 @@ const SCHEDULE: &[Field] = &[
     may("after", &Duration),
     may("on", EVENTS),
     may("read", &Word(&["data", "envelope", "raw"])),
+    // Ours: whose clock a calendar follows, and what becomes of moments nobody saw to.
+    may("timezone", &Text),
+    may("missed", &Word(&["skip", "once", "all"])),
 ];
 const EVALUATE: &[Field] = &[may("language", &Word(&["jq"])), may("mode", &Word(&["strict", "loose"]))];
 const SAGA: &[Field] = &[

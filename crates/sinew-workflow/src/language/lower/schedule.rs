@@ -1,17 +1,11 @@
 //! `schedule`: when instances start by themselves.
 
-use croner::Cron;
-use croner::errors::CronError;
-use croner::parser::{CronParser, Seconds};
-
 use super::Lower;
 use super::place::Place;
 use crate::language::plan::Length;
 use crate::language::yaml::Node;
+use crate::schedule::{Calendar, Missed, nearest_zone, zone};
 use crate::{Need, Schedule, code};
-
-/// Cron expressions are looked at as if it were this year, to find those that never come.
-const SOME_DAY: jiff::civil::DateTime = jiff::civil::DateTime::constant(2024, 1, 1, 0, 0, 0, 0);
 
 impl<'a> Lower<'a> {
     pub(super) fn schedule(&mut self, node: &'a Node) {
@@ -24,12 +18,17 @@ impl<'a> Lower<'a> {
         if let (Some(read), None) = (node.get("read"), node.get("on")) {
             self.report.error(code::INVALID_VALUE, read, "`read` goes with `on`").fix("remove it");
         }
+        let zone = self.schedule_key(node, "timezone");
+        if let (Some(zone), None) = (node.get("timezone"), node.get("cron")) {
+            self.report.error(code::INVALID_VALUE, zone, "`timezone` goes with `cron`").fix("remove it");
+        }
         self.plan.trigger = self.at(Place::WorkflowInput, |lower| lower.trigger(node));
         self.plan.schedule = Some(Schedule {
             every: node.get("every").and_then(|every| self.interval(every)),
-            cron: node.get("cron").and_then(|cron| self.cron(cron)).map(Box::new),
+            cron: node.get("cron").and_then(|cron| self.cron(cron, zone)).map(Box::new),
             after: node.get("after").and_then(|after| self.known(after)),
             on: self.plan.trigger.is_some(),
+            missed: self.schedule_key(node, "missed").and_then(|missed| self.missed(missed)),
         });
     }
 
@@ -54,22 +53,46 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn cron(&mut self, node: &Node) -> Option<Cron> {
-        let text = node.text()?;
-        let read = CronParser::builder().seconds(Seconds::Optional).build().parse(text);
-        let problem = match &read {
-            Err(CronError::InvalidPattern(problem) | CronError::ComponentError(problem)) => {
-                problem.to_lowercase()
+    fn cron(&mut self, node: &Node, zone: Option<&Node>) -> Option<Calendar> {
+        let (text, zone) = (node.text()?, zone.and_then(|zone| self.zone(zone)));
+        match Calendar::new(text, zone) {
+            Ok(calendar) => Some(calendar),
+            Err(problem) => {
+                let message = format!("`{text}` is not a cron expression: {problem}");
+                let finding = self.report.error(code::INVALID_VALUE, node, message);
+                finding.fix("write minute, hour, day of month, month and day of week, such as `0 9 * * MON`");
+                None
             }
-            Err(error) => error.to_string().to_lowercase(),
-            Ok(cron) if cron.find_next_occurrence(&SOME_DAY, true).is_err() => {
-                "no such moment ever comes".to_owned()
+        }
+    }
+
+    fn zone(&mut self, node: &Node) -> Option<jiff::tz::TimeZone> {
+        let name = node.text().unwrap_or_default();
+        let found = zone(name);
+        if found.is_none() {
+            let near = nearest_zone(name).unwrap_or("Europe/Berlin");
+            let message = format!("`{name}` is not a time zone of the IANA database");
+            self.report.error(code::INVALID_VALUE, node, message).fix(format!("write for example `{near}`"));
+        }
+        found
+    }
+
+    fn missed(&mut self, node: &Node) -> Option<Missed> {
+        match node.text() {
+            Some("skip") => Some(Missed::Skip),
+            Some("once") => Some(Missed::Once),
+            Some("all") => Some(Missed::All),
+            _ => {
+                let message = "what becomes of missed moments is `skip`, `once` or `all`";
+                self.report.error(code::INVALID_VALUE, node, message).fix("write for example `missed: once`");
+                None
             }
-            Ok(_) => return read.ok(),
-        };
-        let message = format!("`{text}` is not a cron expression: {problem}");
-        let finding = self.report.error(code::INVALID_VALUE, node, message);
-        finding.fix("write minute, hour, day of month, month and day of week, such as `0 9 * * MON`");
-        None
+        }
+    }
+
+    /// Finds one of our keys in either spelling: on the schedule, or in the metadata of the document, where the official
+    /// schema has room for it.
+    fn schedule_key(&self, schedule: &'a Node, key: &str) -> Option<&'a Node> {
+        schedule.get(key).or_else(|| self.root.get("document")?.get("metadata")?.get(key))
     }
 }

@@ -36,6 +36,7 @@ impl Fold<'_> {
             ended_at: None,
             outcome: None,
             fault: None,
+            claims: None,
             by: None,
         });
         Ok(())
