@@ -6,6 +6,7 @@ mod demo;
 mod describe;
 mod dlq;
 mod documents;
+mod edge;
 mod foreign;
 mod people;
 pub(crate) mod program;

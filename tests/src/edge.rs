@@ -2,11 +2,14 @@
 
 pub(crate) mod client;
 mod events;
+mod forms;
 mod input;
 mod life;
 mod mapping;
 mod requests;
+mod routes;
 mod shop;
+mod streams;
 mod traces;
 
 use std::net::SocketAddr;

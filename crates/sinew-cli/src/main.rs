@@ -26,6 +26,7 @@ mod roles;
 mod schemas;
 mod session;
 mod settings;
+mod stamp;
 mod subjects;
 mod timeline;
 

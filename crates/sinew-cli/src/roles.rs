@@ -100,6 +100,11 @@ impl Roles {
         }
     }
 
+    /// Returns the way to other routes of the edge, where there is one.
+    pub(crate) fn reloader(&self) -> Option<sinew_edge::Reloader> {
+        self.edge.as_ref().map(|(edge, _)| edge.reloader())
+    }
+
     /// Connects something that works beside the roles, and is closed with them.
     pub(crate) async fn connect(&mut self, session: &Session, name: &str) -> Result<Bus, Error> {
         let bus = session.connect_to(self.url(session), name).await?;

@@ -22,36 +22,57 @@ struct Fit {
 /// # Errors
 /// 406 when the client takes neither.
 pub(crate) fn negotiate(headers: &HeaderMap) -> Result<ContentType, Refusal> {
-    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges: Vec<&str> =
-        accepts.flat_map(|line| line.split(',')).map(str::trim).filter(|r| !r.is_empty()).collect();
-    if ranges.is_empty() && !headers.contains_key(header::ACCEPT) {
+    if !headers.contains_key(header::ACCEPT) {
         return Ok(ContentType::Json);
     }
-    let mut best: Option<(ContentType, Fit)> = None;
-    for offered in OFFERED {
-        let fit = fit(offered, &ranges);
-        let better = |(_, other): (_, Fit)| (fit.quality, fit.precision) > (other.quality, other.precision);
-        if fit.quality > 0.0 && best.is_none_or(better) {
-            best = Some((offered, fit));
-        }
-    }
-    best.map(|(offered, _)| offered).ok_or_else(|| {
+    let ranges = ranges(headers);
+    let fits = OFFERED.map(|offered| fit("application/", &ranges, |exact| is(offered, exact)));
+    choose(&fits).map(|at| OFFERED[at]).ok_or_else(|| {
         let refusal =
             Refusal::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "no reply in an accepted media type");
         refusal.detail("accept application/json or application/msgpack")
     })
 }
 
-/// Returns what the most precise matching range says.
-fn fit(offered: ContentType, ranges: &[&str]) -> Fit {
+/// Returns which of the media types the client likes best, the first one of those it likes the same.
+pub(crate) fn best(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
+    let ranges = ranges(headers);
+    let fit = |name: &&str| {
+        let family = name.split_inclusive('/').next().unwrap_or_default();
+        fit(family, &ranges, |exact| exact.eq_ignore_ascii_case(name))
+    };
+    choose(&offered.iter().map(fit).collect::<Vec<_>>())
+}
+
+fn ranges(headers: &HeaderMap) -> Vec<&str> {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepts.flat_map(|line| line.split(',')).map(str::trim).filter(|range| !range.is_empty()).collect()
+}
+
+fn choose(fits: &[Fit]) -> Option<usize> {
+    let mut best: Option<(usize, Fit)> = None;
+    for (at, fit) in fits.iter().enumerate() {
+        let better = |(_, other): (_, Fit)| (fit.quality, fit.precision) > (other.quality, other.precision);
+        if fit.quality > 0.0 && best.is_none_or(better) {
+            best = Some((at, *fit));
+        }
+    }
+    best.map(|(at, _)| at)
+}
+
+fn is(offered: ContentType, exact: &str) -> bool {
+    ContentType::parse(exact).is_ok_and(|named| named == offered)
+}
+
+/// Returns what the most precise matching range says. `family` is the type with its slash.
+fn fit(family: &str, ranges: &[&str], is: impl Fn(&str) -> bool) -> Fit {
     let mut fit = Fit::default();
     for range in ranges {
         let (media, parameters) = range.split_once(';').unwrap_or((range, ""));
         let precision = match media.trim() {
             "*/*" => 1,
-            "application/*" => 2,
-            exact if ContentType::parse(exact).is_ok_and(|named| named == offered) => 3,
+            wild if wild.strip_suffix('*') == Some(family) => 2,
+            exact if is(exact) => 3,
             _ => continue,
         };
         if precision > fit.precision {

@@ -8,7 +8,10 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use sinew::{Deadline, wire::ContentType};
 
-use crate::problem::Refusal;
+use crate::{
+    form::{Encoding, Form},
+    problem::Refusal,
+};
 
 /// Longest time to go on reading a body that is refused already.
 const LINGER: Duration = Duration::from_millis(500);
@@ -18,8 +21,22 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(crate) struct Payload {
     /// The codec it is in.
     pub(crate) codec: ContentType,
-    /// All of it.
+    /// All of it; of a form nothing is left here.
     pub(crate) bytes: Bytes,
+    /// What it holds, where it is a form.
+    pub(crate) form: Option<Box<Form>>,
+}
+
+impl Payload {
+    /// Returns a body in a codec.
+    pub(crate) fn plain(codec: ContentType, bytes: Bytes) -> Self {
+        Self { codec, bytes, form: None }
+    }
+
+    /// Says whether nothing was sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.form.is_none()
+    }
 }
 
 /// Reads all of a body.
@@ -34,9 +51,10 @@ pub(crate) async fn read(
     deadline: Deadline,
 ) -> Result<Payload, Refusal> {
     if body.is_end_stream() {
-        return Ok(Payload { codec: ContentType::Json, bytes: Bytes::new() });
+        return Ok(Payload::plain(ContentType::Json, Bytes::new()));
     }
-    let codec = codec(headers)?;
+    let form = Encoding::of(headers);
+    let codec = codec(headers, form.is_some())?;
     let reading = async {
         if body.size_hint().lower() > limit as u64 {
             return Err(Refusal::too_large(limit));
@@ -53,16 +71,26 @@ pub(crate) async fn read(
     {
         linger(&mut body, limit).await;
     }
-    Ok(Payload { codec, bytes: read? })
+    let bytes = read?;
+    match form {
+        None => Ok(Payload::plain(codec, bytes)),
+        Some(encoding) => {
+            let form = Some(Box::new(Form::read(&encoding, &bytes)?));
+            Ok(Payload { codec, bytes: Bytes::new(), form })
+        }
+    }
 }
 
-/// Reads the media type of a body; absent means JSON.
-fn codec(headers: &HeaderMap) -> Result<ContentType, Refusal> {
+/// Reads the media type of a body; absent means JSON. A form is read apart from that.
+fn codec(headers: &HeaderMap, form: bool) -> Result<ContentType, Refusal> {
     let identity = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(identity) {
         return Err(Refusal::unsupported_media(
             "content encodings are not supported: send the body as it is",
         ));
+    }
+    if form {
+        return Ok(ContentType::Json);
     }
     let media_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("not ascii"));
     ContentType::of(media_type).map_err(|error| Refusal::unsupported_media(error.to_string()))
@@ -120,7 +148,7 @@ mod tests {
         let parse = |(name, value): &(&'static str, &str)| {
             (http::HeaderName::from_static(name), value.parse().unwrap())
         };
-        codec(&headers.iter().map(parse).collect()).ok()
+        codec(&headers.iter().map(parse).collect(), false).ok()
     }
 
     #[test]
@@ -131,7 +159,7 @@ mod tests {
             Some(ContentType::Json)
         );
         assert_eq!(of(&[("content-type", "application/msgpack")]), Some(ContentType::MessagePack));
-        assert_eq!(of(&[("content-type", "application/x-www-form-urlencoded")]), None);
+        assert_eq!(of(&[("content-type", "text/plain")]), None);
         assert_eq!(of(&[("content-type", "ä")]), None);
     }
 

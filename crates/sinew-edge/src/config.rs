@@ -1,11 +1,19 @@
-//! The edge's settings: limits against clients, and how long things may take. Values only, nothing is read here.
+//! The edge's settings: limits against clients, how long things may take, and routes. Values only, no file is read here.
+
+mod mistake;
+mod route;
 
 use std::{net::SocketAddr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Error, Kind};
+
+pub use mistake::Mistake;
+pub(crate) use mistake::below;
+pub use route::{Action, From, Match, Mirror, Part, Reply, Route, Share, Target, Versions};
 
 /// The smallest head buffer the HTTP implementation takes.
 const MIN_HEADER_BYTES: usize = 8 * 1024;
@@ -37,8 +45,22 @@ pub struct Config {
     pub max_connections: usize,
     /// Most requests at once on one HTTP/2 connection.
     pub max_streams: u32,
+    /// Longest time a client of a stream may take nothing of it, in milliseconds; then it is closed.
+    pub slow_client_ms: u64,
     /// Longest time draining waits for the requests in flight, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// Whether `POST /events/{domain}/{event}` publishes any event; without it only routes publish, those they name.
+    pub open_events: bool,
+    /// The bucket of objects that files of forms are stored in. Services forget those they have used.
+    pub files_bucket: String,
+    /// Replicas of that bucket, where it does not stand yet.
+    pub files_replicas: usize,
+    /// How often services without a contract are asked for the routes they want, in milliseconds; 0 never asks.
+    pub discovery_ms: u64,
+    /// Where requests name the version of the interface.
+    pub versions: Versions,
+    /// Routes beside those of contracts. On the same path these come first.
+    pub routes: Vec<Route>,
 }
 
 impl Default for Config {
@@ -52,28 +74,63 @@ impl Default for Config {
             max_header_bytes: 32 * 1024,
             max_connections: 10_000,
             max_streams: 128,
+            slow_client_ms: 30_000,
             drain_timeout_ms: 20_000,
+            open_events: true,
+            files_bucket: "EDGE_FILES".to_owned(),
+            files_replicas: 1,
+            discovery_ms: 10_000,
+            versions: Versions::default(),
+            routes: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// Reads a configuration from the value its document holds.
+    ///
+    /// # Errors
+    /// Every mistake in it, each with a JSON pointer, from which whoever read the document knows the line.
+    ///
+    /// ```
+    /// let value = serde_json::json!({ "port": 80, "max_headers": 0 });
+    /// let mistakes = sinew_edge::Config::read(&value).unwrap_err();
+    /// assert_eq!(mistakes[0].pointer, "/port");
+    /// ```
+    pub fn read(value: &Value) -> Result<Self, Vec<Mistake>> {
+        mistake::read(value)
+    }
+
     /// Checks every setting, and reports all mistakes at once.
     pub(crate) fn validate(&self) -> Result<(), Error> {
+        let mistakes: Vec<String> = mistake::all(self).iter().map(Mistake::to_string).collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(Error::new(Kind::Config, mistakes.join("; "))) }
+    }
+
+    /// Lists the numbers that cannot work.
+    fn out_of_range(&self) -> Vec<Mistake> {
         let at_least_one = [
-            ("header_timeout_ms", self.header_timeout_ms),
-            ("request_timeout_ms", self.request_timeout_ms),
-            ("max_body_bytes", self.max_body_bytes as u64),
-            ("max_headers", self.max_headers as u64),
-            ("max_connections", self.max_connections as u64),
-            ("max_streams", self.max_streams.into()),
+            ("/header_timeout_ms", self.header_timeout_ms),
+            ("/request_timeout_ms", self.request_timeout_ms),
+            ("/slow_client_ms", self.slow_client_ms),
+            ("/max_body_bytes", self.max_body_bytes as u64),
+            ("/files_replicas", self.files_replicas as u64),
+            ("/max_headers", self.max_headers as u64),
+            ("/max_connections", self.max_connections as u64),
+            ("/max_streams", self.max_streams.into()),
         ];
         let zero = at_least_one.into_iter().filter(|(_, value)| *value == 0);
-        let mut mistakes: Vec<String> = zero.map(|(name, _)| format!("{name} is 0: use 1 or more")).collect();
+        let mut mistakes: Vec<Mistake> =
+            zero.map(|(pointer, _)| Mistake::new(pointer, "0 cannot work: use 1 or more")).collect();
         if !(MIN_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&self.max_header_bytes) {
-            mistakes.push(format!("max_header_bytes has to be {MIN_HEADER_BYTES} to {MAX_HEADER_BYTES}"));
+            let message = format!("has to be {MIN_HEADER_BYTES} to {MAX_HEADER_BYTES}");
+            mistakes.push(Mistake::new("/max_header_bytes", message));
         }
-        if mistakes.is_empty() { Ok(()) } else { Err(Error::new(Kind::Config, mistakes.join("; "))) }
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if self.files_bucket.is_empty() || !self.files_bucket.bytes().all(name) {
+            mistakes.push(Mistake::new("/files_bucket", "write letters, digits, - and _"));
+        }
+        mistakes
     }
 
     pub(crate) fn header_timeout(&self) -> Duration {

@@ -10,16 +10,20 @@ use serde::Serialize;
 use sinew::{
     Ctx, Error, Kind,
     bus::PubAck,
-    wire::{
-        CloudEvent, ContentType, Headers, OperationName, ServiceName, Subject, encode, header, transcode,
-    },
+    wire::{CloudEvent, ContentType, Headers, encode, header, transcode},
 };
 
 use crate::{
     Edge, Response, accept, body,
     exchange::Asked,
+    files,
+    mapping::Mapping,
+    plan::EventName,
     problem::{self, Refusal},
-    reply, request,
+    reply,
+    request::{self, Given},
+    schema::Schema,
+    served::Served,
 };
 
 /// Longest id a client may choose, in bytes.
@@ -28,13 +32,6 @@ const SOURCE: &str = "/edge";
 /// Attributes with a field of their own in [`CloudEvent`], or with another home in a message.
 const CORE: [&str; 8] =
     ["id", "type", "source", "specversion", "time", "subject", "datacontenttype", "data_base64"];
-
-/// What an event is called and where it goes: `<domain>.<event>`.
-#[derive(Debug, PartialEq, Eq)]
-struct Name {
-    name: String,
-    subject: Subject,
-}
 
 /// The attributes of one event.
 #[derive(Debug)]
@@ -56,29 +53,69 @@ struct Stored<'a> {
     duplicate: bool,
 }
 
-/// Publishes one event and answers when it is stored.
+/// Publishes the event that the path names, and answers when it is stored.
 ///
 /// # Errors
 /// 400 for a name or attribute that cannot be used, otherwise as the bus reports.
-pub(crate) async fn publish(edge: &Edge, asked: Asked<'_>, body: Incoming) -> Result<Response, Refusal> {
-    let headers = &asked.head.headers;
-    let wanted = accept::negotiate(headers)?;
-    let name = Name::read(&asked.values)?;
-    let attributes = Attributes::read(headers, &name.name)?;
-    let body = body::read(headers, body, edge.config.max_body_bytes, asked.deadline).await?;
+pub(crate) async fn publish_any(edge: &Edge, asked: Asked<'_>, body: Incoming) -> Result<Response, Refusal> {
+    let wanted = accept::negotiate(&asked.head.headers)?;
+    let [domain, event] = asked.values.as_slice() else { return Err(Refusal::internal()) };
+    let name = EventName::new(domain, event);
+    let name = name.map_err(|reason| Refusal::malformed(format!("in the path, {reason}")))?;
+    let attributes = Attributes::read(&asked.head.headers, &name.name)?;
+    let body = body::read(&asked.head.headers, body, edge.config.max_body_bytes, asked.deadline).await?;
+    if body.form.is_some() {
+        return Err(Refusal::unsupported_media("send the event as application/json or application/msgpack"));
+    }
     let data = transcode(body.codec, ContentType::MessagePack, &body.bytes).map_err(request::unreadable)?;
-    let ack = store(edge, &asked, &name, &attributes, data).await;
+    let (response, _) = acknowledged(edge, &asked, &name, &attributes, data, wanted).await?;
+    Ok(response)
+}
+
+/// Publishes the event that a route names.
+///
+/// # Errors
+/// As [`publish_any`], and 422 where fields of the data cannot be read.
+pub(crate) async fn publish(
+    edge: &Edge,
+    served: &Served,
+    event: &EventName,
+    mapping: &Mapping,
+    asked: Asked<'_>,
+    body: Incoming,
+) -> Result<Response, Refusal> {
+    let wanted = accept::negotiate(&asked.head.headers)?;
+    let attributes = Attributes::read(&asked.head.headers, &event.name)?;
+    let body = body::read(&asked.head.headers, body, edge.config.max_body_bytes, asked.deadline).await?;
+    let given = Given { head: asked.head, values: &asked.values, body: &body };
+    let data = request::payload(&Schema::open(), mapping, &given, ContentType::MessagePack)?;
+    if let Some(form) = &body.form {
+        files::store(edge, form, asked.deadline).await?;
+    }
+    let (response, bytes) = acknowledged(edge, &asked, event, &attributes, data, wanted).await?;
+    served.shape.apply(response, &bytes, wanted)
+}
+
+async fn acknowledged(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    name: &EventName,
+    attributes: &Attributes,
+    data: Bytes,
+    wanted: ContentType,
+) -> Result<(Response, Bytes), Refusal> {
+    let ack = store(edge, asked, name, attributes, data).await;
     let ack = ack.map_err(|error| Refusal::from(problem::of_bus(&error, attributes.chosen)))?;
-    let Attributes { id, .. } = &attributes;
+    let Attributes { id, .. } = attributes;
     let stored = Stored { id, stream: &ack.stream, sequence: ack.sequence, duplicate: ack.duplicate };
     let bytes = encode(wanted, &stored).map_err(|_| Refusal::internal())?;
-    Ok(reply::response(StatusCode::ACCEPTED, None, wanted, bytes))
+    Ok((reply::response(StatusCode::ACCEPTED, None, wanted, bytes.clone()), bytes))
 }
 
 async fn store(
     edge: &Edge,
     asked: &Asked<'_>,
-    name: &Name,
+    name: &EventName,
     attributes: &Attributes,
     data: Bytes,
 ) -> Result<PubAck, Error> {
@@ -92,19 +129,6 @@ async fn store(
     let left = asked.deadline.within(edge.config.request_timeout());
     let late = |_| Err(Error::new(Kind::TimedOut, "the event is not known to be stored"));
     tokio::time::timeout(left, publishing).await.unwrap_or_else(late)
-}
-
-impl Name {
-    /// Reads the two segments of the path; each has the alphabet of a name.
-    fn read(path: &[&str]) -> Result<Self, Refusal> {
-        let [domain, event] = path else { return Err(Refusal::internal()) };
-        let wrong = |error: sinew::wire::InvalidName| Refusal::malformed(format!("in the path, {error}"));
-        let domain: ServiceName = domain.parse().map_err(wrong)?;
-        let event: OperationName = event.parse().map_err(wrong)?;
-        let name = format!("{domain}.{event}");
-        let subject = Subject::event(&name).map_err(|error| Refusal::malformed(error.to_string()))?;
-        Ok(Self { name, subject })
-    }
 }
 
 impl Attributes {
@@ -220,9 +244,10 @@ mod tests {
 
     #[test]
     fn names_cannot_leave_their_place_in_the_subject() {
-        assert_eq!(Name::read(&["orders", "placed"]).unwrap().subject.as_str(), "evt.orders.placed");
-        for path in [["orders", ">"], ["orders.x", "placed"], ["Orders", "placed"], ["o", "a b"], ["", "x"]] {
-            assert!(Name::read(&path).is_err(), "{path:?}");
+        assert_eq!(EventName::new("orders", "placed").unwrap().subject.as_str(), "evt.orders.placed");
+        for (domain, event) in [("Orders", "placed"), ("orders", ">"), ("orders.x", "placed"), ("", "placed")]
+        {
+            assert!(EventName::new(domain, event).is_err(), "{domain:?} {event:?}");
         }
     }
 }

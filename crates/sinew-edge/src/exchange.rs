@@ -1,30 +1,19 @@
 //! One exchange from head to answer, on one screen: check, route, answer, sign. Whatever happens, a response comes out.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use serde_json::json;
-use sinew::{
-    Deadline, Error, Kind,
-    bus::Message,
-    telemetry::SpanKind,
-    wire::{Headers, TraceContext},
-};
+use sinew::{Deadline, wire::TraceContext};
 
 use crate::{
-    Body, Edge, Response, accept, body, events, health, hygiene,
-    matcher::{self, Found},
-    operation::Operation,
-    problem::{self, Refusal},
+    Body, Edge, Response, aggregate, call, events, health, hygiene, matcher, openapi,
+    problem::Refusal,
     reply, request,
-    table::{Own, Table, Target},
+    served::{Own, Served, Target},
+    table::{Lookup, Table},
     trace::Trace,
 };
 
@@ -37,7 +26,7 @@ pub(crate) struct Asked<'r> {
     /// Method, path and headers.
     pub(crate) head: &'r Parts,
     /// What stands in the path for each field of the template.
-    pub(crate) values: Vec<&'r str>,
+    pub(crate) values: Vec<Cow<'r, str>>,
     /// Where the request stands in its trace.
     pub(crate) trace: TraceContext,
     /// When an answer comes too late.
@@ -45,9 +34,9 @@ pub(crate) struct Asked<'r> {
 }
 
 /// Where a request goes.
-enum Routed {
-    /// To this target, with the values of its path's fields.
-    To(Target, Vec<String>),
+enum Routed<'r> {
+    /// To this route, with the values of its path's fields.
+    To(Arc<Served>, Vec<Cow<'r, str>>),
     /// It only asks for the methods of its path.
     Methods(String),
 }
@@ -58,15 +47,14 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>) -> Resp
     let deadline = Deadline::after(edge.config.request_timeout());
     let (parts, body) = request.into_parts();
     let routed = hygiene::check(&parts).and_then(|()| route(&edge.table.load(), &parts));
-    let target = routed.as_ref().ok().and_then(Routed::target).cloned();
-    let route = target.as_ref().map(Target::route);
+    let served = routed.as_ref().ok().and_then(Routed::served).cloned();
+    let route = served.as_ref().map(|served| served.path.as_str());
     let trace = Trace::begin(edge.bus.tracer(), &parts.headers, &parts.method, route);
     let answer = match routed {
-        Ok(Routed::To(target, values)) => {
-            let values = values.iter().map(String::as_str).collect();
+        Ok(Routed::To(served, values)) => {
             let asked = Asked { head: &parts, values, trace: trace.context(), deadline };
             // A bug in here costs one request, not the connection and all its other requests.
-            AssertUnwindSafe(answer(edge, &target, asked, body)).catch_unwind().await.unwrap_or_else(|_| {
+            AssertUnwindSafe(answer(edge, &served, asked, body)).catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!(route, "answering a request panicked");
                 Err(Refusal::internal())
             })
@@ -92,84 +80,64 @@ impl Asked<'_> {
     }
 }
 
-impl Routed {
-    fn target(&self) -> Option<&Target> {
+impl Routed<'_> {
+    fn served(&self) -> Option<&Arc<Served>> {
         match self {
-            Self::To(target, _) => Some(target),
+            Self::To(served, _) => Some(served),
             Self::Methods(_) => None,
         }
     }
 }
 
-fn route(table: &Table, parts: &Parts) -> Result<Routed, Refusal> {
+fn route<'r>(table: &Table, parts: &'r Parts) -> Result<Routed<'r>, Refusal> {
     let asks = parts.method == Method::OPTIONS;
     if asks && parts.uri.path() == "*" {
         return Ok(Routed::Methods(EVERY_METHOD.to_owned()));
     }
     let segments = matcher::segments(parts.uri.path());
-    let segments =
+    let mut segments =
         segments.ok_or_else(|| Refusal::malformed("the path is not valid percent-encoded utf-8"))?;
-    match table.find(&parts.method, &segments) {
-        Found::Target(target, values) => {
-            Ok(Routed::To(target.clone(), values.into_iter().map(str::to_owned).collect()))
+    match table.find(parts, &segments) {
+        Lookup::Route(served, places) => {
+            let values = places.into_iter().map(|place| std::mem::take(&mut segments[place])).collect();
+            Ok(Routed::To(served.clone(), values))
         }
-        Found::Otherwise(methods) if asks => Ok(Routed::Methods(allow(&methods))),
-        Found::Otherwise(methods) => Err(Refusal::method(allow(&methods))),
-        Found::Nothing => {
-            Err(Refusal::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path"))
+        Lookup::Otherwise(methods) if asks => Ok(Routed::Methods(allow(&methods))),
+        Lookup::Otherwise(methods) => Err(Refusal::method(allow(&methods))),
+        Lookup::OtherMediaType(types) => {
+            Err(Refusal::unsupported_media(format!("send {}", types.join(" or "))))
         }
+        Lookup::Unmet => Err(Refusal::nowhere().detail(
+            "the routes at this path are for requests with another host, version, header field or query",
+        )),
+        Lookup::Nothing => Err(Refusal::nowhere()),
     }
 }
 
-async fn answer(edge: &Edge, target: &Target, asked: Asked<'_>, body: Incoming) -> Result<Response, Refusal> {
-    match target {
-        Target::Own(Own::Index) => Ok(index(edge)),
-        Target::Own(Own::Live) => Ok(health::live()),
-        Target::Own(Own::Ready) => Ok(health::ready(&edge.checks)),
-        Target::Own(Own::Publish) => events::publish(edge, asked.sooner()?, body).await,
-        Target::Operation(operation) => call(edge, operation, asked.sooner()?, body).await,
-    }
-}
-
-/// Calls an operation on behalf of the client.
-async fn call(
-    edge: &Edge,
-    operation: &Operation,
+async fn answer(
+    edge: &Arc<Edge>,
+    served: &Served,
     asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Response, Refusal> {
-    let Asked { head, values, trace, deadline } = asked;
-    // Before anything is done: an answer nobody can read would leave the client guessing.
-    let wanted = accept::negotiate(&head.headers)?;
-    let repeatable = operation.idempotent || request::idempotency_key(&head.headers)?.is_some();
-    let body = body::read(&head.headers, body, edge.config.max_body_bytes, deadline).await?;
-    let payload = request::payload(operation, &values, head.uri.query().unwrap_or_default(), &body)?;
-    let span = edge.bus.tracer().span(|| operation.name.clone(), SpanKind::Client, Some(trace));
-    let span = span.with("rpc.system", || "sinew").with("messaging.system", || "nats");
-    let budget = deadline.within(edge.config.request_timeout());
-    let headers = request::headers(&head.headers, span.context(), budget)?;
-    let sent = send(edge, operation, &headers, payload, budget).await;
-    let message = sent.map_err(|error| Refusal::from(problem::of_bus(&error, repeatable)));
-    let answer = message.and_then(|message| reply::translate(&message, operation, wanted, repeatable));
-    match &answer {
-        Err(refusal) => span.fail(refusal.problem().to_string()),
-        Ok(_) => drop(span),
+    match &served.target {
+        Target::Own(Own::Index) => Ok(index(edge)),
+        Target::Own(Own::Live) => Ok(health::live()),
+        Target::Own(Own::Ready) => Ok(health::ready(&edge.checks)),
+        Target::Own(Own::OpenApi) => Ok(openapi::answer(edge)),
+        Target::Own(Own::Publish) => events::publish_any(edge, asked.sooner()?, body).await,
+        Target::Event(event, mapping) => {
+            events::publish(edge, served, event, mapping, asked.sooner()?, body).await
+        }
+        Target::Call(callee, mapping) => {
+            call::one(edge, served, callee, mapping, asked.sooner()?, body).await
+        }
+        Target::Split(split) => {
+            let callee = split.choose(fastrand::u32(..)).ok_or_else(Refusal::internal)?;
+            call::one(edge, served, callee, &split.mapping, asked.sooner()?, body).await
+        }
+        Target::Aggregate(members) => aggregate::all(edge, served, members, asked.sooner()?).await,
     }
-    answer
-}
-
-async fn send(
-    edge: &Edge,
-    operation: &Operation,
-    headers: &Headers,
-    payload: Bytes,
-    budget: Duration,
-) -> Result<Message, Error> {
-    if budget.is_zero() {
-        return Err(Error::new(Kind::TimedOut, "the deadline passed before the request was sent"));
-    }
-    let reply = edge.bus.request(operation.subject.as_str(), headers, payload, budget).await;
-    reply.inspect_err(|error| tracing::debug!(operation = operation.name, %error, "a call failed"))
 }
 
 /// Completes a response: the trace's id, and no body where only the head was asked for.
@@ -178,8 +146,10 @@ fn sign(mut response: Response, method: &Method, trace: TraceContext) -> Respons
         response.headers_mut().insert(TRACE_ID, id);
     }
     if method == Method::HEAD {
-        let length = response.body().size_hint().exact().unwrap_or_default();
-        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        // How long a stream would be nobody knows.
+        if let Some(length) = response.body().size_hint().exact() {
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
         *response.body_mut() = Body::default();
     }
     response
@@ -189,7 +159,11 @@ fn index(edge: &Edge) -> Response {
     let (_, live) = Own::Live.route();
     let (_, ready) = Own::Ready.route();
     let (_, events) = Own::Publish.route();
-    let links = json!({ "live": live, "ready": ready, "events": events });
+    let (_, openapi) = Own::OpenApi.route();
+    let mut links = json!({ "live": live, "ready": ready, "openapi": openapi });
+    if edge.config.open_events {
+        links["events"] = events.into();
+    }
     let name = edge.bus.name();
     reply::json(
         StatusCode::OK,
@@ -221,14 +195,13 @@ fn allow(methods: &[&Method]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
+    use crate::{Config, table::Services};
 
     fn routed(method: &str, uri: &str) -> Result<String, u16> {
         let (parts, ()) = Request::builder().method(method).uri(uri).body(()).unwrap().into_parts();
-        match route(&Table::build(&BTreeMap::new()), &parts) {
-            Ok(Routed::To(target, values)) => Ok(format!("{} {}", target.route(), values.join(","))),
+        match route(&Table::build(&Config::default(), &Services::default()), &parts) {
+            Ok(Routed::To(served, values)) => Ok(format!("{} {}", served.path, values.join(","))),
             Ok(Routed::Methods(allow)) => Ok(allow),
             Err(refusal) => Err(refusal.problem().status),
         }

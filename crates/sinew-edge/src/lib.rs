@@ -1,15 +1,18 @@
 //! The edge: HTTP to messages and messages to HTTP.
 //!
 //! Routes come from the contracts in the catalogue: an operation that says `http = "POST /orders"` is served here a
-//! moment after its service starts. The edge knows subjects and contracts, never a service's code; a workflow is an
-//! operation like any other.
+//! moment after its service starts. [`Config::routes`] adds routes of one's own and [`Reloader`] changes them
+//! while requests go on; services in other languages ask for routes in their discovery metadata. The edge knows subjects and
+//! contracts, never a service's code; a workflow is an operation like any other, and callers never choose subjects.
 //!
-//! * A request becomes one MessagePack message: path, query and body are merged, a plain body is rewritten as a
-//!   stream. The client's trace, deadline (`Request-Timeout`), `Idempotency-Key` and `Prefer` travel along.
+//! * A request becomes one message: path, query and body are merged, a plain body is rewritten as a stream. What is not as
+//!   the operation's schema says is refused with every violation. The client's trace, deadline (`Request-Timeout`),
+//!   `Idempotency-Key` and `Prefer` travel along.
 //! * A reply comes back in the codec the client accepts. A service may set status and `Location`.
 //! * Every failure is a problem document (RFC 9457) with a fixed status: nobody serves it 503, deadline 504, not
 //!   permitted 403, too large 413, a reply nobody can read 502, a declared error its declared status, an undeclared
 //!   one 502. Nothing is retried on the client's behalf.
+//! * `/openapi.json` describes the routes in force.
 //! * `POST /events/{domain}/{event}` stores an event; `/healthz/live` and `/healthz/ready` are for orchestrators.
 //!
 //! ```no_run
@@ -24,21 +27,35 @@
 //! ```
 
 mod accept;
+mod aggregate;
 mod body;
+mod call;
+mod conditions;
 mod config;
+mod discovery;
 mod error;
 mod events;
 mod exchange;
+mod files;
+mod form;
 mod health;
 mod hygiene;
+mod info;
+mod mapping;
 mod matcher;
+mod openapi;
 mod operation;
+mod outgoing;
+mod plan;
 mod problem;
 mod reply;
 mod request;
 mod routes;
 mod schema;
+mod served;
 mod server;
+mod shape;
+mod streaming;
 mod table;
 mod trace;
 
@@ -52,18 +69,26 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use sinew::Bus;
-use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use sinew::{Bus, bus::Objects};
+use tokio::{
+    net::TcpListener,
+    sync::{OnceCell, Semaphore, mpsc, oneshot},
+};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
-pub use config::Config;
+pub use config::{Action, Config, From, Match, Mirror, Mistake, Part, Reply, Route, Share, Target, Versions};
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
+pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, explain, overview};
+pub use table::Services;
 
-use routes::Follower;
+use outgoing::Body;
+use routes::{Follower, Reload};
 use table::Table;
 
-type Body = http_body_util::Full<bytes::Bytes>;
 type Response = http::Response<Body>;
 
 /// A started edge. Call [`Running::drain`] before the process ends; dropping it stops it without waiting.
@@ -74,8 +99,22 @@ pub struct Running {
     /// Ends the accept loop.
     stop: CancellationToken,
     server: AbortOnDropHandle<()>,
+    reloads: mpsc::Sender<Reload>,
     /// Follows the catalogue as long as there may be requests.
     _follower: AbortOnDropHandle<()>,
+}
+
+/// Changes the routes of a running edge.
+///
+/// ```no_run
+/// # async fn run(edge: &sinew_edge::Running, document: serde_json::Value) -> Result<(), Box<dyn std::error::Error>> {
+/// let config = sinew_edge::Config::read(&document).map_err(|mistakes| format!("{mistakes:?}"))?;
+/// println!("{}", edge.reloader().reload(config).await?);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    reloads: mpsc::Sender<Reload>,
 }
 
 /// What every request needs.
@@ -85,6 +124,14 @@ struct Edge {
     table: ArcSwap<Table>,
     checks: Vec<ReadyCheck>,
     draining: Arc<AtomicBool>,
+    /// Ends streams.
+    closing: CancellationToken,
+    /// What goes on beside requests, such as copies of them.
+    tasks: TaskTracker,
+    /// Room for copies.
+    mirrors: Arc<Semaphore>,
+    /// Where files go, opened when the first one comes.
+    files: OnceCell<Objects>,
 }
 
 /// Starts serving, and returns once the address is bound and the routes of the standing contracts are in place.
@@ -105,14 +152,27 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     let on_bus =
         |error: sinew::Error| Error::new(Kind::Bus, format!("the edge cannot start: {error}")).because(error);
     sinew::ensure_streams(&bus).await.map_err(on_bus)?;
-    let follower = Follower::open(&bus).await.map_err(on_bus)?;
+    let (reloads, reloaded) = mpsc::channel(1);
+    let mut follower = Follower::open(&bus, config.clone(), reloaded).await.map_err(on_bus)?;
     let (listener, address) = listen(config.listen).await?;
     let (draining, following) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let mut checks = checks(&bus, &draining, &following);
     checks.extend(extra);
     let table = ArcSwap::from_pointee(follower.table());
-    let edge = Arc::new(Edge { config, bus, table, checks, draining });
+    let (tasks, mirrors) = (TaskTracker::new(), Arc::new(Semaphore::new(call::MIRRORED)));
     let stop = CancellationToken::new();
+    let closing = stop.clone();
+    let edge = Arc::new(Edge {
+        config,
+        bus,
+        table,
+        checks,
+        draining,
+        closing,
+        tasks,
+        mirrors,
+        files: OnceCell::new(),
+    });
     let server = tokio::spawn(server::run(listener, edge.clone(), stop.clone()));
     let followed = edge.clone();
     let follower = tokio::spawn(async move {
@@ -121,7 +181,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     });
     tracing::info!(%address, "the edge is serving");
     let (server, _follower) = (AbortOnDropHandle::new(server), AbortOnDropHandle::new(follower));
-    Ok(Running { edge, address, stop, server, _follower })
+    Ok(Running { edge, address, stop, server, reloads, _follower })
 }
 
 impl Running {
@@ -135,6 +195,16 @@ impl Running {
         self.edge.checks.iter().all(ReadyCheck::is_ready)
     }
 
+    /// Returns the way to other routes, which outlives neither the edge nor its bus.
+    pub fn reloader(&self) -> Reloader {
+        Reloader { reloads: self.reloads.clone() }
+    }
+
+    /// Returns the routes in force.
+    pub fn overview(&self) -> Overview {
+        self.edge.table.load().overview()
+    }
+
     /// Calls itself not ready, stops accepting, and finishes the requests in flight; bounded by
     /// [`Config::drain_timeout_ms`].
     ///
@@ -146,7 +216,28 @@ impl Running {
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the accept loop failed");
         }
+        self.edge.tasks.close();
+        // Copies are bounded by the patience of requests; nobody waits for their answers.
+        let _ = tokio::time::timeout(self.edge.config.drain_timeout(), self.edge.tasks.wait()).await;
         tracing::info!(address = %self.address, "the edge is drained");
+    }
+}
+
+impl Reloader {
+    /// Takes over the routes of another configuration, with what decides about them: versions, and whether any event may be
+    /// published. No request is dropped: those under way end as they began. Other settings count after a restart.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a configuration with mistakes; the one in force stays. [`Kind::Bus`] once the edge has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the configuration is taken over.
+    pub async fn reload(&self, config: Config) -> Result<Changes, Error> {
+        config.validate()?;
+        let (answer, changes) = oneshot::channel();
+        let gone = || Error::new(Kind::Bus, "the routes cannot change: the edge has ended");
+        self.reloads.send((Box::new(config), answer)).await.map_err(|_| gone())?;
+        changes.await.map_err(|_| gone())
     }
 }
 

@@ -3,13 +3,13 @@
 //! A router that names its parameters in the tree cannot hold `/workflows/{name}` of one service beside
 //! `/workflows/{id}/cancel` of another. Here a node only says "any one segment"; the names belong to the target.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::HashMap};
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 
 /// A path template: `/orders/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Template(Vec<Segment>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,16 +18,18 @@ enum Segment {
     Field(String),
 }
 
-/// Targets by method and path.
+/// Targets by method and path. How many there are makes no difference to how long one is looked for.
 pub(crate) struct Matcher<T> {
     root: Node<T>,
 }
 
 /// What a request's path leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found<'t, 'p, T> {
-    /// This target, and what stands in the path for each field of its template, in order.
-    Target(&'t T, Vec<&'p str>),
+pub(crate) enum Found<'t, T> {
+    /// This target, and which segments stand for the fields of its template, in order.
+    Target(&'t T, Vec<usize>),
+    /// Path and method are known, and all of these have conditions that are not met.
+    Unmet(Vec<&'t T>),
     /// The path is known, the method is not; these are.
     Otherwise(Vec<&'t Method>),
     /// The path is unknown.
@@ -35,16 +37,20 @@ pub(crate) enum Found<'t, 'p, T> {
 }
 
 struct Node<T> {
-    fixed: BTreeMap<String, Node<T>>,
+    fixed: HashMap<String, Node<T>>,
     field: Option<Box<Node<T>>>,
+    /// Of several targets for one method the first whose conditions are met has the request.
     targets: Vec<(Method, T)>,
 }
 
 /// One walk through the tree.
-struct Search<'t, 'p, T> {
+struct Search<'t, 'p, T, F> {
     method: &'p Method,
-    values: Vec<&'p str>,
+    segments: &'p [Cow<'p, str>],
+    fits: F,
+    values: Vec<usize>,
     target: Option<&'t T>,
+    unmet: Vec<&'t T>,
     others: Vec<&'t Method>,
 }
 
@@ -58,6 +64,12 @@ impl Template {
             None => Some(Segment::Fixed(decoded(text)?.into_owned())),
         };
         text.strip_prefix('/')?.split('/').map(segment).collect::<Option<_>>().map(Self)
+    }
+
+    /// Returns the same below one more fixed segment.
+    pub(crate) fn below(mut self, segment: &str) -> Self {
+        self.0.insert(0, Segment::Fixed(segment.to_owned()));
+        self
     }
 
     /// Goes through the fields in order.
@@ -74,67 +86,88 @@ impl<T> Matcher<T> {
         Self { root: Node::new() }
     }
 
-    /// Puts `target` in, unless another one has the place; then that one is returned.
-    pub(crate) fn insert(&mut self, method: Method, template: &Template, target: T) -> Option<&T> {
-        let mut node = &mut self.root;
-        for segment in &template.0 {
-            node = match segment {
-                Segment::Fixed(text) => node.fixed.entry(text.clone()).or_insert_with(Node::new),
-                Segment::Field(_) => node.field.get_or_insert_with(|| Box::new(Node::new())),
-            };
-        }
-        match node.targets.iter().position(|(own, _)| *own == method) {
-            Some(at) => Some(&node.targets[at].1),
-            None => {
-                node.targets.push((method, target));
-                None
-            }
-        }
+    /// Returns the targets of one method at one template, in the order in which they are tried.
+    pub(crate) fn at(&mut self, method: &Method, template: &Template) -> Vec<&mut T> {
+        let targets = self.node(template).targets.iter_mut();
+        targets.filter(|(own, _)| own == method).map(|(_, target)| target).collect()
     }
 
-    /// Finds the target for decoded segments. Fixed segments beat fields; `HEAD` is served by `GET`.
+    /// Returns every target, in no particular order.
+    pub(crate) fn all(&self) -> Vec<&T> {
+        let (mut found, mut nodes) = (Vec::new(), vec![&self.root]);
+        while let Some(node) = nodes.pop() {
+            found.extend(node.targets.iter().map(|(_, target)| target));
+            nodes.extend(node.fixed.values());
+            nodes.extend(node.field.as_deref());
+        }
+        found
+    }
+
+    /// Puts `target` in, to be tried behind those that stand there.
+    pub(crate) fn insert(&mut self, method: Method, template: &Template, target: T) {
+        self.node(template).targets.push((method, target));
+    }
+
+    /// Finds the first target for decoded segments that `fits`. Fixed segments beat fields; `HEAD` is served by `GET`.
     pub(crate) fn find<'t, 'p>(
         &'t self,
         method: &'p Method,
         segments: &'p [Cow<'p, str>],
-    ) -> Found<'t, 'p, T> {
-        let mut search = Search { method, values: Vec::new(), target: None, others: Vec::new() };
-        self.root.visit(segments, &mut search);
+        fits: impl Fn(&T) -> bool,
+    ) -> Found<'t, T> {
+        let (values, unmet, others) = (Vec::new(), Vec::new(), Vec::new());
+        let mut search = Search { method, segments, fits, values, target: None, unmet, others };
+        self.root.visit(0, &mut search);
         match search.target {
             Some(target) => Found::Target(target, search.values),
+            None if !search.unmet.is_empty() => Found::Unmet(search.unmet),
             None if search.others.is_empty() => Found::Nothing,
             None => Found::Otherwise(search.others),
         }
+    }
+
+    fn node(&mut self, template: &Template) -> &mut Node<T> {
+        template.0.iter().fold(&mut self.root, |node, segment| match segment {
+            Segment::Fixed(text) => node.fixed.entry(text.clone()).or_insert_with(Node::new),
+            Segment::Field(_) => node.field.get_or_insert_with(|| Box::new(Node::new())),
+        })
     }
 }
 
 impl<T> Node<T> {
     fn new() -> Self {
-        Self { fixed: BTreeMap::new(), field: None, targets: Vec::new() }
+        Self { fixed: HashMap::new(), field: None, targets: Vec::new() }
     }
 
     /// Goes on below this node until a target is found. What was tried in vain leaves only its methods behind.
-    fn visit<'t, 'p>(&'t self, segments: &'p [Cow<'p, str>], search: &mut Search<'t, 'p, T>) {
-        let Some((first, rest)) = segments.split_first() else {
+    fn visit<'t, F: Fn(&T) -> bool>(&'t self, at: usize, search: &mut Search<'t, '_, T, F>) {
+        let Some(first) = search.segments.get(at) else {
             return self.arrive(search);
         };
         if let Some(node) = self.fixed.get(first.as_ref()) {
-            node.visit(rest, search);
+            node.visit(at + 1, search);
         }
         if let Some(node) = self.field.as_ref().filter(|_| search.target.is_none() && !first.is_empty()) {
-            search.values.push(first);
-            node.visit(rest, search);
+            search.values.push(at);
+            node.visit(at + 1, search);
             if search.target.is_none() {
                 search.values.pop();
             }
         }
     }
 
-    fn arrive<'t>(&'t self, search: &mut Search<'t, '_, T>) {
-        let serves =
-            |own: &Method| own == search.method || (search.method == Method::HEAD && own == Method::GET);
-        search.target = self.targets.iter().find(|(own, _)| serves(own)).map(|(_, target)| target);
-        search.others.extend(self.targets.iter().map(|(own, _)| own));
+    fn arrive<'t, F: Fn(&T) -> bool>(&'t self, search: &mut Search<'t, '_, T, F>) {
+        for (own, target) in &self.targets {
+            let serves = own == search.method || (search.method == Method::HEAD && own == Method::GET);
+            if !serves {
+                search.others.push(own);
+            } else if (search.fits)(target) {
+                search.target = Some(target);
+                return;
+            } else {
+                search.unmet.push(target);
+            }
+        }
     }
 }
 
@@ -160,7 +193,7 @@ mod tests {
         let mut matcher = Matcher::new();
         for (index, (method, template)) in routes.iter().enumerate() {
             let template = Template::parse(template).unwrap();
-            assert_eq!(matcher.insert(method.parse().unwrap(), &template, index), None);
+            matcher.insert(method.parse().unwrap(), &template, index);
         }
         matcher
     }
@@ -169,8 +202,12 @@ mod tests {
     fn check(matcher: &Matcher<usize>, request: &str, expected: &str) {
         let (method, path) = request.split_once(' ').unwrap();
         let (method, segments) = (method.parse().unwrap(), segments(path).unwrap());
-        let found = match matcher.find(&method, &segments) {
-            Found::Target(index, values) => format!("{index} {}", values.join(",")).trim_end().to_owned(),
+        let found = match matcher.find(&method, &segments, |_| true) {
+            Found::Target(index, values) => {
+                let values: Vec<&str> = values.into_iter().map(|at| segments[at].as_ref()).collect();
+                format!("{index} {}", values.join(",")).trim_end().to_owned()
+            }
+            Found::Unmet(targets) => format!("unmet {targets:?}"),
             Found::Otherwise(methods) => methods.iter().map(|m| m.as_str()).collect::<Vec<_>>().join("|"),
             Found::Nothing => "nothing".to_owned(),
         };
@@ -208,11 +245,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_target_keeps_its_place() {
-        let mut matcher = matcher(&[("GET", "/a/{x}")]);
+    fn of_several_targets_the_first_that_fits_is_found_and_else_a_less_precise_path() {
+        let mut matcher = matcher(&[("GET", "/a/b"), ("GET", "/a/{x}"), ("PUT", "/a/b")]);
         let twin = Template::parse("/a/{y}").unwrap();
-        assert_eq!(matcher.insert(Method::GET, &twin, 9), Some(&0));
-        check(&matcher, "GET /a/1", "0 1");
+        matcher.insert(Method::GET, &twin, 9);
+        assert_eq!(matcher.at(&Method::GET, &twin), [&1, &9]);
+        let segments = segments("/a/b").unwrap();
+        let find = |fits: fn(&usize) -> bool| matcher.find(&Method::GET, &segments, fits);
+        assert_eq!(find(|_| true), Found::Target(&0, vec![]));
+        assert_eq!(find(|target| *target > 0), Found::Target(&1, vec![1]));
+        assert_eq!(find(|target| *target > 1), Found::Target(&9, vec![1]));
+        assert_eq!(find(|_| false), Found::Unmet(vec![&0, &1, &9]));
     }
 
     #[test]
@@ -230,7 +273,8 @@ mod tests {
             let matcher = matcher(&[("GET", "/a/{x}/b")]);
             let path = format!("/a/{}/b", utf8_percent_encode(&value, NON_ALPHANUMERIC));
             let segments = segments(&path).unwrap();
-            prop_assert_eq!(matcher.find(&Method::GET, &segments), Found::Target(&0, vec![value.as_str()]));
+            prop_assert_eq!(matcher.find(&Method::GET, &segments, |_| true), Found::Target(&0, vec![1]));
+            prop_assert_eq!(segments[1].as_ref(), value.as_str());
         }
     }
 }

@@ -1,15 +1,18 @@
-//! One operation as the edge serves it: where requests go, how they are put together, which errors are declared.
+//! One operation as the edge calls it: where requests go, what they have to be like, which errors are declared.
 
-use http::{Method, StatusCode};
-use sinew::wire::{HttpBinding, OperationDescriptor, ProblemDescriptor, Subject};
+use http::StatusCode;
+use serde_json::Value;
+use sinew::wire::{ContentType, OperationDescriptor, ProblemDescriptor, Subject};
 
-use crate::{matcher::Template, schema::Fields};
+use crate::schema::Schema;
 
 /// The code that stands for "hands on every problem" in a list of declared errors.
 const ANY: &str = "*";
+/// Subjects that belong to the server, to events and to roles among themselves: no operation is served there.
+const RESERVED: [&str; 8] = ["$", "_", "evt.", "evt-at.", "evt-every.", "dlq.", "redo.", "wf."];
 
-/// An operation with an HTTP binding.
-#[derive(Clone, Debug, PartialEq)]
+/// An operation of a service.
+#[derive(Debug)]
 pub(crate) struct Operation {
     /// The service that answers.
     pub(crate) service: String,
@@ -17,20 +20,19 @@ pub(crate) struct Operation {
     pub(crate) name: String,
     /// Where requests go.
     pub(crate) subject: Subject,
+    /// The codec it is asked in.
+    pub(crate) codec: ContentType,
     /// Whether repeating a request has no further effect.
     pub(crate) idempotent: bool,
-    /// The HTTP method.
-    pub(crate) method: Method,
-    /// The path template as the contract writes it.
-    pub(crate) route: String,
-    /// The same, parsed.
-    pub(crate) template: Template,
-    /// The field that takes the whole body.
-    pub(crate) body: Option<String>,
+    /// Whether it answers with a stream of items.
+    pub(crate) stream: bool,
     /// Status of a success.
     pub(crate) status: StatusCode,
-    /// What stands in path and query.
-    pub(crate) fields: Fields,
+    /// What a request is like.
+    pub(crate) request: Schema,
+    /// The schema of the reply, or of one item.
+    pub(crate) reply: Value,
+    pub(crate) description: String,
     errors: Vec<ProblemDescriptor>,
 }
 
@@ -46,42 +48,38 @@ pub(crate) enum Declared {
 }
 
 impl Operation {
-    /// Reads a contract's operation.
+    /// Reads a contract's operation. One without a contract, known from discovery, is asked in JSON.
     ///
     /// # Errors
     /// Says what makes it unservable.
     pub(crate) fn read(
         service: &str,
         descriptor: &OperationDescriptor,
-        binding: &HttpBinding,
+        contract: bool,
     ) -> Result<Self, String> {
-        let template = Template::parse(&binding.path)
-            .ok_or_else(|| format!("{:?} is no path template: write /fixed/{{field}}", binding.path))?;
-        let method = binding.method.parse().map_err(|_| format!("{:?} is no http method", binding.method))?;
-        let status = binding.status.unwrap_or(200);
+        if descriptor.upload.is_some() {
+            return Err("takes a stream of items, which has no route over http yet".to_owned());
+        }
+        let status = descriptor.http.as_ref().and_then(|binding| binding.status).unwrap_or(200);
         Ok(Self {
             service: service.to_owned(),
             name: format!("{service}/{}", descriptor.name),
-            subject: subject(&descriptor.subject)?,
+            subject: subject(&descriptor.subject, contract)?,
+            codec: if contract { ContentType::MessagePack } else { ContentType::Json },
             idempotent: descriptor.idempotent,
-            method,
-            route: binding.path.clone(),
-            template,
-            body: binding.body.clone(),
+            stream: descriptor.stream,
             status: success(status)
                 .ok_or_else(|| format!("{status} is no status of a success: use 200 to 399"))?,
-            fields: Fields::of(&descriptor.request),
+            request: Schema::new(&descriptor.request),
+            reply: descriptor.reply.clone(),
+            description: descriptor.description.clone(),
             errors: descriptor.errors.clone(),
         })
     }
 
-    /// Says whether requests carry a body. `DELETE` has one only where the binding names a field for it.
-    pub(crate) fn takes_body(&self) -> bool {
-        match self.method {
-            Method::GET | Method::HEAD => false,
-            Method::DELETE => self.body.is_some(),
-            _ => true,
-        }
+    /// Returns the declared errors.
+    pub(crate) fn errors(&self) -> &[ProblemDescriptor] {
+        &self.errors
     }
 
     /// Looks an error code up in the declared ones.
@@ -100,18 +98,23 @@ pub(crate) fn success(status: u16) -> Option<StatusCode> {
     StatusCode::from_u16(status).ok().filter(|status| status.is_success() || status.is_redirection())
 }
 
-/// A contract may only send requests where services listen, not to the server's own interfaces.
-fn subject(text: &str) -> Result<Subject, String> {
-    match Subject::parse(text) {
-        Ok(subject) if text.starts_with("svc.") => Ok(subject),
-        Ok(_) => Err(format!("{text:?} is no operation's subject: it has to start with svc.")),
-        Err(error) => Err(error.to_string()),
+/// A contract may only send requests where services listen, and nobody to the server's own interfaces.
+fn subject(text: &str, contract: bool) -> Result<Subject, String> {
+    let subject = Subject::parse(text).map_err(|error| error.to_string())?;
+    if contract && !text.starts_with("svc.") {
+        return Err(format!("{text:?} is no operation's subject: it has to start with svc."));
+    }
+    match RESERVED.iter().find(|start| text.starts_with(**start)) {
+        Some(start) => Err(format!("{text:?} is reserved: no operation is below {start}")),
+        None => Ok(subject),
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use serde_json::json;
+
+    use sinew::wire::HttpBinding;
 
     use super::*;
 
@@ -135,9 +138,8 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn operation(http: &str) -> Operation {
-        let descriptor = descriptor("do", http);
-        Operation::read("shop", &descriptor, descriptor.http.as_ref().unwrap()).unwrap()
+    pub(crate) fn operation() -> Operation {
+        Operation::read("shop", &descriptor("do", "GET /a"), true).unwrap()
     }
 
     pub(crate) fn declaring(mut operation: Operation, codes: &[(&str, u16)]) -> Operation {
@@ -158,33 +160,26 @@ pub(crate) mod tests {
         for subject in ["$JS.API.STREAM.DELETE.EVENTS", "evt.orders.placed", "svc.>", ""] {
             let mut descriptor = descriptor("do", "GET /a");
             descriptor.subject = subject.to_owned();
-            assert!(
-                Operation::read("shop", &descriptor, descriptor.http.as_ref().unwrap()).is_err(),
-                "{subject}"
-            );
+            assert!(Operation::read("shop", &descriptor, true).is_err(), "{subject}");
+            assert!(Operation::read("shop", &descriptor, false).is_err(), "{subject}");
+            descriptor.subject = "math.add".to_owned();
+            assert!(Operation::read("shop", &descriptor, true).is_err());
+            assert_eq!(Operation::read("shop", &descriptor, false).unwrap().codec, ContentType::Json);
         }
     }
 
     #[test]
-    fn what_cannot_be_served_is_refused() {
-        for http in ["GET a", "G=T /a", "GET /{}"] {
-            let descriptor = descriptor("do", http);
-            assert!(
-                Operation::read("shop", &descriptor, descriptor.http.as_ref().unwrap()).is_err(),
-                "{http}"
-            );
-        }
+    fn a_status_of_a_success_is_one() {
         assert_eq!(success(404), None);
         assert_eq!(success(202), Some(StatusCode::ACCEPTED));
     }
 
     #[test]
     fn codes_are_declared_handed_on_or_unknown() {
-        let plain = operation("GET /a");
-        assert_eq!(plain.declares("x"), Declared::Any);
-        let strict = declaring(plain.clone(), &[("gone", 410)]);
+        assert_eq!(operation().declares("x"), Declared::Any);
+        let strict = declaring(operation(), &[("gone", 410)]);
         assert_eq!((strict.declares("gone"), strict.declares("x")), (Declared::As(410), Declared::No));
-        let open = declaring(plain, &[("gone", 410), ("*", 500)]);
+        let open = declaring(operation(), &[("gone", 410), ("*", 500)]);
         assert_eq!(
             (open.declares("gone"), open.declares("x"), open.declares("*")),
             (Declared::As(410), Declared::Any, Declared::Any)

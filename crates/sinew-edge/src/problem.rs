@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
 use sinew::{
     Kind,
     wire::{ContentType, Problem},
@@ -10,10 +11,13 @@ use sinew::{
 use crate::{
     Body, Response,
     operation::{Declared, Operation},
+    schema::Violation,
 };
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// A request that can be read and is not as its operation describes it.
+pub(crate) const INVALID: &str = "invalid-request";
 const LATE: &str = "deadline-exceeded";
 
 /// What the SDK itself answers on behalf of any service: these need no declaration.
@@ -54,6 +58,31 @@ impl Refusal {
         refusal.detail(detail)
     }
 
+    /// Lists what is wrong with a request that can be read; `origin` says where a field comes from.
+    pub(crate) fn invalid(violations: &[Violation], origin: impl Fn(&str) -> String) -> Self {
+        let field = |pointer: &str| {
+            pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~")
+        };
+        let told = |one: &Violation| {
+            let field = field(&one.pointer);
+            let place = if field.is_empty() { "body".to_owned() } else { origin(&field) };
+            json!({ "pointer": one.pointer, "in": place, "detail": one.detail })
+        };
+        let errors: Vec<Value> = violations.iter().map(told).collect();
+        let first = violations.first().map(|one| match one.detail.contains('`') {
+            true => one.detail.clone(),
+            false => format!("`{}` {}", field(&one.pointer), one.detail).replace("`` ", ""),
+        });
+        let more = match violations.len() {
+            0 | 1 => String::new(),
+            many => format!(" (and {} more, see `errors`)", many - 1),
+        };
+        let title = "the request is not as the operation describes it";
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY.as_u16(), INVALID, title);
+        let problem = problem.detail(format!("{}{more}", first.unwrap_or_default().trim()));
+        problem.with("errors", errors).into()
+    }
+
     /// Says that the body is larger than `limit` bytes.
     pub(crate) fn too_large(limit: usize) -> Self {
         let refusal = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the request is too large");
@@ -71,6 +100,17 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error")
     }
 
+    /// Says that no route takes the request.
+    pub(crate) fn nowhere() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path")
+    }
+
+    /// Says that nobody serves what a route leads to.
+    pub(crate) fn absent(name: &dyn std::fmt::Display) -> Self {
+        let problem = Problem::new(503, "no-responders", "nobody answers at the moment");
+        problem.detail(format!("nobody serves {name} yet")).retriable().into()
+    }
+
     /// Says that the path has other methods.
     pub(crate) fn method(allow: String) -> Self {
         let title = "the path does not take this method";
@@ -84,6 +124,12 @@ impl Refusal {
         self
     }
 
+    /// Adds a member.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.problem.extensions.insert(name.to_owned(), value.into());
+        self
+    }
+
     pub(crate) fn problem(&self) -> &Problem {
         &self.problem
     }
@@ -91,7 +137,7 @@ impl Refusal {
     /// Writes the answer.
     pub(crate) fn into_response(self) -> Response {
         let bytes = sinew::wire::encode(ContentType::Json, &*self.problem).unwrap_or_else(|_| Bytes::new());
-        let mut response = Response::new(Body::new(bytes));
+        let mut response = Response::new(Body::from(bytes));
         *response.status_mut() = failure(self.problem.status);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, MEDIA_TYPE);
@@ -168,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_declared_code_has_its_declared_status() {
-        let operation = declaring(operation("GET /a"), &[("gone", 410)]);
+        let operation = declaring(operation(), &[("gone", 410)]);
         let problem = of_service(Problem::new(400, "gone", "gone").with("id", 7), &operation, false);
         assert_eq!((problem.status, problem.code.as_str()), (410, "gone"));
         assert_eq!(problem.extensions["id"], 7);
@@ -176,7 +222,7 @@ mod tests {
 
     #[test]
     fn an_undeclared_code_is_a_bad_gateway_and_leaks_nothing_but_the_code() {
-        let operation = declaring(operation("GET /a"), &[("gone", 410)]);
+        let operation = declaring(operation(), &[("gone", 410)]);
         let leaky = Problem::new(400, "secret", "password is hunter2").detail("hunter2").with("x", "hunter2");
         let problem = of_service(leaky, &operation, false);
         assert_eq!((problem.status, problem.code.as_str()), (502, "undeclared-error"));
@@ -186,7 +232,7 @@ mod tests {
 
     #[test]
     fn problems_of_the_sdk_need_no_declaration() {
-        let operation = declaring(operation("GET /a"), &[("gone", 410), ("overloaded", 429)]);
+        let operation = declaring(operation(), &[("gone", 410), ("overloaded", 429)]);
         for (code, expected) in
             [("malformed-request", 400), ("internal", 502), ("overloaded", 429), ("too-large", 413)]
         {
@@ -197,7 +243,7 @@ mod tests {
     #[test]
     fn a_status_that_is_no_failure_is_a_bad_gateway() {
         for status in [0, 200, 399, 600, 999] {
-            assert_eq!(of_service(Problem::new(status, "x", ""), &operation("GET /a"), false).status, 502);
+            assert_eq!(of_service(Problem::new(status, "x", ""), &operation(), false).status, 502);
             assert_eq!(Refusal::from(Problem::new(status, "x", "")).into_response().status(), 502);
         }
     }
@@ -225,8 +271,8 @@ mod tests {
         assert!(!of_bus(&timed_out, false).retry);
         assert!(of_bus(&sinew::Error::new(Kind::NoResponders, ""), false).retry);
         let late = Problem::new(504, LATE, "");
-        assert!(of_service(late.clone(), &operation("GET /a"), true).retry);
-        assert!(!of_service(late.retriable(), &operation("GET /a"), false).retry);
+        assert!(of_service(late.clone(), &operation(), true).retry);
+        assert!(!of_service(late.retriable(), &operation(), false).retry);
     }
 
     #[test]

@@ -12,18 +12,41 @@ use crate::{
     Body, Response,
     operation::{Operation, success},
     problem::{self, Refusal},
+    shape::Shape,
 };
 
-/// Rewrites a reply in the codec the client wants. `repeatable` says that asking again does no harm.
+/// Rewrites a reply in the codec the client wants, and as the route has it. `repeatable` says that asking again does no
+/// harm.
 ///
 /// # Errors
 /// The problem the service answered, or 502 when its reply cannot be read.
 pub(crate) fn translate(
     message: &Message,
     operation: &Operation,
+    shape: &Shape,
     wanted: ContentType,
     repeatable: bool,
 ) -> Result<Response, Refusal> {
+    let bytes = body(message, operation, wanted, repeatable)?;
+    let status = message.header(wire_header::STATUS).and_then(|text| success(text.parse().ok()?));
+    let location = message.header(wire_header::LOCATION).and_then(|text| HeaderValue::try_from(text).ok());
+    let status = status.unwrap_or(operation.status);
+    if shape.is_plain() {
+        return Ok(response(status, location, wanted, bytes));
+    }
+    shape.apply(response(shape.status.unwrap_or(status), location, wanted, bytes.clone()), &bytes, wanted)
+}
+
+/// Returns what a service answered, in the codec the client wants.
+///
+/// # Errors
+/// As [`translate`].
+pub(crate) fn body(
+    message: &Message,
+    operation: &Operation,
+    wanted: ContentType,
+    repeatable: bool,
+) -> Result<Bytes, Refusal> {
     if let Some(problem) = problem_of(message) {
         return Err(problem::of_service(problem, operation, repeatable).into());
     }
@@ -32,10 +55,7 @@ pub(crate) fn translate(
         Refusal::from(problem::malformed_reply())
     };
     let from = message.content_type().map_err(unreadable)?;
-    let bytes = transcode(from, wanted, message.payload()).map_err(unreadable)?;
-    let status = message.header(wire_header::STATUS).and_then(|text| success(text.parse().ok()?));
-    let location = message.header(wire_header::LOCATION).and_then(|text| HeaderValue::try_from(text).ok());
-    Ok(response(status.unwrap_or(operation.status), location, wanted, bytes))
+    transcode(from, wanted, message.payload()).map_err(unreadable)
 }
 
 /// Returns a body in its codec.
@@ -47,7 +67,7 @@ pub(crate) fn response(
 ) -> Response {
     let has_body =
         !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    let mut response = Response::new(Body::new(if has_body { bytes } else { Bytes::new() }));
+    let mut response = Response::new(Body::from(if has_body { bytes } else { Bytes::new() }));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     if has_body {

@@ -1,61 +1,74 @@
-//! From an HTTP request to an operation's payload: path, query and body become one MessagePack map.
+//! From an HTTP request to an operation's payload: path, query, header fields, cookies and body become one message.
 
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, request::Parts};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use sinew::wire::{CodecError, ContentType, Headers, TraceContext, decode, encode, header, transcode};
 
-use crate::{body::Payload, operation::Operation, problem::Refusal};
+use crate::{
+    body::Payload,
+    form::Form,
+    mapping::{Mapping, Source, cookie},
+    problem::Refusal,
+    schema::{Schema, Violation},
+};
 
 /// Longest idempotency key, in bytes.
 const MAX_KEY: usize = 256;
 /// A MessagePack map of no entries.
 const EMPTY_MAP: &[u8] = &[0x80];
-/// A MessagePack nil.
-const NIL: &[u8] = &[0xc0];
 
-/// Puts the operation's payload together. `values` are those of the path, in the order of the template's fields.
+/// A request as far as it was read.
+pub(crate) struct Given<'r> {
+    pub(crate) head: &'r Parts,
+    /// What stands in the path for each field of the template, in order.
+    pub(crate) values: &'r [Cow<'r, str>],
+    pub(crate) body: &'r Payload,
+}
+
+/// A request that is put together field by field.
+struct Building<'s> {
+    schema: &'s Schema,
+    fields: Map<String, Value>,
+    violations: Vec<Violation>,
+}
+
+/// Puts a payload together, in the codec `to`.
 ///
 /// A body that is the whole request is rewritten as a stream; only what has to be merged is taken apart.
 ///
 /// # Errors
-/// 400 for a body that cannot be read or is none of the operation's business, and for a field that does not exist,
-/// does not fit its type or is given twice.
+/// 400 for a body or a query that cannot be read, 422 with every violation for a request that is not as its schema says.
 pub(crate) fn payload(
-    operation: &Operation,
-    values: &[&str],
-    query: &str,
-    body: &Payload,
+    schema: &Schema,
+    mapping: &Mapping,
+    given: &Given<'_>,
+    to: ContentType,
 ) -> Result<Bytes, Refusal> {
-    if !operation.takes_body() && !body.bytes.is_empty() {
-        return Err(Refusal::malformed("this method takes no body: give the fields in path and query"));
+    let query = given.head.uri.query().unwrap_or_default();
+    if mapping.is_plain() && query.is_empty() && given.body.form.is_none() {
+        return whole(schema, given.body, to);
     }
-    if values.is_empty() && query.is_empty() && operation.body.is_none() {
-        return whole(operation, body);
+    let mut building = Building { schema, fields: Map::new(), violations: Vec::new() };
+    let pairs = pairs(query)?;
+    building.sources(mapping, given, &pairs);
+    if mapping.open {
+        building.query(mapping, pairs);
+        building.body(mapping, given.body)?;
     }
-    let mut fields = Map::new();
-    for (name, value) in operation.template.fields().zip(values) {
-        let value = operation.fields.read(name, &[value]);
-        fields.insert(
-            name.to_owned(),
-            value.map_err(|reason| Refusal::malformed(format!("in the path, {reason}")))?,
-        );
+    let Building { fields, mut violations, .. } = building;
+    let request = Value::Object(fields);
+    let told: Vec<String> = violations.iter().map(|own| own.pointer.clone()).collect();
+    // What could not be read is not there, which need not be told as well.
+    let further = schema.violations(&request).into_iter().filter(|other| !told.contains(&other.pointer));
+    violations.extend(further);
+    if !violations.is_empty() {
+        return Err(Refusal::invalid(&violations, |field| origin(mapping, field)));
     }
-    for (name, texts) in pairs(query)? {
-        if fields.contains_key(name.as_ref()) || operation.body.as_deref() == Some(&name) {
-            return Err(Refusal::malformed(format!("`{name}` does not belong into the query")));
-        }
-        let value = operation.fields.read(&name, &texts);
-        fields.insert(
-            name.into_owned(),
-            value.map_err(|reason| Refusal::malformed(format!("in the query, {reason}")))?,
-        );
-    }
-    merge(operation, &mut fields, body)?;
-    encode(ContentType::MessagePack, &fields).map_err(unreadable)
+    encode(to, &request).map_err(unreadable)
 }
 
 /// Writes the headers of the message that carries the request.
@@ -66,14 +79,15 @@ pub(crate) fn headers(
     from: &HeaderMap,
     trace: Option<TraceContext>,
     budget: Duration,
+    codec: ContentType,
 ) -> Result<Headers, Refusal> {
     let mut headers = Headers::new();
     propagate(from, trace, &mut headers);
     let mut set = |name: &'static str, value: &str| {
         headers.set(name, value).map_err(|error| Refusal::malformed(error.to_string()))
     };
-    set(header::CONTENT_TYPE, ContentType::MessagePack.as_str())?;
-    set(header::ACCEPT, ContentType::MessagePack.as_str())?;
+    set(header::CONTENT_TYPE, codec.as_str())?;
+    set(header::ACCEPT, codec.as_str())?;
     set(header::TIMEOUT, &budget.as_millis().max(1).to_string())?;
     if let Some(key) = idempotency_key(from)? {
         set(header::IDEMPOTENCY_KEY, key)?;
@@ -128,42 +142,156 @@ pub(crate) fn unreadable(error: CodecError) -> Refusal {
     Refusal::malformed(error.to_string())
 }
 
-fn whole(operation: &Operation, body: &Payload) -> Result<Bytes, Refusal> {
+fn whole(schema: &Schema, body: &Payload, to: ContentType) -> Result<Bytes, Refusal> {
     if body.bytes.is_empty() {
-        return Ok(Bytes::from_static(if operation.fields.is_null() { NIL } else { EMPTY_MAP }));
+        let (empty, bytes) = match (schema.fields().is_null(), to) {
+            (true, _) => (Value::Null, encode(to, &Value::Null).map_err(unreadable)?),
+            (false, ContentType::MessagePack) => (Value::Object(Map::new()), Bytes::from_static(EMPTY_MAP)),
+            (false, ContentType::Json) => (Value::Object(Map::new()), Bytes::from_static(b"{}")),
+        };
+        return fitting(schema, &empty).map(|()| bytes);
     }
-    transcode(body.codec, ContentType::MessagePack, &body.bytes).map_err(unreadable)
-}
-
-/// Adds the body: as the one field that takes it, or member by member.
-fn merge(operation: &Operation, fields: &mut Map<String, Value>, body: &Payload) -> Result<(), Refusal> {
-    if body.bytes.is_empty() {
-        return Ok(());
-    }
-    let value = decode(body.codec, &body.bytes).map_err(unreadable)?;
-    if let Some(name) = &operation.body {
-        fields.insert(name.clone(), value);
-        return Ok(());
-    }
-    let Value::Object(members) = value else {
-        return Err(Refusal::malformed("the body has to be an object"));
-    };
-    for (name, value) in members {
-        // A client may send a whole resource with the id that stands in its path, but not with another one.
-        if fields.get(&name).is_some_and(|given| *given != value) {
-            return Err(Refusal::malformed(format!(
-                "`{name}` differs between the body and the path or query"
-            )));
+    if !schema.surely_fits(body.codec, &body.bytes) {
+        match decode(body.codec, &body.bytes) {
+            Ok(request) => fitting(schema, &request)?,
+            // MessagePack holds more than JSON: the service judges what only it can read.
+            Err(_) if body.codec == ContentType::MessagePack => {}
+            Err(error) => return Err(unreadable(error)),
         }
-        fields.insert(name, value);
     }
-    Ok(())
+    transcode(body.codec, to, &body.bytes).map_err(unreadable)
 }
 
-type Pairs<'q> = Vec<(Cow<'q, str>, Vec<Cow<'q, str>>)>;
+fn fitting(schema: &Schema, request: &Value) -> Result<(), Refusal> {
+    let violations = schema.violations(request);
+    if violations.is_empty() { Ok(()) } else { Err(Refusal::invalid(&violations, |_| "body".to_owned())) }
+}
+
+/// Says where the client has to look for a field.
+fn origin(mapping: &Mapping, field: &str) -> String {
+    if let Some((_, source)) = mapping.fields.iter().find(|(own, _)| own == field) {
+        return source.describe();
+    }
+    let in_path = mapping.path.iter().any(|(_, own)| own == field);
+    if in_path { "path".to_owned() } else { "query or body".to_owned() }
+}
+
+impl Building<'_> {
+    /// Takes what has a source of its own, then what the path names.
+    fn sources(&mut self, mapping: &Mapping, given: &Given<'_>, pairs: &Pairs<'_>) {
+        for (field, source) in &mapping.fields {
+            match source {
+                Source::Constant(value) => {
+                    self.fields.insert(field.clone(), value.clone());
+                }
+                Source::Path(place) => self.text(field, given.values.get(*place).map(std::slice::from_ref)),
+                Source::Query(name) => {
+                    let values =
+                        pairs.iter().find(|(own, _)| own == name).map(|(_, values)| values.as_slice());
+                    self.text(field, values);
+                }
+                Source::Header(name) => {
+                    let values = given.head.headers.get_all(name).iter();
+                    let texts: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+                    self.text(field, (!texts.is_empty()).then_some(texts.as_slice()));
+                }
+                Source::Cookie(name) => {
+                    let value = cookie(&given.head.headers, name);
+                    self.text(field, value.as_ref().map(std::slice::from_ref));
+                }
+            }
+        }
+        for (place, field) in &mapping.path {
+            self.text(field, given.values.get(*place).map(std::slice::from_ref));
+        }
+    }
+
+    fn query(&mut self, mapping: &Mapping, pairs: Pairs<'_>) {
+        for (name, texts) in pairs {
+            let chose = mapping.choosing.iter().any(|own| *own == name) && !self.schema.fields().names(&name);
+            if chose || mapping.takes_parameter(&name) {
+                continue;
+            }
+            if mapping.sets(&name) {
+                self.violations.push(violation(&name, "does not belong into the query"));
+            } else {
+                self.text(&name, Some(&texts));
+            }
+        }
+    }
+
+    /// Adds the body: as the one field that takes it, or member by member.
+    fn body(&mut self, mapping: &Mapping, body: &Payload) -> Result<(), Refusal> {
+        if let Some(form) = &body.form {
+            self.form(mapping, form);
+            return Ok(());
+        }
+        if body.bytes.is_empty() {
+            return Ok(());
+        }
+        let value = decode(body.codec, &body.bytes).map_err(unreadable)?;
+        if let Some(name) = &mapping.body {
+            self.fields.insert(name.clone(), value);
+            return Ok(());
+        }
+        let Value::Object(members) = value else {
+            self.violations.push(Violation {
+                pointer: String::new(),
+                detail: "the body has to be an object".to_owned(),
+            });
+            return Ok(());
+        };
+        for (name, value) in members {
+            // A client may send a whole resource with the id that stands in its path, but not with another one.
+            if self.fields.get(&name).is_some_and(|given| *given != value) {
+                self.violations.push(violation(&name, "differs between the body and the path or query"));
+            } else {
+                self.fields.insert(name, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the fields of a form, and where its files are.
+    fn form(&mut self, mapping: &Mapping, form: &Form) {
+        for (name, texts) in &form.texts {
+            if mapping.sets(name) || self.fields.contains_key(name) {
+                self.violations.push(violation(name, "does not belong into the form"));
+            } else {
+                self.text(name, Some(texts));
+            }
+        }
+        for (name, mut files) in form.described() {
+            if mapping.sets(name) || self.fields.contains_key(name) {
+                self.violations.push(violation(name, "does not belong into the form"));
+                continue;
+            }
+            let list = self.schema.fields().is_list(name) || files.len() > 1;
+            let value = if list { Value::Array(files) } else { files.pop().unwrap_or_default() };
+            self.fields.insert(name.to_owned(), value);
+        }
+    }
+
+    /// Reads the texts given for a field, as the schema has it.
+    fn text(&mut self, field: &str, texts: Option<&[impl AsRef<str>]>) {
+        let Some(texts) = texts else { return };
+        match self.schema.fields().read(field, texts) {
+            Ok(value) => {
+                self.fields.insert(field.to_owned(), value);
+            }
+            Err(reason) => self.violations.push(violation(field, &reason)),
+        }
+    }
+}
+
+fn violation(field: &str, detail: &str) -> Violation {
+    Violation { pointer: crate::config::below("", field), detail: detail.to_owned() }
+}
+
+pub(crate) type Pairs<'q> = Vec<(Cow<'q, str>, Vec<Cow<'q, str>>)>;
 
 /// Splits a query into names and all values of each, in the order they came.
-fn pairs(query: &str) -> Result<Pairs<'_>, Refusal> {
+pub(crate) fn pairs(query: &str) -> Result<Pairs<'_>, Refusal> {
     let mut pairs: Pairs<'_> = Vec::new();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -198,59 +326,103 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::operation::tests::operation;
+    use crate::{matcher::Template, operation::tests::descriptor};
 
     fn json_body(text: &str) -> Payload {
-        Payload { codec: ContentType::Json, bytes: Bytes::copy_from_slice(text.as_bytes()) }
+        Payload::plain(ContentType::Json, Bytes::copy_from_slice(text.as_bytes()))
     }
 
-    fn built(operation: &Operation, values: &[&str], query: &str, body: &str) -> Result<Value, u16> {
-        let payload = payload(operation, values, query, &json_body(body));
+    /// A route of the operation that tests share, as a contract would have it.
+    fn route(path: &str, body: Option<&str>) -> (Schema, Mapping) {
+        let schema = Schema::new(&descriptor("do", "GET /a").request);
+        (schema, Mapping::by_name(&Template::parse(path).unwrap(), body.map(str::to_owned)))
+    }
+
+    fn built(
+        (schema, mapping): &(Schema, Mapping),
+        values: &[&str],
+        uri: &str,
+        body: &str,
+    ) -> Result<Value, u16> {
+        let (head, ()) = http::Request::get(uri).header("x-n", "7").body(()).unwrap().into_parts();
+        let values: Vec<Cow<'_, str>> = values.iter().copied().map(Cow::Borrowed).collect();
+        let given = Given { head: &head, values: &values, body: &json_body(body) };
+        let payload = payload(schema, mapping, &given, ContentType::MessagePack);
         let payload = payload.map_err(|refusal| refusal.problem().status)?;
         Ok(decode(ContentType::MessagePack, &payload).unwrap())
     }
 
     #[test]
     fn path_query_and_body_become_one_request() {
-        let put = operation("PUT /things/{id}");
-        let all = built(&put, &["7"], "count=3&tags=a&tags=b+c%26", r#"{"note":"x"}"#);
+        let put = route("/things/{id}", None);
+        let all = built(&put, &["7"], "/?count=3&tags=a&tags=b+c%26", r#"{"note":"x"}"#);
         assert_eq!(all, Ok(json!({ "id": "7", "count": 3, "tags": ["a", "b c&"], "note": "x" })));
-        assert_eq!(built(&put, &["7"], "", ""), Ok(json!({ "id": "7" })));
-        assert_eq!(built(&operation("POST /things"), &[], "", ""), Ok(json!({})));
-        assert_eq!(built(&operation("POST /things"), &[], "", "[1]"), Ok(json!([1])));
+        assert_eq!(built(&put, &["7"], "/", ""), Ok(json!({ "id": "7" })));
+        assert_eq!(built(&route("/things", None), &[], "/", ""), Ok(json!({})));
     }
 
     #[test]
     fn a_body_may_repeat_what_the_path_says_but_not_contradict_it() {
-        let put = operation("PUT /things/{id}");
-        assert_eq!(built(&put, &["7"], "", r#"{"id":"7"}"#), Ok(json!({ "id": "7" })));
-        assert_eq!(built(&put, &["7"], "", r#"{"id":"8"}"#), Err(400));
-        assert_eq!(built(&put, &["7"], "id=7", ""), Err(400));
-        assert_eq!(built(&put, &["7"], "", "[]"), Err(400));
+        let put = route("/things/{id}", None);
+        assert_eq!(built(&put, &["7"], "/", r#"{"id":"7"}"#), Ok(json!({ "id": "7" })));
+        assert_eq!(built(&put, &["7"], "/", r#"{"id":"8"}"#), Err(422));
+        assert_eq!(built(&put, &["7"], "/?id=7", ""), Err(422));
+        assert_eq!(built(&put, &["7"], "/", "[]"), Err(422));
     }
 
     #[test]
     fn a_field_may_take_the_whole_body() {
-        let mut start = operation("POST /things/{id}");
-        start.body = Some("tags".to_owned());
-        assert_eq!(
-            built(&start, &["7"], "count=1", "[1]"),
-            Ok(json!({ "id": "7", "count": 1, "tags": [1] }))
-        );
-        assert_eq!(built(&start, &["7"], "", ""), Ok(json!({ "id": "7" })));
-        assert_eq!(built(&start, &["7"], "tags=1", ""), Err(400));
+        let start = route("/things/{id}", Some("tags"));
+        let all = built(&start, &["7"], "/?count=1", r#"["a"]"#);
+        assert_eq!(all, Ok(json!({ "id": "7", "count": 1, "tags": ["a"] })));
+        assert_eq!(built(&start, &["7"], "/", ""), Ok(json!({ "id": "7" })));
+        assert_eq!(built(&start, &["7"], "/?tags=1", ""), Err(422));
+        assert_eq!(built(&start, &["7"], "/", "[1]"), Err(422));
     }
 
     #[test]
-    fn what_cannot_be_read_is_the_clients_mistake() {
-        let post = operation("POST /things");
-        for (query, body) in
-            [("", "{"), ("", "{} x"), ("count=x", ""), ("nope=1", ""), ("a=%ff", ""), ("count=1&count=2", "")]
-        {
-            assert_eq!(built(&post, &[], query, body), Err(400), "{query:?} {body:?}");
+    fn what_cannot_be_read_is_told_from_what_does_not_fit() {
+        let post = route("/things", None);
+        for (uri, body, status) in [
+            ("/", "{", 400),
+            ("/", "{} x", 400),
+            ("/?a=%ff", "", 400),
+            ("/?count=x", "", 422),
+            ("/?nope=1", "", 422),
+            ("/?count=1&count=2", "", 422),
+            ("/", r#"{"count":"x"}"#, 422),
+            ("/", "[1]", 422),
+        ] {
+            assert_eq!(built(&post, &[], uri, body), Err(status), "{uri:?} {body:?}");
         }
-        assert_eq!(built(&operation("GET /things"), &[], "", "{}"), Err(400));
-        assert_eq!(built(&operation("DELETE /things"), &[], "", "{}"), Err(400));
+    }
+
+    #[test]
+    fn a_field_may_come_from_anywhere_and_every_violation_is_told() {
+        let (schema, mapping) = route("/things/{key}", None);
+        let from = |name: &str, source| (name.to_owned(), source);
+        let mapping = Mapping {
+            fields: vec![
+                from("count", Source::Header(HeaderName::from_static("x-n"))),
+                from("id", Source::Path(0)),
+                from("tags", Source::Query("tag".into())),
+                from("fixed", Source::Constant(json!({ "a": 1 }))),
+            ],
+            path: Vec::new(),
+            ..mapping
+        };
+        let route = (schema, mapping);
+        let all = built(&route, &["k"], "/?tag=a&tag=b", "");
+        assert_eq!(all, Ok(json!({ "count": 7, "id": "k", "tags": ["a", "b"], "fixed": { "a": 1 } })));
+        let (head, ()) =
+            http::Request::get("/?count=2&colour=x").header("x-n", "x").body(()).unwrap().into_parts();
+        let given = Given { head: &head, values: &[Cow::Borrowed("k")], body: &json_body(r#"{"tags":[1]}"#) };
+        let refusal = payload(&route.0, &route.1, &given, ContentType::Json).unwrap_err();
+        let told = serde_json::to_value(refusal.problem()).unwrap();
+        let pointers: Vec<&str> =
+            told["errors"].as_array().unwrap().iter().map(|one| one["pointer"].as_str().unwrap()).collect();
+        assert_eq!(pointers, ["/count", "/count", "/colour", "/tags/0"]);
+        assert_eq!(told["errors"][0]["in"], "header x-n");
     }
 
     #[test]
@@ -266,13 +438,18 @@ mod tests {
             from.append(name, value.parse().unwrap());
         }
         from.append("tracestate", "b=2".parse().unwrap());
-        let headers = headers(&from, crate::trace::of_client(&from), Duration::from_millis(250)).unwrap();
+        let budget = Duration::from_millis(250);
+        let headers =
+            headers(&from, crate::trace::of_client(&from), budget, ContentType::MessagePack).unwrap();
         let get = |name| headers.get(name).unwrap();
         assert_eq!((get("tracestate"), get("baggage")), ("a=1,b=2", "k=v"));
         assert_eq!((get("sinew-timeout"), get("sinew-idempotency-key")), ("250", "key-1"));
         assert_eq!((get("prefer"), get("accept")), ("respond-async", "application/msgpack"));
         from.insert("traceparent", "nonsense".parse().unwrap());
-        assert_eq!(super::headers(&from, None, Duration::ZERO).unwrap().get("tracestate"), None);
+        assert_eq!(
+            super::headers(&from, None, Duration::ZERO, ContentType::Json).unwrap().get("tracestate"),
+            None
+        );
     }
 
     #[test]
@@ -297,9 +474,13 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_queries_and_bodies_never_panic(query in "[a-z=&%+0-9]{0,40}", body in any::<Vec<u8>>()) {
-            let operation = operation("PUT /things/{id}");
+            let (schema, mapping) = route("/things/{id}", None);
+            let Ok(request) = http::Request::get(format!("/?{query}")).body(()) else { return Ok(()) };
+            let (head, ()) = request.into_parts();
             for codec in [ContentType::Json, ContentType::MessagePack] {
-                let _ = payload(&operation, &["7"], &query, &Payload { codec, bytes: body.clone().into() });
+                let body = Payload::plain(codec, body.clone().into());
+                let given = Given { head: &head, values: &[Cow::Borrowed("7")], body: &body };
+                let _ = payload(&schema, &mapping, &given, ContentType::MessagePack);
             }
         }
     }

@@ -1,327 +1,136 @@
-//! What an operation's request schema says about fields that come as text: in the path or the query.
-//!
-//! This is no validation: the service checks its own requests. It only answers "is `7` a number or a text here".
+//! What a request has to be like. A quick look answers for nearly every request that is right; the full validator is asked
+//! only when the quick look is not sure, and then says everything that is wrong.
 
-use std::collections::BTreeMap;
+mod fields;
+mod quick;
 
-use serde_json::{Map, Number, Value};
+use std::sync::OnceLock;
 
-/// References deeper than this are taken as "anything": a schema may refer to itself.
-const MAX_DEPTH: usize = 12;
+use jsonschema::{Validator, error::ValidationErrorKind};
+use serde_json::Value;
+use sinew::wire::ContentType;
 
-/// The fields of a request.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Fields {
-    shapes: BTreeMap<String, Shape>,
-    /// Whether fields that are not named may be given too.
-    open: bool,
-    /// Whether the request is no more than `null`, as a struct without fields may be.
-    null: bool,
+pub(crate) use fields::Fields;
+use quick::Node;
+
+/// Most violations that are told: a client mends what it reads.
+const MOST: usize = 50;
+
+/// The schema of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Schema {
+    source: Value,
+    fields: Fields,
+    quick: Node,
+    /// Compiled when it is needed for the first time; `None` inside for a schema that is none.
+    full: OnceLock<Option<Validator>>,
 }
 
-/// The JSON types one field takes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Shape {
-    integer: bool,
-    number: bool,
-    boolean: bool,
-    string: bool,
-    null: bool,
-    items: Option<Box<Shape>>,
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// JSON pointer into the request of the operation.
+    pub(crate) pointer: String,
+    pub(crate) detail: String,
 }
 
-impl Fields {
+impl Schema {
     /// Reads a JSON Schema (2020-12).
-    pub(crate) fn of(schema: &Value) -> Self {
-        let mut fields = Self::default();
-        fields.collect(schema, schema, 0);
-        let whole = Shape::of(schema, schema);
-        fields.null = whole.null && fields.shapes.is_empty();
-        fields.open |= fields.shapes.is_empty() && schema.get("properties").is_none() && !fields.null;
-        fields
+    pub(crate) fn new(source: &Value) -> Self {
+        let (fields, quick) = (Fields::of(source), Node::of(source));
+        Self { source: source.clone(), fields, quick, full: OnceLock::new() }
     }
 
-    /// Says whether a request without any field is `null` rather than an empty object.
-    pub(crate) fn is_null(&self) -> bool {
-        self.null
+    /// Takes anything.
+    pub(crate) fn open() -> Self {
+        Self::new(&Value::Bool(true))
     }
 
-    /// Reads the texts given for field `name`.
-    ///
-    /// # Errors
-    /// Says what the field takes instead.
-    pub(crate) fn read(&self, name: &str, texts: &[impl AsRef<str>]) -> Result<Value, String> {
-        match self.shapes.get(name) {
-            Some(shape) => shape.read(texts).ok_or_else(|| format!("`{name}` takes {}", shape.describe())),
-            None if self.open => Shape::ANY.read(texts).ok_or_else(|| format!("`{name}` was given twice")),
-            None => Err(format!("there is no `{name}`{}", self.known())),
+    /// Returns the schema itself.
+    pub(crate) fn source(&self) -> &Value {
+        &self.source
+    }
+
+    /// Returns the fields, for what comes as text.
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// Says whether these bytes certainly fit. No means that it takes a closer look to tell.
+    pub(crate) fn surely_fits(&self, codec: ContentType, bytes: &[u8]) -> bool {
+        match codec {
+            ContentType::Json => self.quick.fits_json(bytes),
+            ContentType::MessagePack => self.quick.takes_anything(),
         }
     }
 
-    fn collect(&mut self, schema: &Value, root: &Value, depth: usize) {
-        let Some(schema) = resolve(schema, root).and_then(Value::as_object).filter(|_| depth < MAX_DEPTH)
-        else {
-            return;
-        };
-        for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            self.shapes.insert(name.clone(), Shape::of(property, root));
+    /// Lists everything that is wrong with a request.
+    pub(crate) fn violations(&self, request: &Value) -> Vec<Violation> {
+        if self.quick.fits(request) {
+            return Vec::new();
         }
-        self.open |= match schema.get("additionalProperties") {
-            None | Some(Value::Bool(false)) => false,
-            Some(_) => true,
-        };
-        for part in parts(schema) {
-            self.collect(part, root, depth + 1);
-        }
-    }
-
-    fn known(&self) -> String {
-        let names: Vec<&str> = self.shapes.keys().map(String::as_str).collect();
-        if names.is_empty() { String::new() } else { format!(": use {}", names.join(", ")) }
+        let full = self.full.get_or_init(|| {
+            let compiled = jsonschema::validator_for(&self.source);
+            compiled
+                .inspect_err(
+                    |error| tracing::warn!(%error, "a schema cannot be used: its service checks alone"),
+                )
+                .ok()
+        });
+        full.iter().flat_map(|full| full.iter_errors(request)).take(MOST).flat_map(violation).collect()
     }
 }
 
-impl Shape {
-    /// Takes any text as it is.
-    const ANY: Self =
-        Self { integer: false, number: false, boolean: false, string: true, null: false, items: None };
-
-    fn of(schema: &Value, root: &Value) -> Self {
-        let mut shape = Self::default();
-        shape.add(schema, root, 0);
-        shape
-    }
-
-    fn add(&mut self, schema: &Value, root: &Value, depth: usize) {
-        let Some(schema) = resolve(schema, root).and_then(Value::as_object).filter(|_| depth < MAX_DEPTH)
-        else {
-            // `true` is the schema of everything, and so is one that cannot be followed.
-            self.string = true;
-            return;
-        };
-        let said = self.add_types(schema, root, depth) | self.add_values(schema);
-        let mut parts = parts(schema).peekable();
-        if !said && parts.peek().is_none() {
-            self.string = true;
+fn violation(error: jsonschema::ValidationError<'_>) -> Vec<Violation> {
+    let at = error.instance_path().as_str();
+    let one = |pointer: String, detail: String| Violation { pointer, detail };
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            vec![one(crate::config::below(at, name), "is missing".to_owned())]
         }
-        for part in parts {
-            self.add(part, root, depth + 1);
+        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+            .iter()
+            .map(|name| one(crate::config::below(at, name), "is not known".to_owned()))
+            .collect(),
+        // The message would repeat the whole value.
+        ValidationErrorKind::AnyOf { .. } | ValidationErrorKind::OneOfNotValid { .. } => {
+            vec![one(at.to_owned(), "fits none of the forms it may have".to_owned())]
         }
+        _ => vec![one(at.to_owned(), error.masked().to_string())],
     }
-
-    fn add_types(&mut self, schema: &Map<String, Value>, root: &Value, depth: usize) -> bool {
-        let types = schema
-            .get("type")
-            .map(|types| types.as_array().map_or(std::slice::from_ref(types), Vec::as_slice));
-        for kind in types.into_iter().flatten().filter_map(Value::as_str) {
-            match kind {
-                "integer" => self.integer = true,
-                "number" => (self.integer, self.number) = (true, true),
-                "boolean" => self.boolean = true,
-                "string" => self.string = true,
-                "null" => self.null = true,
-                "array" => {
-                    let mut items = Self::default();
-                    items.add(schema.get("items").unwrap_or(&Value::Bool(true)), root, depth + 1);
-                    self.items = Some(Box::new(items));
-                }
-                // An object has no form as text.
-                _ => {}
-            }
-        }
-        types.is_some()
-    }
-
-    fn add_values(&mut self, schema: &Map<String, Value>) -> bool {
-        let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
-        let mut said = false;
-        for value in listed.chain(schema.get("const")) {
-            said = true;
-            match value {
-                Value::Null => self.null = true,
-                Value::Bool(_) => self.boolean = true,
-                Value::Number(number) if number.is_f64() => self.number = true,
-                Value::Number(_) => self.integer = true,
-                Value::String(_) => self.string = true,
-                Value::Array(_) | Value::Object(_) => {}
-            }
-        }
-        said
-    }
-
-    fn read(&self, texts: &[impl AsRef<str>]) -> Option<Value> {
-        let alone = if let [text] = texts { self.scalar(text.as_ref()) } else { None };
-        alone.or_else(|| {
-            let items = self.items.as_ref()?;
-            texts.iter().map(|text| items.scalar(text.as_ref())).collect::<Option<_>>().map(Value::Array)
-        })
-    }
-
-    /// Reads one text as the narrowest type that fits: a text is the last thing it may be.
-    fn scalar(&self, text: &str) -> Option<Value> {
-        // The parser skips white space, which a number as text does not have.
-        let number = |text: &str| serde_json::from_str::<Number>(text).ok().filter(|_| text.trim() == text);
-        if (self.integer || self.number)
-            && let Some(number) = number(text).filter(|number| self.number || !number.is_f64())
-        {
-            return Some(Value::Number(number));
-        }
-        match text {
-            "true" | "false" if self.boolean => Some(Value::Bool(text == "true")),
-            "" | "null" if self.null && !self.string => Some(Value::Null),
-            _ => self.string.then(|| Value::String(text.to_owned())),
-        }
-    }
-
-    fn describe(&self) -> String {
-        let number = if self.number { "a number" } else { "an integer" };
-        let kinds = [
-            (self.integer || self.number, number),
-            (self.boolean, "true or false"),
-            (self.string, "one text"),
-            (self.null, "null"),
-            (self.items.is_some(), "a list, as a repeated name"),
-        ];
-        let names: Vec<&str> = kinds.into_iter().filter_map(|(takes, name)| takes.then_some(name)).collect();
-        if names.is_empty() { "an object, which only a body can hold".to_owned() } else { names.join(" or ") }
-    }
-}
-
-/// The schemas a schema is put together from.
-fn parts(schema: &Map<String, Value>) -> impl Iterator<Item = &Value> {
-    ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten()
-}
-
-fn resolve<'s>(schema: &'s Value, root: &'s Value) -> Option<&'s Value> {
-    let mut schema = schema;
-    for _ in 0..MAX_DEPTH {
-        match schema.get("$ref").and_then(Value::as_str) {
-            Some(reference) => schema = root.pointer(reference.strip_prefix('#')?)?,
-            None => return Some(schema),
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use schemars::JsonSchema;
-    use serde::Deserialize;
     use serde_json::json;
 
     use super::*;
 
-    #[derive(JsonSchema, Deserialize)]
-    #[expect(dead_code, reason = "only its schema is read")]
-    struct Search {
-        limit: Option<u32>,
-        at_least: f64,
-        open: bool,
-        name: String,
-        tags: Vec<String>,
-        counts: Option<Vec<i64>>,
-        color: Color,
-        maybe: Option<Color>,
-        tree: Option<Box<Search>>,
-        free: Value,
-    }
-
-    #[derive(JsonSchema, Deserialize)]
-    enum Color {
-        /// Like blood.
-        Red,
-        Green,
-    }
-
-    fn search() -> Fields {
-        Fields::of(&schemars::schema_for!(Search).to_value())
+    #[test]
+    fn every_violation_is_told_by_its_pointer_and_without_the_value() {
+        let schema = Schema::new(&json!({
+            "type": "object", "required": ["sku", "quantity"], "additionalProperties": false,
+            "properties": {
+                "sku": { "type": "string" }, "quantity": { "type": "integer", "minimum": 1 },
+                "lines": { "type": "array", "items": { "type": "object", "required": ["a/b"] } },
+            },
+        }));
+        let told: Vec<(String, String)> = schema
+            .violations(&json!({ "quantity": 0, "lines": [{}, { "a/b": 1 }], "colour": "hunter2" }))
+            .into_iter()
+            .map(|one| (one.pointer, one.detail))
+            .collect();
+        let mut pointers: Vec<&str> = told.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/colour", "/lines/0/a~1b", "/quantity", "/sku"]);
+        assert!(!told.iter().any(|(_, detail)| detail.contains("hunter2")), "{told:?}");
+        assert!(schema.violations(&json!({ "sku": "tea", "quantity": 1 })).is_empty());
     }
 
     #[test]
-    fn text_becomes_what_the_schema_asks_for() {
-        let fields = search();
-        let read = |name, texts: &[&str]| fields.read(name, texts).unwrap();
-        assert_eq!(read("limit", &["7"]), json!(7));
-        assert_eq!(read("limit", &["null"]), json!(null));
-        assert_eq!(read("at_least", &["1.5e3"]), json!(1500.0));
-        assert_eq!(read("at_least", &["2"]), json!(2));
-        assert_eq!(read("open", &["true"]), json!(true));
-        assert_eq!(read("name", &["7"]), json!("7"));
-        assert_eq!(read("name", &["null"]), json!("null"));
-        assert_eq!(read("tags", &["7"]), json!(["7"]));
-        assert_eq!(read("tags", &["a", "b"]), json!(["a", "b"]));
-        assert_eq!(read("counts", &["1", "2"]), json!([1, 2]));
-        assert_eq!(read("color", &["Red"]), json!("Red"));
-        assert_eq!(read("maybe", &["Green"]), json!("Green"));
-        assert_eq!(read("free", &["7"]), json!("7"));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_with_what_would() {
-        let fields = search();
-        for (name, texts, expected) in [
-            ("limit", &["x"][..], "an integer or null"),
-            ("limit", &["1.5"], "an integer"),
-            ("limit", &["1", "2"], "an integer"),
-            ("limit", &[" 1"], "an integer"),
-            ("at_least", &["NaN"], "a number"),
-            ("open", &["yes"], "true or false"),
-            ("name", &["a", "b"], "one text"),
-            ("counts", &["1", "x"], "a list"),
-            ("tree", &["{}"], "null"),
-            ("colour", &["Red"], "there is no `colour`"),
-        ] {
-            let reason = fields.read(name, texts).unwrap_err();
-            assert!(reason.contains(expected), "{name} {texts:?}: {reason}");
-        }
-    }
-
-    #[test]
-    fn a_schema_that_says_nothing_takes_any_field_as_text() {
-        for schema in [json!(true), json!({}), json!({ "type": "object" })] {
-            assert_eq!(Fields::of(&schema).read("x", &["7"]), Ok(json!("7")), "{schema}");
-        }
-        let empty = json!({ "type": "object", "properties": {} });
-        assert!(Fields::of(&empty).read("x", &["7"]).is_err());
-    }
-
-    #[test]
-    fn a_schema_that_refers_to_itself_ends() {
-        let schema =
-            json!({ "properties": { "a": { "$ref": "#/properties/a" } }, "allOf": [{ "$ref": "#" }] });
-        assert_eq!(Fields::of(&schema).read("a", &["x"]), Ok(json!("x")));
-    }
-
-    #[test]
-    fn a_unit_is_told_from_an_object_without_fields() {
-        #[derive(JsonSchema)]
-        struct Unit;
-        #[derive(JsonSchema)]
-        struct Empty {}
-        let of = |schema: schemars::Schema| Fields::of(&schema.to_value());
-        assert!(of(schemars::schema_for!(Unit)).is_null());
-        assert!(of(schemars::schema_for!(Unit)).read("x", &["1"]).is_err());
-        assert!(!of(schemars::schema_for!(Empty)).is_null());
-        assert!(!search().is_null());
-    }
-
-    proptest! {
-        #[test]
-        fn numbers_keep_their_value(integer in any::<i64>(), float in -1e12..1e12f64) {
-            let fields = Fields::of(&json!({ "properties": { "i": { "type": "integer" }, "f": { "type": "number" } } }));
-            prop_assert_eq!(fields.read("i", &[integer.to_string()]), Ok(json!(integer)));
-            let read = fields.read("f", &[float.to_string()]).unwrap();
-            prop_assert_eq!(read.as_f64(), Some(float));
-        }
-
-        #[test]
-        fn any_text_is_read_or_refused(text in ".{0,16}") {
-            let fields = search();
-            for name in ["limit", "at_least", "open", "tags", "counts", "maybe"] {
-                let _ = fields.read(name, &[&text]);
-            }
-            prop_assert_eq!(fields.read("name", &[&text]), Ok(Value::String(text)));
-        }
+    fn a_schema_that_is_none_leaves_the_judgement_to_the_service() {
+        assert!(Schema::new(&json!({ "type": 7 })).violations(&json!(1)).is_empty());
+        assert!(Schema::new(&json!(true)).violations(&json!(1)).is_empty());
     }
 }

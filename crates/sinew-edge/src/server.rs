@@ -4,13 +4,14 @@ use std::{
     convert::Infallible,
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use hyper::service::service_fn;
+use http::{Request, Version, header};
+use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -34,7 +35,29 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Streams a client may open and reset before they are answered; more is an attack (CVE-2023-44487).
 const RESET_STREAMS: usize = 64;
 
+/// The connection a request came on, as far as it has a say in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection(CancellationToken);
+
+/// The way to the bare connection, for whoever takes it first.
+#[derive(Clone, Debug)]
+pub(crate) struct Upgrade(Arc<Mutex<Option<OnUpgrade>>>);
+
 type Builder = auto::Builder<TokioExecutor>;
+
+impl Connection {
+    /// Closes it, whatever is under way.
+    pub(crate) fn close(&self) {
+        self.0.cancel();
+    }
+}
+
+impl Upgrade {
+    /// Takes it; nobody else can.
+    pub(crate) fn take(&self) -> Option<OnUpgrade> {
+        self.0.lock().ok()?.take()
+    }
+}
 
 /// Serves connections until `stop`, then finishes what is in flight, bounded in time.
 pub(crate) async fn run(listener: TcpListener, edge: Arc<Edge>, stop: CancellationToken) {
@@ -119,18 +142,31 @@ async fn serve(
     }
     let asked = Arc::new(AtomicBool::new(false));
     let silence = silence(asked.clone(), edge.config.header_timeout());
-    let service = service_fn(move |request| {
+    let closed = CancellationToken::new();
+    let own = Connection(closed.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         let edge = edge.clone();
+        if request.version() < Version::HTTP_2 {
+            // A connection that several requests share is not closed for one of them.
+            request.extensions_mut().insert(own.clone());
+            if request.headers().contains_key(header::UPGRADE) {
+                let upgrade = hyper::upgrade::on(&mut request);
+                // Extensions are shared and can be cloned; the lock is taken once, to hand it over.
+                request.extensions_mut().insert(Upgrade(Arc::new(Mutex::new(Some(upgrade)))));
+            }
+        }
         async move { Ok::<_, Infallible>(exchange::handle(&edge, request).await) }
     });
-    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+    let connection =
+        watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
     tokio::select! {
         served = connection => {
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection ended with an error");
             }
         }
+        () = closed.cancelled() => tracing::debug!("a connection was closed because its client takes nothing"),
         () = silence => tracing::debug!("a connection was closed because no request came"),
     }
 }

@@ -1,217 +1,142 @@
-//! The route table: the edge's own paths, then what the contracts in the catalogue ask for. Built whole, never changed.
+//! The route table: the edge's own paths, then what its configuration, contracts and discovery ask for. Built whole, never
+//! changed.
+//!
+//! The more precise path has a request, whoever asked for it. On the same path those of the configuration are tried first,
+//! the ones with more conditions before those with fewer, then those of contracts, then those of discovery.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+mod build;
 
-use http::Method;
-use sinew::wire::ServiceDescriptor;
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use http::{Method, header, request::Parts};
+
+pub use build::Services;
 
 use crate::{
-    matcher::{Found, Matcher, Template},
-    operation::Operation,
+    conditions::Met,
+    config::Versions,
+    matcher::{Found, Matcher},
+    served::Served,
 };
+
+type Tree = Matcher<Arc<Served>>;
 
 /// Everything that can be asked of the edge at one moment.
 pub(crate) struct Table {
-    own: Matcher<Target>,
-    services: Matcher<Target>,
+    own: Tree,
+    /// For every host.
+    any: Tree,
+    exact: HashMap<String, Tree>,
+    /// By what the hosts end in.
+    below: HashMap<String, Tree>,
+    versions: Versions,
+    routes: Vec<Arc<Served>>,
+    notes: Vec<Note>,
+    /// Written when somebody asks for it.
+    openapi: std::sync::OnceLock<bytes::Bytes>,
 }
 
-/// What a route leads to.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Target {
-    /// Something the edge answers itself.
-    Own(Own),
-    /// An operation of a service.
-    Operation(Arc<Operation>),
+/// Something about a route that its author should know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Note {
+    pub(crate) route: String,
+    pub(crate) message: String,
 }
 
-/// The edge's own routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Own {
-    /// Says what this is.
-    Index,
-    /// Says that the process runs.
-    Live,
-    /// Says whether requests can be served.
-    Ready,
-    /// Publishes an event.
-    Publish,
-}
-
-impl Own {
-    const ALL: [Self; 4] = [Self::Index, Self::Live, Self::Ready, Self::Publish];
-
-    /// Returns method and path template.
-    pub(crate) const fn route(self) -> (Method, &'static str) {
-        match self {
-            Self::Index => (Method::GET, "/"),
-            Self::Live => (Method::GET, "/healthz/live"),
-            Self::Ready => (Method::GET, "/healthz/ready"),
-            Self::Publish => (Method::POST, "/events/{domain}/{event}"),
-        }
-    }
-}
-
-impl Target {
-    /// Returns the path template.
-    pub(crate) fn route(&self) -> &str {
-        match self {
-            Self::Own(own) => own.route().1,
-            Self::Operation(operation) => &operation.route,
-        }
-    }
+/// What a request leads to.
+#[derive(Debug)]
+pub(crate) enum Lookup<'t> {
+    /// This route, and which segments stand for the fields of its template.
+    Route(&'t Arc<Served>, Vec<usize>),
+    /// These would take it if it were of another media type.
+    OtherMediaType(Vec<&'t str>),
+    /// There are routes here, for other requests.
+    Unmet,
+    /// The path has other methods.
+    Otherwise(Vec<&'t Method>),
+    Nothing,
 }
 
 impl Table {
-    /// Builds the table from all contracts, by service name. Of two that claim a route the first one has it; the
-    /// edge's own paths are not for sale.
-    pub(crate) fn build(services: &BTreeMap<String, ServiceDescriptor>) -> Self {
-        let mut table = Self { own: own(), services: Matcher::new() };
-        for service in services.values() {
-            for descriptor in &service.operations {
-                let Some(binding) = &descriptor.http else { continue };
-                if descriptor.stream {
-                    // One HTTP reply cannot carry a stream; its first item would be taken for the whole answer.
-                    let (service, operation) = (&service.name, &descriptor.name);
-                    tracing::info!(
-                        service,
-                        operation,
-                        "answers with a stream, which has no route over http yet"
-                    );
-                    continue;
-                }
-                match Operation::read(&service.name, descriptor, binding) {
-                    Ok(operation) => table.add(operation),
-                    Err(reason) => {
-                        tracing::warn!(
-                            service = service.name,
-                            operation = descriptor.name,
-                            reason,
-                            "cannot be served"
-                        );
-                    }
-                }
+    /// Finds what a request with these decoded path segments leads to.
+    pub(crate) fn find<'t>(&'t self, head: &Parts, segments: &[Cow<'_, str>]) -> Lookup<'t> {
+        let fits = |route: &Arc<Served>| route.conditions.met(head, &self.versions) == Met::All;
+        let own = self.own.find(&head.method, segments, fits);
+        if !matches!(own, Found::Nothing) {
+            return self.told(vec![own], head);
+        }
+        if self.exact.is_empty() && self.below.is_empty() {
+            return self.told(vec![self.any.find(&head.method, segments, fits)], head);
+        }
+        let mut missed = Vec::new();
+        for tree in self.trees(host(head).unwrap_or_default()) {
+            match tree.find(&head.method, segments, fits) {
+                Found::Target(route, values) => return Lookup::Route(route, values),
+                other => missed.push(other),
             }
         }
-        table
+        self.told(missed, head)
     }
 
-    /// Finds what a request with these decoded path segments leads to.
-    pub(crate) fn find<'t, 'p>(
-        &'t self,
-        method: &'p Method,
-        segments: &'p [Cow<'p, str>],
-    ) -> Found<'t, 'p, Target> {
-        match self.own.find(method, segments) {
-            Found::Nothing => self.services.find(method, segments),
-            found => found,
-        }
+    /// Returns the edge's own routes.
+    pub(crate) fn own_routes(&self) -> Vec<&Served> {
+        self.own.all().into_iter().map(AsRef::as_ref).collect()
     }
 
-    fn add(&mut self, operation: Operation) {
-        let (name, route, method) =
-            (operation.name.clone(), operation.route.clone(), operation.method.clone());
-        let path: Vec<Cow<'_, str>> = route.split('/').skip(1).map(Cow::Borrowed).collect();
-        if self.own.find(&method, &path) != Found::Nothing {
-            tracing::warn!(operation = name, route, "the path belongs to the edge: choose another");
-            return;
+    /// Returns the routes in the order in which they were put in.
+    pub(crate) fn routes(&self) -> &[Arc<Served>] {
+        &self.routes
+    }
+
+    /// Returns what the authors of routes should know.
+    pub(crate) fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// Returns the document that describes the routes, made by `write` where nobody asked before.
+    pub(crate) fn openapi(&self, write: impl FnOnce(&Self) -> bytes::Bytes) -> bytes::Bytes {
+        self.openapi.get_or_init(|| write(self)).clone()
+    }
+
+    /// Returns the trees for a host, the most precise one first.
+    fn trees(&self, host: String) -> impl Iterator<Item = &Tree> {
+        let exact = self.exact.get(&host);
+        let dots: Vec<usize> = host.match_indices('.').map(|(at, _)| at + 1).collect();
+        let below = dots.into_iter().filter_map(move |at| self.below.get(&host[at..]));
+        exact.into_iter().chain(below).chain([&self.any])
+    }
+
+    /// Puts together what several trees said.
+    fn told<'t>(&'t self, found: Vec<Found<'t, Arc<Served>>>, head: &Parts) -> Lookup<'t> {
+        let (mut unmet, mut others) = (Vec::new(), Vec::new());
+        for found in found {
+            match found {
+                Found::Target(route, values) => return Lookup::Route(route, values),
+                Found::Unmet(routes) => unmet.extend(routes),
+                Found::Otherwise(methods) => others.extend(methods),
+                Found::Nothing => {}
+            }
         }
-        let template = operation.template.clone();
-        if let Some(first) = self.services.insert(method, &template, Target::Operation(Arc::new(operation))) {
-            tracing::warn!(
-                operation = name,
-                route,
-                taken_by = first.route(),
-                "the route is taken: choose another"
-            );
+        if unmet.is_empty() {
+            return if others.is_empty() { Lookup::Nothing } else { Lookup::Otherwise(others) };
         }
+        let close =
+            unmet.iter().filter(|route| route.conditions.met(head, &self.versions) == Met::ButMediaType);
+        let types: Vec<&str> = close.filter_map(|route| route.conditions.content_type.as_deref()).collect();
+        if types.is_empty() { Lookup::Unmet } else { Lookup::OtherMediaType(types) }
     }
 }
 
-fn own() -> Matcher<Target> {
-    let mut matcher = Matcher::new();
-    for own in Own::ALL {
-        let (method, path) = own.route();
-        if let Some(template) = Template::parse(path) {
-            matcher.insert(method, &template, Target::Own(own));
-        }
-    }
-    matcher
+/// Returns the host a request is for, in lower case and without its port.
+fn host(head: &Parts) -> Option<String> {
+    let named = head.uri.authority().map(http::uri::Authority::as_str);
+    let named = named.or_else(|| head.headers.get(header::HOST)?.to_str().ok())?;
+    let name = match named.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => named,
+    };
+    Some(name.trim_end_matches('.').to_ascii_lowercase())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{matcher::segments, operation::tests::descriptor};
-
-    fn table(services: &[(&str, &[&str])]) -> Table {
-        let describe = |(name, routes): &(&str, &[&str])| {
-            let operations =
-                routes.iter().enumerate().map(|(at, http)| descriptor(&format!("op-{at}"), http));
-            let service = ServiceDescriptor {
-                name: (*name).to_owned(),
-                version: "1.0.0".into(),
-                operations: operations.collect(),
-                ..ServiceDescriptor::default()
-            };
-            ((*name).to_owned(), service)
-        };
-        Table::build(&services.iter().map(describe).collect())
-    }
-
-    fn name(table: &Table, method: Method, path: &str) -> String {
-        match table.find(&method, &segments(path).unwrap()) {
-            Found::Target(Target::Own(own), _) => format!("{own:?}"),
-            Found::Target(Target::Operation(operation), _) => operation.name.clone(),
-            Found::Otherwise(_) => "otherwise".to_owned(),
-            Found::Nothing => "nothing".to_owned(),
-        }
-    }
-
-    #[test]
-    fn every_own_route_is_in_the_table() {
-        let table = table(&[]);
-        assert_eq!(name(&table, Method::GET, "/"), "Index");
-        assert_eq!(name(&table, Method::HEAD, "/healthz/live"), "Live");
-        assert_eq!(name(&table, Method::GET, "/healthz/ready"), "Ready");
-        assert_eq!(name(&table, Method::POST, "/events/orders/placed"), "Publish");
-    }
-
-    #[test]
-    fn a_service_cannot_take_a_path_of_the_edge() {
-        let table =
-            table(&[("evil", &["POST /events/orders/placed", "GET /healthz/ready", "PUT /{a}/ready"])]);
-        assert_eq!(name(&table, Method::POST, "/events/orders/placed"), "Publish");
-        assert_eq!(name(&table, Method::GET, "/healthz/ready"), "Ready");
-        assert_eq!(name(&table, Method::PUT, "/healthz/ready"), "otherwise");
-        assert_eq!(name(&table, Method::PUT, "/b/ready"), "evil/op-2");
-    }
-
-    #[test]
-    fn an_operation_that_streams_has_no_route() {
-        let mut streams = descriptor("rows", "GET /rows");
-        streams.stream = true;
-        let service = ServiceDescriptor {
-            name: "reports".into(),
-            version: "1.0.0".into(),
-            operations: vec![streams, descriptor("summary", "GET /summary")],
-            ..ServiceDescriptor::default()
-        };
-        let table = Table::build(&BTreeMap::from([("reports".to_owned(), service)]));
-        assert_eq!(name(&table, Method::GET, "/rows"), "nothing");
-        assert_eq!(name(&table, Method::GET, "/summary"), "reports/summary");
-    }
-
-    #[test]
-    fn of_two_services_the_first_by_name_has_the_route() {
-        let table = table(&[("b", &["GET /x/{id}"]), ("a", &["GET /x/{key}"]), ("c", &["DELETE /x/{id}"])]);
-        assert_eq!(name(&table, Method::GET, "/x/1"), "a/op-0");
-        assert_eq!(name(&table, Method::DELETE, "/x/1"), "c/op-0");
-    }
-
-    #[test]
-    fn one_bad_operation_does_not_take_the_others_down() {
-        let table = table(&[("a", &["GET /{}", "GET /ok"])]);
-        assert_eq!(name(&table, Method::GET, "/ok"), "a/op-1");
-    }
-}
+mod tests;

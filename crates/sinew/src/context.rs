@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Bus, Call, Error, RawCall, Redelivery, StreamCall,
+    Bus, Call, Error, RawCall, Redelivery, StreamCall, StreamRaw,
     bus::Message,
     publish::Publish,
     schedule::{self, ScheduleId},
@@ -128,6 +128,11 @@ impl Ctx {
     /// Prepares a request for a stream; awaiting it sends the request and waits until the stream is open.
     pub fn stream<R: StreamRequest>(&self, request: R) -> StreamCall<R> {
         StreamCall::new(self.clone(), request)
+    }
+
+    /// As [`Ctx::stream`] for programs that know no types: the payload is encoded already, and items come as they are.
+    pub fn stream_raw(&self, subject: impl Into<Cow<'static, str>>, payload: Bytes) -> StreamRaw {
+        StreamRaw::new(self.clone(), subject.into(), payload)
     }
 
     /// Prepares a call with an upload; awaiting it sends the request, `items` as fast as they are taken, and waits for

@@ -135,7 +135,7 @@ pub use service::{Answer, BoxError, Invocation, OperationService, Running, Servi
 pub use sinew_macros::{Event, Problem, Request, contract};
 pub use sinew_wire as wire;
 pub use sinew_wire::{Event, Problem, Request, ServiceError, StreamRequest, UploadRequest};
-pub use stream::{StreamCall, Streaming, Upload, UploadCall};
+pub use stream::{StreamCall, StreamRaw, Streaming, StreamingRaw, Upload, UploadCall};
 pub use streams::{COMMANDS, DEAD_LETTERS, EVENTS, LANES, REDELIVERIES, ensure_commands, ensure_streams};
 pub use telemetry::Tracer;
 

@@ -128,9 +128,11 @@
 //! gone comes back as status 503, because items and control words both have a reply subject.
 
 mod call;
+mod feed;
 mod flow;
 mod order;
 mod pace;
+mod raw;
 mod receive;
 mod send;
 mod upload;
@@ -138,6 +140,7 @@ mod upload_call;
 mod window;
 
 pub use call::{StreamCall, Streaming};
+pub use raw::{StreamRaw, StreamingRaw};
 pub use upload::Upload;
 pub use upload_call::{Items, UploadCall, UploadItem, UploadRaw};
 
@@ -145,3 +148,26 @@ pub(crate) use order::{Head, Order, Part};
 pub(crate) use pace::{DEFAULT_IDLE, Pace};
 pub(crate) use upload::{Incoming, Piece, Source, interrupted};
 pub(crate) use window::{Window, Word};
+
+use bytes::Bytes;
+use sinew_wire::Headers;
+
+use crate::{Bus, Error, bus::Subscription};
+
+/// Items that may be under way where a caller says nothing.
+const DEFAULT_CREDIT: u32 = 256;
+/// Far below what one subscription can hold.
+const MAX_CREDIT: u32 = 16_384;
+
+/// Subscribes to a fresh inbox, then sends the request.
+async fn ask(
+    bus: &Bus,
+    subject: &str,
+    headers: &Headers,
+    payload: Bytes,
+) -> Result<(Subscription, String), Error> {
+    let inbox = bus.new_inbox();
+    let subscription = bus.subscribe(&inbox, None).await?;
+    bus.post(subject, Some(&inbox), headers, &payload).await?;
+    Ok((subscription, inbox))
+}

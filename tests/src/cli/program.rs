@@ -92,6 +92,11 @@ pub(crate) fn start(arguments: &[&str]) -> Child {
     command("sinew", arguments).stderr(Stdio::inherit()).spawn().expect("the program starts")
 }
 
+/// Starts the program and leaves it running; what it says along the way is there to be read.
+pub(crate) fn start_told(arguments: &[&str]) -> Child {
+    command("sinew", arguments).spawn().expect("the program starts")
+}
+
 /// Starts a service from the examples on a bus and leaves it running; it is killed when the child is dropped.
 pub(crate) fn start_example(name: &str, url: &str) -> Child {
     watch_example(name, url, Stdio::inherit())

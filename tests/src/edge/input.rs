@@ -32,11 +32,20 @@ async fn bodies_that_cannot_be_read_are_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_fit_the_operation_is_told_why() {
+async fn a_body_that_does_not_fit_the_operation_is_told_every_violation() {
     let system = System::start().await;
-    for body in [json!({ "sku": "tea" }), json!([1]), json!({ "sku": 1, "quantity": 1 })] {
-        let problem = system.client.post("/things", &body).await.problem(400, "malformed-request");
-        assert!(problem["detail"].is_string(), "{problem}");
+    for (body, pointers) in [
+        (json!({ "sku": "tea" }), &["/quantity"][..]),
+        (json!([1]), &[""]),
+        (json!({ "sku": 1, "quantity": -1 }), &["/quantity", "/sku"]),
+        (json!({}), &["/quantity", "/sku"]),
+    ] {
+        let problem = system.client.post("/things", &body).await.problem(422, "invalid-request");
+        let errors = problem["errors"].as_array().unwrap();
+        let mut told: Vec<&str> = errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+        told.sort_unstable();
+        assert_eq!(told, pointers, "{problem}");
+        assert!(errors.iter().all(|error| error["in"] == "body" && error["detail"].is_string()), "{problem}");
     }
 }
 
@@ -46,8 +55,8 @@ async fn fields_that_do_not_fit_are_told_by_name() {
     for (query, name) in
         [("limit=x", "limit"), ("limit=1&limit=2", "limit"), ("colour=red", "colour"), ("id=2", "id")]
     {
-        let problem =
-            system.client.get(&format!("/things/1?{query}")).await.problem(400, "malformed-request");
+        let problem = system.client.get(&format!("/things/1?{query}")).await.problem(422, "invalid-request");
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{name}"), "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains(name), "{problem}");
     }
     let with_body = [("content-type", "application/json")];

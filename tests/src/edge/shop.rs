@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use futures::{Stream, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sinew::{
-    Bus, Catalogue, Ctx, FromMessage, Problem, Request, Service, State, contract,
+    Bus, Catalogue, Ctx, FromMessage, Problem, Request, Service, State,
+    bus::Object,
+    contract,
     wire::{Headers, HttpBinding, OperationDescriptor, ProblemDescriptor, ServiceDescriptor, header},
 };
 use tokio::sync::Semaphore;
@@ -23,6 +26,17 @@ pub(super) struct Shop {
 pub(super) struct Gate {
     pub(super) entered: Arc<Semaphore>,
     pub(super) open: Arc<Semaphore>,
+    /// One permit for every stream that was dropped.
+    pub(super) gone: Arc<Semaphore>,
+}
+
+/// Tells that a stream was dropped.
+struct Gone(Arc<Semaphore>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
 }
 
 contract! {
@@ -33,6 +47,8 @@ contract! {
         guarded: Guarded,
         wait: Wait,
         drop_all: DropAll,
+        count: stream Count,
+        keep: Keep,
     }
 }
 
@@ -71,6 +87,31 @@ struct Wait {}
 #[sinew(subject = "shop.drop_all", reply = (), error = ShopError, http = "DELETE /things", status = 204)]
 struct DropAll {}
 
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "shop.count", stream = Counted, error = ShopError, idempotent, http = "GET /count/{to}")]
+struct Count {
+    to: u64,
+    /// Waits at the gate behind this one.
+    #[serde(default)]
+    pause: Option<u64>,
+    /// Breaks off behind this one.
+    #[serde(default)]
+    fail: Option<u64>,
+}
+
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "shop.keep", reply = Value, error = ShopError, http = "POST /photos")]
+struct Keep {
+    title: String,
+    photo: Object,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Counted {
+    n: u64,
+    filler: String,
+}
+
 #[derive(Debug, Problem)]
 enum ShopError {
     /// out of stock
@@ -92,9 +133,17 @@ impl<S: Sync> FromMessage<S> for Nobody {
 
 impl Shop {
     pub(super) async fn start(bus: Bus) -> Self {
-        let gate = Gate { entered: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) };
+        let new = || Arc::new(Semaphore::new(0));
+        let gate = Gate { entered: new(), open: new(), gone: new() };
         let service = Service::new("shop", gate.clone()).serve(ShopContract, |shop| {
-            shop.place(place).read(read).fail(fail).guarded(guarded).wait(wait).drop_all(drop_all)
+            shop.place(place)
+                .read(read)
+                .fail(fail)
+                .guarded(guarded)
+                .wait(wait)
+                .drop_all(drop_all)
+                .count(count)
+                .keep(keep)
         });
         let _running = service.start(&bus).await.unwrap();
         Self { bus, gate, _running }
@@ -141,6 +190,7 @@ fn raw_operation(name: &str) -> OperationDescriptor {
         idempotent: false,
         stream: false,
         upload: None,
+        accepts: false,
         http: Some(HttpBinding { method: "POST".into(), path, body: None, status: None }),
         request: json!({ "type": "object" }),
         reply: json!(true),
@@ -184,6 +234,36 @@ async fn wait(_: Wait, State(gate): State<Gate>) -> Result<Value, ShopError> {
 
 async fn drop_all(_: DropAll) -> Result<(), ShopError> {
     Ok(())
+}
+
+async fn keep(request: Keep, ctx: Ctx) -> Result<Value, ShopError> {
+    let photo =
+        ctx.bus().known_objects("EDGE_FILES").get(&request.photo).await.unwrap().expect("a whole file");
+    let begins = String::from_utf8_lossy(&photo[..6]).into_owned();
+    Ok(json!({ "title": request.title, "bytes": photo.len(), "begins": begins }))
+}
+
+async fn count(
+    request: Count,
+    State(gate): State<Gate>,
+) -> Result<impl Stream<Item = Result<Counted, ShopError>>, ShopError> {
+    if request.to == 0 {
+        return Err(ShopError::OutOfStock { sku: "numbers".into() });
+    }
+    let filler = if request.to > 1_000 { "x".repeat(10_000) } else { String::new() };
+    let gone = Gone(gate.gone.clone());
+    Ok(stream::unfold((1, gone), move |(n, gone)| {
+        let (gate, filler) = (gate.clone(), filler.clone());
+        async move {
+            if request.pause.is_some_and(|pause| n == pause + 1) {
+                gate.entered.add_permits(1);
+                gate.open.acquire().await.unwrap().forget();
+            }
+            let failed = request.fail.is_some_and(|fail| n == fail + 1);
+            let item = if failed { Err(ShopError::Busy) } else { Ok(Counted { n, filler }) };
+            (n <= request.to).then_some((item, (n + 1, gone)))
+        }
+    }))
 }
 
 /// What came with a request besides its payload.

@@ -12,6 +12,8 @@ use sinew::Ctx;
 
 use self::watch::Watch;
 use crate::{
+    commands::edge,
+    config,
     diagnostics::counted,
     error::Error,
     operation::address,
@@ -39,6 +41,9 @@ pub(crate) struct Args {
     /// Address of the HTTP edge; port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
+    /// Settings and routes of the edge, as YAML; routes are taken over when it is saved
+    #[arg(long, value_name = "FILE")]
+    edge: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<(), Error> {
@@ -57,7 +62,9 @@ async fn develop(roles: &mut Roles, args: Args, session: &Session) -> Result<(),
     let orchestrator = sinew_orchestrator::Config::default();
     let shards = orchestrator.shards;
     roles.start_orchestrator(session, orchestrator).await?;
-    let edge = sinew_edge::Config { listen: args.listen, ..sinew_edge::Config::default() };
+    let routes = args.edge.map(edge::Watch::new);
+    let edge = config::edge(routes.as_ref().map(edge::Watch::path))?;
+    let edge = sinew_edge::Config { listen: args.listen, ..edge };
     let address = roles.start_edge(session, edge).await?;
     let told = json!({
         "broker": broker,
@@ -66,11 +73,16 @@ async fn develop(roles: &mut Roles, args: Args, session: &Session) -> Result<(),
         "workflows": args.workflows,
     });
     session.output.show(&told, welcome);
-    serve(roles, args.workflows, session).await
+    serve(roles, args.workflows, routes, session).await
 }
 
 /// Runs until the broker is gone.
-async fn serve(roles: &mut Roles, workflows: Option<PathBuf>, session: &Session) -> Result<(), Error> {
+async fn serve(
+    roles: &mut Roles,
+    workflows: Option<PathBuf>,
+    mut routes: Option<edge::Watch>,
+    session: &Session,
+) -> Result<(), Error> {
     let bus = roles.connect(session, "sinew-dev").await?;
     let mut watch = workflows.map(|dir| Watch::new(dir, Ctx::detached(&bus, "sinew-dev"), session.output));
     let watching = async {
@@ -79,9 +91,17 @@ async fn serve(roles: &mut Roles, workflows: Option<PathBuf>, session: &Session)
             None => std::future::pending().await,
         }
     };
+    let reloader = roles.reloader();
+    let reloading = async {
+        match (&mut routes, &reloader) {
+            (Some(routes), Some(reloader)) => routes.run(reloader, session.output).await,
+            _ => std::future::pending().await,
+        }
+    };
     tokio::select! {
         exit = roles.broker_lost() => Err(roles::broker_lost(&exit)),
         () = watching => Ok(()),
+        () = reloading => Ok(()),
     }
 }
 

@@ -8,21 +8,14 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::Stream;
 use sinew_wire::{ContentType, Headers, StreamRequest, header};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
+
+use super::{
+    DEFAULT_CREDIT, DEFAULT_IDLE, MAX_CREDIT, Pace, ask,
+    feed::{Feed, Terms},
 };
-
-use super::{DEFAULT_IDLE, Pace, receive::Reception};
-use crate::{Bus, CallError, Ctx, Error, bus::Subscription, call::prepare, telemetry::Span};
-
-/// Items that may be under way where a caller says nothing.
-const DEFAULT_CREDIT: u32 = 256;
-/// Far below what one subscription can hold.
-const MAX_CREDIT: u32 = 16_384;
+use crate::{CallError, Ctx, Error, call::prepare, telemetry::Span};
 
 /// A request for a stream in preparation; awaiting it sends the request and waits until the stream is open.
 ///
@@ -58,13 +51,7 @@ pub struct StreamCall<R> {
 /// words; after [`CallError::TimedOut`] and [`CallError::Interrupted`] nobody knows how far the service has come.
 #[must_use = "dropping a stream cancels it"]
 pub struct Streaming<R: StreamRequest> {
-    items: mpsc::Receiver<Result<R::Item, CallError<R::Error>>>,
-    /// Tells the receiving task how many items were taken; its end tells that nobody wants more.
-    taken_to: mpsc::UnboundedSender<u64>,
-    taken: u64,
-    told: u64,
-    /// Items taken before more are asked for.
-    step: u64,
+    feed: Feed<R>,
 }
 
 impl<R: StreamRequest> StreamCall<R> {
@@ -124,7 +111,11 @@ impl<R: StreamRequest> StreamCall<R> {
         let payload = sinew_wire::encode(ContentType::MessagePack, &self.request)
             .map_err(|error| CallError::NotSent(error.into()))?;
         match ask(self.ctx.bus(), R::SUBJECT, &self.headers, payload).await {
-            Ok(inbox) => self.receive(inbox, span, limit).await,
+            Ok(inbox) => {
+                let terms = Terms { credit: self.credit, idle: self.idle, limit };
+                let feed = Feed::open(self.ctx.bus(), inbox, terms, span).await?;
+                Ok(Streaming { feed })
+            }
             Err(error) => {
                 span.fail(error.to_string());
                 Err(CallError::NotSent(error))
@@ -140,29 +131,6 @@ impl<R: StreamRequest> StreamCall<R> {
         // Numbers can be sent.
         let _ = headers.set(header::CREDIT, self.credit.to_string());
         let _ = headers.set(header::IDLE, Pace::new(self.idle).idle().as_millis().to_string());
-    }
-
-    /// Starts to receive, and waits until the stream is open.
-    async fn receive(
-        self,
-        inbox: (Subscription, String),
-        span: Span,
-        limit: Option<Duration>,
-    ) -> Result<Streaming<R>, CallError<R::Error>> {
-        let credit = u64::from(self.credit);
-        // One place more than the credit: for the error that may end the stream.
-        let (items_to, items) = mpsc::channel(self.credit as usize + 1);
-        let (taken_to, taken) = mpsc::unbounded_channel();
-        let (opened_to, opened) = oneshot::channel();
-        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let (bus, pace) = (self.ctx.bus().clone(), Pace::new(self.idle));
-        let ends = (opened_to, items_to, taken);
-        let reception = Reception::<R>::new(bus, inbox, ends, credit, pace, deadline);
-        // Ends with the handle returned here, with the stream, or with the bus, whichever is first. It is a task because
-        // life has to be shown while the caller is busy with an item.
-        self.ctx.bus().spawn(reception.run(span));
-        let streaming = Streaming { items, taken_to, taken: 0, told: 0, step: credit.div_ceil(2) };
-        opened.await.unwrap_or_else(|_| Err(CallError::NotSent(Error::closed()))).map(|()| streaming)
     }
 }
 
@@ -186,26 +154,13 @@ impl<R: StreamRequest> Streaming<R> {
     pub async fn next(&mut self) -> Option<Result<R::Item, CallError<R::Error>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
-
-    fn count(&mut self) {
-        self.taken += 1;
-        if self.taken - self.told >= self.step {
-            self.told = self.taken;
-            // The task is gone once the stream has ended; then nothing more is asked for.
-            let _ = self.taken_to.send(self.taken);
-        }
-    }
 }
 
 impl<R: StreamRequest> Stream for Streaming<R> {
     type Item = Result<R::Item, CallError<R::Error>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let polled = self.items.poll_recv(cx);
-        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            self.count();
-        }
-        polled
+        self.feed.poll_next(cx)
     }
 }
 
@@ -213,20 +168,7 @@ impl<R: StreamRequest> fmt::Debug for Streaming<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streaming")
             .field("subject", &R::SUBJECT)
-            .field("taken", &self.taken)
+            .field("taken", &self.feed.taken())
             .finish_non_exhaustive()
     }
-}
-
-/// Subscribes to a fresh inbox, then sends the request.
-async fn ask(
-    bus: &Bus,
-    subject: &str,
-    headers: &Headers,
-    payload: Bytes,
-) -> Result<(Subscription, String), Error> {
-    let inbox = bus.new_inbox();
-    let subscription = bus.subscribe(&inbox, None).await?;
-    bus.post(subject, Some(&inbox), headers, &payload).await?;
-    Ok((subscription, inbox))
 }

@@ -1,7 +1,7 @@
 //! The caller's end at work: one task that owns the inbox of one stream, checks the order, asks for more, shows life.
 
 use bytes::Bytes;
-use sinew_wire::{Headers, StreamRequest, header};
+use sinew_wire::{CodecError, Headers, Problem, ServiceError, StreamRequest, header};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -18,13 +18,27 @@ use crate::{
     telemetry::Span,
 };
 
-type Failed<R> = CallError<<R as StreamRequest>::Error>;
-type Item<R> = Result<<R as StreamRequest>::Item, Failed<R>>;
+type Failed<R> = CallError<<R as Received>::Error>;
+pub(super) type Item<R> = Result<<R as Received>::Item, Failed<R>>;
 
 /// Where the task's findings go, and where it hears how many items were taken.
 type Ends<R> = (oneshot::Sender<Result<(), Failed<R>>>, mpsc::Sender<Item<R>>, mpsc::UnboundedReceiver<u64>);
 
-pub(super) struct Reception<R: StreamRequest> {
+/// What a stream consists of, for whoever receives it.
+pub(super) trait Received: Send + 'static {
+    type Item: Send + 'static;
+    type Error: ServiceError;
+
+    /// Reads one item.
+    fn read(message: &Message) -> Result<Self::Item, CodecError>;
+}
+
+/// Items as they came.
+#[derive(Debug)]
+pub(super) enum Raw {}
+
+/// Receives one stream.
+pub(super) struct Reception<R: Received> {
     bus: Bus,
     inbox: String,
     messages: Subscription,
@@ -53,7 +67,25 @@ enum Ending<E> {
     Dropped,
 }
 
-impl<R: StreamRequest> Reception<R> {
+impl<R: StreamRequest> Received for R {
+    type Item = R::Item;
+    type Error = R::Error;
+
+    fn read(message: &Message) -> Result<R::Item, CodecError> {
+        message.content_type().and_then(|codec| sinew_wire::decode(codec, message.payload()))
+    }
+}
+
+impl Received for Raw {
+    type Item = Message;
+    type Error = Problem;
+
+    fn read(message: &Message) -> Result<Message, CodecError> {
+        Ok(message.clone())
+    }
+}
+
+impl<R: Received> Reception<R> {
     pub(super) fn new(
         bus: Bus,
         (messages, inbox): (Subscription, String),
@@ -170,9 +202,7 @@ impl<R: StreamRequest> Reception<R> {
     }
 
     fn hand_over(&mut self, message: &Message) -> Option<Ending<R::Error>> {
-        let item =
-            message.content_type().and_then(|codec| sinew_wire::decode::<R::Item>(codec, message.payload()));
-        match item {
+        match R::read(message) {
             // There is room for all that were asked for; only a dropped receiver refuses.
             Ok(item) => self.items.try_send(Ok(item)).is_err().then_some(Ending::Dropped),
             Err(error) => Some(Ending::Broken(CallError::Incompatible(error.to_string()))),
@@ -210,7 +240,7 @@ impl<R: StreamRequest> Reception<R> {
         let said = self.bus.post(control, Some(&self.inbox), &Headers::new(), &Bytes::from(word)).await;
         if let Err(error) = said {
             // The next word says the same; if none gets through, both sides give up by themselves.
-            tracing::debug!(subject = R::SUBJECT, %error, "a word to a streaming service could not be sent");
+            tracing::debug!(control, %error, "a word to a streaming service could not be sent");
         }
     }
 

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
 use sinew::{Ctx, workflow::ApplyWorkflow};
@@ -12,10 +11,8 @@ use crate::{
     diagnostics::Checked,
     error::{Error, Kind, code},
     output::Output,
+    stamp::{PERIOD, Stamp},
 };
-
-/// How often the directory is looked at: asking for times works on every file system, and costs next to nothing.
-const PERIOD: Duration = Duration::from_secs(1);
 
 /// A directory under watch.
 pub(super) struct Watch {
@@ -25,13 +22,6 @@ pub(super) struct Watch {
     seen: HashMap<PathBuf, Stamp>,
     /// Whether the directory could be read last time; a missing one is reported once.
     readable: bool,
-}
-
-/// Tells one state of a file from the next.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
 }
 
 impl Watch {
@@ -66,7 +56,7 @@ impl Watch {
         self.readable = true;
         files.sort();
         files.retain(|path| is_document(path));
-        files.retain(|path| match stamp(path) {
+        files.retain(|path| match Stamp::of(path) {
             Some(stamp) => self.seen.insert(path.clone(), stamp) != Some(stamp),
             None => false,
         });
@@ -108,9 +98,4 @@ impl Watch {
 
 fn is_document(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(Stamp { modified: metadata.modified().ok(), length: metadata.len() })
 }

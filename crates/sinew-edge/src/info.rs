@@ -1,0 +1,262 @@
+//! Routes as tools show them: what there is, what changed, and why a request goes where it goes.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use http::Request;
+use serde::Serialize;
+
+use crate::{
+    Config, hygiene,
+    mapping::Mapping,
+    matcher,
+    served::Served,
+    table::{Lookup, Services, Table},
+};
+
+/// The policies a request passes, in the one order there is.
+pub const POLICIES: [&str; 12] = [
+    "limits",
+    "trace",
+    "cors",
+    "authentication",
+    "authorization",
+    "rate limit",
+    "idempotency",
+    "cache",
+    "transform",
+    "route",
+    "deadline",
+    "circuit",
+];
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteInfo {
+    /// What logs call it.
+    pub name: String,
+    /// Who asked for it: `edge`, `config`, `contract` or `discovery`.
+    pub origin: &'static str,
+    /// The host it is for; every host where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The HTTP method.
+    pub method: String,
+    /// The path template.
+    pub path: String,
+    /// What a request has to be like besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
+    /// Where requests go.
+    pub to: String,
+    /// How requests are put together and replies changed, where that is not by name alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}
+
+/// All routes, and what their authors should know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Overview {
+    /// The routes.
+    pub routes: Vec<RouteInfo>,
+    /// Routes that were asked for and are not served, and operations that nobody serves yet.
+    pub notes: Vec<String>,
+}
+
+/// What one set of routes has and another has not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Routes that were not there before.
+    pub added: Vec<RouteInfo>,
+    /// Routes that are there no more.
+    pub removed: Vec<RouteInfo>,
+    /// Routes that take the same requests elsewhere, or otherwise.
+    pub changed: Vec<Change>,
+}
+
+/// A route before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// As it was.
+    pub before: RouteInfo,
+    /// As it is.
+    pub after: RouteInfo,
+}
+
+/// Where a request goes, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The route that takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<RouteInfo>,
+    /// What stands in the path for each field of the template.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub path: BTreeMap<String, String>,
+    /// The problem a client would get, where no route takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The policies it passes, in their order.
+    pub policies: Vec<&'static str>,
+}
+
+/// Lists the routes that an edge of this configuration has when these services are there.
+///
+/// ```
+/// let overview = sinew_edge::overview(&sinew_edge::Config::default(), &sinew_edge::Services::default());
+/// assert!(overview.routes.iter().any(|route| route.path == "/healthz/live"));
+/// ```
+pub fn overview(config: &Config, services: &Services) -> Overview {
+    Table::build(config, services).overview()
+}
+
+/// Says where a request goes at an edge of this configuration when these services are there.
+pub fn explain(config: &Config, services: &Services, request: Request<()>) -> Explanation {
+    let (head, ()) = request.into_parts();
+    let policies = POLICIES.to_vec();
+    let refused = |problem: String| Explanation {
+        route: None,
+        path: BTreeMap::new(),
+        problem: Some(problem),
+        policies: policies.clone(),
+    };
+    if let Err(refusal) = hygiene::check(&head) {
+        return refused(refusal.problem().to_string());
+    }
+    let table = Table::build(config, services);
+    let Some(segments) = matcher::segments(head.uri.path()) else {
+        return refused("400: the path is not valid percent-encoded utf-8".to_owned());
+    };
+    match table.find(&head, &segments) {
+        Lookup::Route(route, places) => {
+            let names = route.template.fields().map(str::to_owned);
+            let path = names.zip(places.iter().map(|place| segments[*place].to_string())).collect();
+            Explanation { route: Some(RouteInfo::of(route)), path, problem: None, policies }
+        }
+        Lookup::OtherMediaType(types) => refused(format!("415: the routes here take {}", types.join(", "))),
+        Lookup::Unmet => refused("404: the routes here are for other requests".to_owned()),
+        Lookup::Otherwise(methods) => {
+            let names: Vec<&str> = methods.iter().map(|method| method.as_str()).collect();
+            refused(format!("405: the path takes {}", names.join(", ")))
+        }
+        Lookup::Nothing => refused("404: there is no route at this path".to_owned()),
+    }
+}
+
+impl Changes {
+    /// Compares routes by the requests they take.
+    pub fn between(before: &[RouteInfo], after: &[RouteInfo]) -> Self {
+        let by_key = |routes: &[RouteInfo]| -> BTreeMap<_, RouteInfo> {
+            routes.iter().map(|route| (route.key(), route.clone())).collect()
+        };
+        let (mut old, new) = (by_key(before), by_key(after));
+        let mut changes = Self::default();
+        for (key, after) in new {
+            match old.remove(&key) {
+                None => changes.added.push(after),
+                Some(before) if before != after => changes.changed.push(Change { before, after }),
+                Some(_) => {}
+            }
+        }
+        changes.removed = old.into_values().collect();
+        changes
+    }
+
+    /// Says whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing changed");
+        }
+        let added = self.added.iter().map(|route| format!("+ {route}"));
+        let removed = self.removed.iter().map(|route| format!("- {route}"));
+        let changed = self.changed.iter().map(|one| format!("~ {}, before {}", one.after, one.before.to));
+        f.write_str(&added.chain(removed).chain(changed).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl RouteInfo {
+    pub(crate) fn of(served: &Served) -> Self {
+        let mirror = served.mirror.iter().map(|(callee, percent)| format!("{percent} % copied to {callee}"));
+        let mapped = served.target.mapping().map(Mapping::lines).unwrap_or_default();
+        Self {
+            name: served.name.clone(),
+            origin: served.origin.as_str(),
+            host: served.host.as_ref().map(ToString::to_string),
+            method: served.method.to_string(),
+            path: served.path.clone(),
+            conditions: served.conditions.lines(),
+            to: served.target.describe(),
+            details: mapped.into_iter().chain(served.shape.lines()).chain(mirror).collect(),
+        }
+    }
+
+    fn key(&self) -> impl Ord + use<> {
+        (self.path.clone(), self.method.clone(), self.host.clone(), self.conditions.clone())
+    }
+}
+
+impl fmt::Display for RouteInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.host.as_deref().unwrap_or_default();
+        write!(f, "{} {host}{}", self.method, self.path)?;
+        if !self.conditions.is_empty() {
+            write!(f, " [{}]", self.conditions.join(", "))?;
+        }
+        write!(f, " → {}", self.to)
+    }
+}
+
+impl Table {
+    /// Describes every route and every note.
+    pub(crate) fn overview(&self) -> Overview {
+        let own = self.own_routes().into_iter();
+        let routes = own.chain(self.routes().iter().map(Arc::as_ref)).map(RouteInfo::of).collect();
+        let notes = self.notes().iter().map(|note| format!("{}: {}", note.route, note.message)).collect();
+        Overview { routes, notes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn routes(config: serde_json::Value) -> Vec<RouteInfo> {
+        overview(&Config::read(&config).unwrap(), &Services::default()).routes
+    }
+
+    fn route(path: &str, to: &str) -> serde_json::Value {
+        json!({ "match": { "method": "GET", "path": path }, "to": { "operation": to } })
+    }
+
+    #[test]
+    fn what_changed_is_told_by_the_requests_concerned() {
+        let before =
+            routes(json!({ "routes": [route("/a", "a.a"), route("/b", "a.b"), route("/c", "a.c")] }));
+        let after = routes(json!({ "routes": [route("/a", "a.a"), route("/b", "b.b"), route("/d", "a.d")] }));
+        let changes = Changes::between(&before, &after);
+        assert_eq!(changes.to_string(), "+ GET /d → a.d\n- GET /c → a.c\n~ GET /b → b.b, before a.b");
+        assert!(Changes::between(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn a_request_is_explained_or_its_problem_told() {
+        let config = Config::read(&json!({ "routes": [route("/a/{id}", "a.b")] })).unwrap();
+        let ask = |method: &str, uri: &str| {
+            explain(
+                &config,
+                &Services::default(),
+                Request::builder().method(method).uri(uri).header("host", "x").body(()).unwrap(),
+            )
+        };
+        let found = ask("GET", "/a/7");
+        assert_eq!((found.path["id"].as_str(), found.route.unwrap().to.as_str()), ("7", "a.b"));
+        assert!(ask("POST", "/a/7").problem.unwrap().starts_with("405"));
+        assert!(ask("GET", "/b").problem.unwrap().starts_with("404"));
+    }
+}

@@ -1,0 +1,119 @@
+//! A document has to hold together: what it refers to exists, what it names is unique, and its schemas are schemas.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use sinew::{Contract, wire::ServiceDescriptor, workflow::Workflows};
+
+use super::*;
+use crate::{Config, table::Services};
+
+fn written() -> Value {
+    let tree = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": { "Leaf": { "type": "string" } },
+        "type": "object", "required": ["id"],
+        "properties": { "id": { "$ref": "#/$defs/Leaf" }, "next": { "$ref": "#" }, "session": { "type": "string" } },
+    });
+    let operation = |name: &str, http: Value| {
+        json!({ "name": name, "subject": format!("svc.trees.{name}"), "http": http, "request": tree, "reply": tree,
+            "errors": [{ "status": 409, "code": "felled" }, { "status": 409, "code": "hollow" }, { "status": 500, "code": "*" }] })
+    };
+    let service: ServiceDescriptor =
+        serde_json::from_value(json!({ "name": "trees", "version": "1.0.0", "operations": [
+        operation("get", json!({ "method": "GET", "path": "/trees/{id}" })),
+        operation("put", json!({ "method": "PUT", "path": "/trees/{other}" })),
+        operation("plant", json!({ "method": "POST", "path": "/trees", "status": 201 })),
+        operation("fell", json!({ "method": "DELETE", "path": "/trees/{id}", "status": 204 })),
+    ] }))
+        .unwrap();
+    let config = Config::read(&json!({ "routes": [
+        { "match": { "method": "GET", "path": "/mine", "host": "a.example" }, "to": { "operation": "trees.get",
+          "fields": { "id": { "header": "x-tree" }, "session": { "cookie": "sid" } } } },
+        { "match": { "method": "GET", "path": "/all/{id}" }, "to": { "aggregate": {
+          "tree": { "operation": "trees.get", "fields": { "id": { "path": "id" } }, "optional": true } } } },
+        { "match": { "method": "POST", "path": "/fallen/{id}" }, "to": { "event": "trees.fallen" } },
+        { "match": { "method": "GET", "path": "/trees/{id}", "query": { "new": "*" } }, "to": { "operation": "none.get" } },
+    ] }))
+    .unwrap();
+    let contracts = [service, Workflows::descriptor()].map(|service| (service.name.clone(), service)).into();
+    document(&Table::build(&config, &Services { contracts, ..Services::default() }), "edge")
+}
+
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Object(members) => {
+            for (key, value) in members {
+                match value.as_str().filter(|_| key == "$ref") {
+                    Some(reference) => drop(found.insert(reference.to_owned())),
+                    None => references(value, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere_in_the_document() {
+    let document = written();
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    assert!(found.len() > 20, "{found:?}");
+    for reference in found {
+        let pointer = reference.strip_prefix('#').expect("a reference within the document");
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn operations_are_unique_and_their_path_parameters_are_those_of_the_path() {
+    let document = written();
+    let mut ids = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let template = crate::matcher::Template::parse(path).unwrap();
+        let fields: BTreeSet<&str> = template.fields().collect();
+        for operation in methods.as_object().unwrap().values() {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{operation}");
+            let parameters = operation["parameters"].as_array().unwrap();
+            let mut named = BTreeSet::new();
+            for parameter in parameters {
+                assert!(named.insert(
+                    (&parameter["in"], &parameter["name"]).0.to_string() + &parameter["name"].to_string()
+                ));
+            }
+            let in_path = parameters.iter().filter(|one| one["in"] == "path");
+            let in_path: BTreeSet<&str> = in_path.map(|one| one["name"].as_str().unwrap()).collect();
+            assert_eq!(in_path, fields, "{path}");
+            assert!(operation["responses"]["default"].is_object());
+        }
+    }
+}
+
+#[test]
+fn paths_that_differ_in_names_only_are_one_and_bodies_lack_what_the_path_says() {
+    let document = written();
+    let methods: Vec<&String> = document["paths"]["/trees/{id}"].as_object().unwrap().keys().collect();
+    assert_eq!(methods, ["get", "put", "delete"]);
+    assert!(document["paths"].get("/trees/{other}").is_none());
+    let fallen = &document["paths"]["/fallen/{id}"]["post"];
+    assert!(fallen["responses"]["202"].is_object(), "{fallen}");
+    let gone = &document["paths"]["/trees/{id}"]["delete"]["responses"];
+    assert!(gone["204"].get("content").is_none() && gone["409"]["description"] == "felled, hollow", "{gone}");
+    let start = &document["paths"]["/workflows/{name}"]["post"]["requestBody"]["content"]["application/json"]
+        ["schema"];
+    assert!(start.get("$ref").is_none(), "the body is the input alone: {start}");
+}
+
+#[test]
+fn schemas_stay_schemas() {
+    let document = written();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{name}");
+        let mut whole = schema.clone();
+        if let Some(members) = whole.as_object_mut() {
+            members.insert("components".to_owned(), document["components"].clone());
+        }
+        assert!(jsonschema::validator_for(&whole).is_ok(), "{name}");
+    }
+}

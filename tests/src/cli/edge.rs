@@ -1,0 +1,111 @@
+//! `sinew edge` and its tools: what a file of routes says, and what becomes of it while the edge runs.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::program::{sinew, start_told};
+use crate::{
+    edge::client::Client,
+    harness::{Harness, SOON, eventually},
+};
+
+const ROUTES: &str = "routes:
+  - name: order
+    match: { method: GET, path: '/orders/{id}', host: api.example }
+    to: { operation: orders.get, fields: { tenant: { header: x-tenant } } }
+";
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path: PathBuf = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_mistakes_is_told_all_of_them_with_their_lines() {
+    let files = Files::new();
+    let text =
+        "max_headers: 0\nroutes:\n  - match: { method: GET, path: orders }\n    to: { operation: orders }\n";
+    let file = files.write("edge.yaml", text);
+    let ran = sinew(&["edge", "check", &file]).await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    for place in [":1:1:", ":3:", ":4:11:"] {
+        assert!(ran.stderr.contains(&format!("{file}{place}")), "{place} {ran:?}");
+    }
+    let told = sinew(&["--json", "edge", "check", &file]).await.error();
+    let lines: Vec<u64> =
+        told["mistakes"].as_array().unwrap().iter().map(|one| one["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [1, 3, 4]);
+    let good = files.write("good.yaml", ROUTES);
+    let ran = sinew(&["--json", "edge", "check", &good]).await.succeeded();
+    assert_eq!(ran.json()["routes"], 1);
+}
+
+#[tokio::test]
+async fn a_request_is_explained_and_files_are_compared_without_a_bus() {
+    let files = Files::new();
+    let (old, new) = (
+        files.write("old.yaml", ROUTES),
+        files.write("new.yaml", &ROUTES.replace("orders.get", "orders.read")),
+    );
+    let explain = ["--json", "edge", "explain", "http://api.example/orders/7", "--offline", "--config", &old];
+    let told = sinew(&explain).await.succeeded().json();
+    assert_eq!((&told["route"]["name"], &told["path"]), (&json!("order"), &json!({ "id": "7" })));
+    assert_eq!(told["policies"][0], "limits");
+    let elsewhere = sinew(&["--json", "edge", "explain", "/orders/7", "--offline", "--config", &old]).await;
+    assert!(elsewhere.succeeded().json()["problem"].as_str().unwrap().starts_with("404"));
+    let diff = sinew(&["edge", "diff", &old, &new]).await.succeeded();
+    assert_eq!(diff.stdout.trim(), "~ GET api.example/orders/{id} → orders.read, before orders.get");
+}
+
+#[tokio::test]
+async fn routes_are_listed_with_who_asked_for_them_and_what_nobody_serves() {
+    let harness = Harness::start().await;
+    let files = Files::new();
+    let file = files.write("edge.yaml", ROUTES);
+    let routes = ["--json", "--nats-url", harness.url(), "edge", "routes", "--config", &file];
+    let told = sinew(&routes).await.succeeded().json();
+    let order = told["routes"].as_array().unwrap().iter().find(|route| route["name"] == "order").unwrap();
+    assert_eq!((&order["origin"], &order["to"]), (&json!("config"), &json!("orders.get")));
+    assert_eq!(told["notes"], json!(["order: nobody serves orders.get yet"]));
+}
+
+#[tokio::test]
+async fn a_saved_file_is_taken_over_and_one_with_mistakes_is_not() {
+    let harness = Harness::start().await;
+    let files = Files::new();
+    let route = |path: &str| {
+        format!("routes:\n  - match: {{ method: GET, path: {path} }}\n    to: {{ operation: a.b }}\n")
+    };
+    let file = files.write("edge.yaml", &route("/one"));
+    let arguments =
+        ["--json", "--nats-url", harness.url(), "edge", "--config", &file, "--listen", "127.0.0.1:0"];
+    let mut edge = start_told(&arguments);
+    let mut lines = BufReader::new(edge.stdout.take().unwrap()).lines();
+    let line = tokio::time::timeout(SOON, lines.next_line()).await.expect("a line in time").unwrap().unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let client =
+        Client::new(told["edge"]["url"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap());
+    client.get("/one").await.problem(503, "no-responders");
+    files.write("edge.yaml", &route("/three"));
+    eventually(SOON, || async { client.get("/three").await.status == 503 }).await;
+    client.get("/one").await.problem(404, "not-found");
+    files.write("edge.yaml", "routes: [{}]\n# wrong\n");
+    let mut said = BufReader::new(edge.stderr.take().unwrap()).lines();
+    let refused = async {
+        while !said.next_line().await.unwrap().expect("the edge says what it refuses").contains("SNW-5004") {}
+    };
+    tokio::time::timeout(SOON, refused).await.expect("the file is looked at in time");
+    client.get("/three").await.problem(503, "no-responders");
+}
