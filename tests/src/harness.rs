@@ -14,7 +14,7 @@ mod https;
 mod otlp;
 mod raw;
 
-pub(crate) use self::cluster::Cluster;
+pub(crate) use self::cluster::{Cluster, free_ports};
 pub(crate) use self::eventually::eventually;
 pub(crate) use self::https::{HttpsStub, Seen, json};
 pub(crate) use self::otlp::{OtlpReceiver, Span};
