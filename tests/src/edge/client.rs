@@ -59,7 +59,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Reply {
-        self.try_send(method, path, headers, body).await.unwrap()
+        self.try_send(method, path, headers, body).await.expect("an answer in time")
     }
 
     /// As [`Client::send`], for an edge that may be gone before it has answered.
@@ -75,7 +75,7 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        Reply::read(timeout(SOON, self.inner.request(request)).await.expect("an answer in time")?).await
+        Reply::read(timeout(SOON, self.inner.request(request)).await??).await
     }
 }
 
@@ -84,7 +84,7 @@ impl Reply {
         response: Response<hyper::body::Incoming>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let (parts, body) = response.into_parts();
-        let body = timeout(SOON, body.collect()).await.expect("a body in time")?.to_bytes();
+        let body = timeout(SOON, body.collect()).await??.to_bytes();
         Ok(Self { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 

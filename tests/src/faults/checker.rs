@@ -191,10 +191,11 @@ impl<'a> Case<'a> {
     /// Each effect has its task in the history, and a task that was tried.
     fn check_records(&self, found: &mut Found) {
         for effect in self.effects {
-            let recorded = self.step_of(&effect.key, effect.verb).is_some_and(|(_, step)| match effect.verb {
-                Verb::Perform => step.attempts > 0,
-                Verb::Revoke => step.compensation.as_ref().is_some_and(|undo| undo.attempts > 0),
-            });
+            let recorded =
+                self.step_of(&effect.key, effect.verb).is_some_and(|(_, step)| match effect.verb {
+                    Verb::Perform => step.attempts > 0,
+                    Verb::Revoke => step.compensation.as_ref().is_some_and(|undo| undo.attempts > 0),
+                });
             if !recorded {
                 self.note(found, Wrong::Unrecorded, format!("{effect:?}"));
             }

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::checker::Told;
 use crate::edge::client::Client;
 
+/// How long a starter waits for one answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// A saga of three steps; `name`, then what is said about undoing. The input says how each step behaves.
 const SAGA: &str = "document: { dsl: '1.0.3', namespace: faults, name: NAME, version: '1.0.0' }
 saga: { retry: RETRY }
@@ -138,7 +141,7 @@ impl Order {
     async fn over(&self, bus: &Bus) -> Option<Told> {
         let start = StartWorkflow::new(self.workflow, self.input.clone()).id(self.id.clone());
         let start = if self.waits { start } else { start.without_waiting() };
-        match Ctx::detached(bus, "starter").call(start).within(Duration::from_secs(3)).await {
+        match Ctx::detached(bus, "starter").call(start).within(PATIENCE).await {
             Ok(instance) => Some(told(&instance)),
             Err(error) => {
                 let problem = error.to_problem();
@@ -155,7 +158,9 @@ impl Order {
         if !self.waits {
             headers.push(("prefer", "respond-async"));
         }
-        let reply = client.try_send("POST", &path, &headers, self.input.to_string()).await.ok()?;
+        let asked = client.try_send("POST", &path, &headers, self.input.to_string());
+        // Who was asked may be dead; an edge holds on for as long as its own limit says.
+        let reply = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
         let body: Value = serde_json::from_slice(&reply.body).ok()?;
         match reply.status {
             200 | 202 => Some(told(&serde_json::from_value(body).expect("an instance"))),

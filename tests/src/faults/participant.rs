@@ -105,7 +105,8 @@ async fn plays_a_participant() {
     let (Ok(nats), Some(path)) = (std::env::var(NATS), std::env::var_os(JOURNAL)) else { return };
     let bus = Bus::connect(Config::new(nats, "participant")).await.unwrap();
     let journal = Journal::at(Path::new(&path).to_owned());
-    let service = Service::new("participant", journal).serve(Participant, |s| s.perform(perform).revoke(revoke));
+    let service =
+        Service::new("participant", journal).serve(Participant, |s| s.perform(perform).revoke(revoke));
     let running = service.start(&bus).await.unwrap();
     sinew::shutdown::requested().await;
     running.drain().await;

@@ -85,12 +85,13 @@ impl System {
         let [port] = free_ports();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let listen = address.to_string();
-        let edge =
-            Process::role(&["--nats-url", plan.url, "edge", "--listen", &listen], &dir.path().join("edge.log"));
+        let edge = Process::role(
+            &["--nats-url", plan.url, "edge", "--listen", &listen],
+            &dir.path().join("edge.log"),
+        );
         let bus = Bus::connect(Config::new(plan.url, "test")).await.expect("the server is there");
         let url = plan.url.to_owned();
-        let system =
-            Self { url, bus, dir, journal, orchestrators, participants, edge, address, seed };
+        let system = Self { url, bus, dir, journal, orchestrators, participants, edge, address, seed };
         system.apply().await;
         system
     }

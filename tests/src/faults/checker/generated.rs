@@ -80,8 +80,10 @@ impl Plot {
             "unknown" => self.end == End::Lost { done: true },
             outcome => outcome == "completed",
         };
-        let mut effects: Vec<Effect> =
-            (0..self.steps).filter(|index| done(*index)).map(|index| effect(id, index, Verb::Perform)).collect();
+        let mut effects: Vec<Effect> = (0..self.steps)
+            .filter(|index| done(*index))
+            .map(|index| effect(id, index, Verb::Perform))
+            .collect();
         let mut saga = if self.end == End::Completed { "committed" } else { "none" };
         if self.end != End::Completed {
             for (index, step) in steps.iter_mut().enumerate().rev().filter(|(_, s)| s.outcome != "refused") {

@@ -38,8 +38,7 @@ fn orders() -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn each_kind_of_violation_can_be_planted_somewhere() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let many: Vec<Vec<Plot>> =
-        (0..64).map(|_| plots().new_tree(&mut runner).unwrap().current()).collect();
+    let many: Vec<Vec<Plot>> = (0..64).map(|_| plots().new_tree(&mut runner).unwrap().current()).collect();
     for (wrong, plant) in PLANTS {
         let planted = many.iter().filter(|plots| plant(&mut run(plots, &[]), "g-0")).count();
         assert!(planted > 3, "{wrong:?} was planted in {planted} of {} runs", many.len());
