@@ -191,7 +191,8 @@ async fn serve(
     let (handle, inbox) = shard::channel(library.clone());
     let ((listening, told), (teller, happened)) = (mpsc::unbounded_channel(), lifecycle::channel());
     let place = (id.get(), config.shards);
-    let world = Caller::new(parts.clone(), place, handle.clone(), Beside { listening, teller });
+    let world =
+        Caller::new(parts.clone(), place, lease.clone(), handle.clone(), Beside { listening, teller });
     let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
         Some(Ok(mut shard)) => {
