@@ -8,9 +8,14 @@
 mod checker;
 mod load;
 mod participant;
+mod relay;
 mod system;
 
+mod broker;
 mod kills;
+mod liar;
+mod replies;
+mod sleeper;
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! A nats-server of its own for every test that asks, found or fetched once per process.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use sinew::broker::{self, Broker};
@@ -71,6 +72,18 @@ impl Harness {
     /// Panics while the server is killed.
     pub(crate) fn broker(&mut self) -> &mut Broker {
         self.broker.as_mut().expect("the server is killed: call `revive` first")
+    }
+
+    /// Returns the directory the server keeps everything in.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+
+    /// Sends the server a signal, such as `-STOP`.
+    pub(crate) fn signal(&mut self, name: &str) {
+        let pid = self.broker().pid().expect("the server is a child");
+        let sent = Command::new("kill").args([name, &pid.to_string()]).status().expect("kill runs");
+        assert!(sent.success());
     }
 
     /// Kills the server with SIGKILL and returns when it is gone.

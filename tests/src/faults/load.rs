@@ -7,7 +7,7 @@ use sinew::{
     Bus, Ctx,
     workflow::{FAULTED, StartWorkflow, WorkflowInstance},
 };
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::checker::Told;
@@ -57,7 +57,9 @@ pub(super) type Answers = BTreeMap<String, Vec<Told>>;
 /// Starters at work.
 pub(super) struct Load {
     stop: CancellationToken,
-    lanes: JoinSet<Answers>,
+    lanes: JoinSet<()>,
+    heard: mpsc::UnboundedReceiver<(String, Told)>,
+    answers: Answers,
 }
 
 /// The way of one starter to the orchestrator.
@@ -78,31 +80,52 @@ struct Order {
 impl Load {
     /// Sets `lanes` starters to work on each way, one start after another each.
     pub(super) fn start(prefix: &str, ways: &[Way], lanes: usize) -> Self {
-        let mut load = Self { stop: CancellationToken::new(), lanes: JoinSet::new() };
+        let (teller, heard) = mpsc::unbounded_channel();
+        let (stop, mut started) = (CancellationToken::new(), JoinSet::new());
         for (number, way) in ways.iter().cycle().take(ways.len() * lanes).enumerate() {
-            load.lanes.spawn(work(format!("{prefix}-{number}"), way.clone(), load.stop.clone()));
+            started.spawn(work(format!("{prefix}-{number}"), way.clone(), teller.clone(), stop.clone()));
         }
-        load
+        Self { stop, lanes: started, heard, answers: Answers::new() }
+    }
+
+    /// Returns what starters were told up to now.
+    pub(super) fn told(&mut self) -> Answers {
+        while let Ok((id, told)) = self.heard.try_recv() {
+            self.answers.entry(id).or_default().push(told);
+        }
+        self.answers.clone()
     }
 
     /// Lets every starter bring its last start to an answer, and returns what all of them were told.
-    pub(super) async fn finish(self) -> Answers {
+    pub(super) async fn finish(mut self) -> Answers {
         self.stop.cancel();
-        self.lanes.join_all().await.into_iter().flatten().collect()
+        while let Some(ended) = self.lanes.join_next().await {
+            ended.expect("a starter is turned away for reasons that faults excuse");
+        }
+        self.told()
+    }
+
+    /// Ends every starter where it is.
+    pub(super) async fn abandon(mut self) {
+        self.lanes.shutdown().await;
     }
 }
 
-async fn work(prefix: String, way: Way, stop: CancellationToken) -> Answers {
-    let mut answers = Answers::new();
+async fn work(
+    prefix: String,
+    way: Way,
+    teller: mpsc::UnboundedSender<(String, Told)>,
+    stop: CancellationToken,
+) {
     for number in 0.. {
         if stop.is_cancelled() {
-            break;
+            return;
         }
         let order = Order::new(format!("{prefix}-{number}"));
         let told = order.place(&way).await;
-        answers.entry(order.id).or_default().push(told);
+        // Whoever abandoned the run does not listen.
+        let _ = teller.send((order.id, told));
     }
-    answers
 }
 
 impl Order {
