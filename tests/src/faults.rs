@@ -12,6 +12,9 @@ mod relay;
 mod system;
 
 mod broker;
+mod clock;
+mod cluster;
+mod disk;
 mod kills;
 mod liar;
 mod replies;

@@ -42,6 +42,13 @@ impl Harness {
         Self::start_with(broker::Config { sync_always: true, ..broker::Config::default() }).await
     }
 
+    /// As [`Harness::start_synced`], with everything the server keeps in a directory of the caller's.
+    pub(crate) async fn start_synced_in(directory: &Path) -> Self {
+        let data_dir = TempDir::with_prefix_in("sinew-test-", directory).expect("create a directory");
+        let config = broker::Config { sync_always: true, ..broker::Config::default() };
+        Self::start_at(data_dir, config).await
+    }
+
     /// Starts a server that takes messages of up to 16 MiB.
     pub(crate) async fn start_wide() -> Self {
         let max_payload = Some(16 * 1024 * 1024);
@@ -50,6 +57,10 @@ impl Harness {
 
     async fn start_with(config: broker::Config) -> Self {
         let data_dir = TempDir::with_prefix("sinew-test-").expect("create a directory for the server");
+        Self::start_at(data_dir, config).await
+    }
+
+    async fn start_at(data_dir: TempDir, config: broker::Config) -> Self {
         let mut config = broker::Config {
             binary: Some(server().await),
             data_dir: Some(data_dir.path().to_owned()),

@@ -93,9 +93,10 @@ pub(crate) fn start(arguments: &[&str]) -> Child {
     command("sinew", arguments).stderr(Stdio::inherit()).spawn().expect("the program starts")
 }
 
-/// As [`start`], with what it logs in a file.
-pub(crate) fn start_logging(arguments: &[&str], log: File) -> Child {
+/// As [`start`], with more in its environment, and what it logs in a file.
+pub(crate) fn start_logging(arguments: &[&str], environment: &[(String, String)], log: File) -> Child {
     let mut command = command("sinew", arguments);
+    command.envs(environment.iter().cloned());
     command.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts")
 }
 

@@ -14,7 +14,7 @@ const CONFIG: &str = "lease_seconds: 2\n";
 async fn p8_a_synced_server_killed_in_the_middle_of_appends_loses_no_accepted_saga() {
     let mut harness = Harness::start_synced().await;
     let url = harness.url().to_owned();
-    let plan = Plan { url: &url, orchestrators: &[&url], participants: 2, config: CONFIG };
+    let plan = Plan { config: CONFIG, ..Plan::new(&url) };
     let system = System::start(plan).await;
     let load = system.load_over_bus("b", 32);
     let until = tokio::time::Instant::now() + span(8);
@@ -41,7 +41,7 @@ async fn p8_a_synced_server_killed_in_the_middle_of_appends_loses_no_accepted_sa
 async fn p8_what_was_accepted_before_the_power_failed_is_there_when_it_comes_back_and_ends() {
     let mut harness = Harness::start_synced().await;
     let url = harness.url().to_owned();
-    let plan = Plan { url: &url, orchestrators: &[&url], participants: 2, config: CONFIG };
+    let plan = Plan { config: CONFIG, ..Plan::new(&url) };
     let mut system = System::start(plan).await;
     let mut load = system.load_over_bus("w", 32);
     let effects = system.effects();

@@ -46,7 +46,7 @@ const ROUND: [Victim; 12] = [
 async fn p8_sigkill_of_everything_at_random_moments_loses_no_accepted_saga() {
     let mut harness = Harness::start_synced().await;
     let url = harness.url().to_owned();
-    let plan = Plan { url: &url, orchestrators: &[&url, &url], participants: 3, config: CONFIG };
+    let plan = Plan { orchestrators: &[&url, &url], participants: 3, config: CONFIG, ..Plan::new(&url) };
     let mut system = System::start(plan).await;
     let load = system.load("k", 32);
     let until = Instant::now() + span(20);

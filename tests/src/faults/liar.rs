@@ -23,7 +23,7 @@ const HELD: Duration = Duration::from_millis(150);
 async fn through(temper: Temper) -> (System, super::checker::Evidence) {
     let harness = Harness::start_synced().await;
     let (url, relay) = (harness.url().to_owned(), Relay::start(harness.url()).await);
-    let plan = Plan { url: &url, orchestrators: &[relay.url()], participants: 2, config: CONFIG };
+    let plan = Plan { orchestrators: &[relay.url()], config: CONFIG, ..Plan::new(&url) };
     let mut system = System::start(plan).await;
     relay.turn(temper);
     let load = system.load_over_bus("l", 8);

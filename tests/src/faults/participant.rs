@@ -11,7 +11,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sinew::{Bus, Config, Ctx, Problem, Request, Service, State, contract};
+use sinew::{Barrier, Bus, Config, Ctx, Problem, Request, Service, State, contract};
 use tokio::process::{Child, Command};
 
 use super::checker::{Effect, Verb};
@@ -19,6 +19,8 @@ use super::checker::{Effect, Verb};
 /// Set for the process that plays a participant: the server, and the file of effects.
 const NATS: &str = "SINEW_TEST_PARTICIPANT";
 const JOURNAL: &str = "SINEW_TEST_EFFECTS";
+/// Set where it refuses forward work that was undone before.
+const BARRIER: &str = "SINEW_TEST_BARRIER";
 
 /// Does a step.
 #[derive(Clone, Debug, Request, Serialize, Deserialize, JsonSchema)]
@@ -45,11 +47,21 @@ enum Refusal {
     /// the participant was told to refuse
     #[problem(status = 409, code = "told-to-refuse")]
     Told,
+    /// the barrier refuses
+    #[problem(transparent)]
+    Barrier(Problem),
 }
 
 contract! {
     /// Does as it is told, and notes it.
     Participant = "participant" @ "1.0.0" { perform: Perform, revoke: Revoke }
+}
+
+/// What a participant has at hand.
+#[derive(Clone)]
+struct Desk {
+    journal: Journal,
+    barrier: Option<Barrier>,
 }
 
 /// The file of effects: all services append to it, so the order of its lines is the order of what was done, and it
@@ -91,10 +103,11 @@ impl Journal {
 }
 
 /// Starts a participant; it is killed when the child is dropped.
-pub(super) fn start(url: &str, journal: &Journal, log: File) -> Child {
+pub(super) fn start(url: &str, journal: &Journal, barrier: bool, log: File) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "faults::participant::plays_a_participant", "--ignored", "--nocapture"]);
     command.env(NATS, url).env(JOURNAL, &journal.path).kill_on_drop(true);
+    command.envs(barrier.then_some((BARRIER, "on")));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().expect("start a participant")
 }
@@ -105,30 +118,46 @@ async fn plays_a_participant() {
     let (Ok(nats), Some(path)) = (std::env::var(NATS), std::env::var_os(JOURNAL)) else { return };
     let bus = Bus::connect(Config::new(nats, "participant")).await.unwrap();
     let journal = Journal::at(Path::new(&path).to_owned());
-    let service =
-        Service::new("participant", journal).serve(Participant, |s| s.perform(perform).revoke(revoke));
+    let barrier = match std::env::var_os(BARRIER) {
+        Some(_) => Some(Barrier::open(&bus, "participant").await.unwrap()),
+        None => None,
+    };
+    let desk = Desk { journal, barrier };
+    let service = Service::new("participant", desk).serve(Participant, |s| s.perform(perform).revoke(revoke));
     let running = service.start(&bus).await.unwrap();
     sinew::shutdown::requested().await;
     running.drain().await;
     bus.close().await;
 }
 
-async fn perform(request: Perform, State(journal): State<Journal>, ctx: Ctx) -> Result<Value, Refusal> {
-    match request.behave.as_deref() {
-        Some("refuse") => return Err(Refusal::Told),
-        // why: work that takes a while is what a kill finds half done, before or after its effect.
-        Some("slow") => tokio::time::sleep(Duration::from_millis(20)).await,
-        _ => {}
+async fn perform(request: Perform, State(desk): State<Desk>, ctx: Ctx) -> Result<Value, Refusal> {
+    let work = async {
+        match request.behave.as_deref() {
+            Some("refuse") => return Err(Refusal::Told),
+            // why: work that takes a while is what a kill finds half done, before or after its effect.
+            Some("slow") => tokio::time::sleep(Duration::from_millis(20)).await,
+            _ => {}
+        }
+        let done = json!({ "done": request.step });
+        desk.journal.note(Verb::Perform, (request.saga, request.step), &ctx);
+        Ok(done)
+    };
+    match &desk.barrier {
+        Some(barrier) => barrier.forward(&ctx, work).await,
+        None => work.await,
     }
-    let done = json!({ "done": request.step });
-    journal.note(Verb::Perform, (request.saga, request.step), &ctx);
-    Ok(done)
 }
 
-async fn revoke(request: Revoke, State(journal): State<Journal>, ctx: Ctx) -> Result<Value, Refusal> {
-    if request.behave.as_deref() == Some("refuse") {
-        return Err(Refusal::Told);
+async fn revoke(request: Revoke, State(desk): State<Desk>, ctx: Ctx) -> Result<Value, Refusal> {
+    let work = async |_: Option<Value>| {
+        if request.behave.as_deref() == Some("refuse") {
+            return Err(Refusal::Told);
+        }
+        desk.journal.note(Verb::Revoke, (request.saga, request.step), &ctx);
+        Ok(json!({}))
+    };
+    match &desk.barrier {
+        Some(barrier) => Ok(barrier.undo(&ctx, work).await?.unwrap_or_default()),
+        None => work(None).await,
     }
-    journal.note(Verb::Revoke, (request.saga, request.step), &ctx);
-    Ok(json!({}))
 }

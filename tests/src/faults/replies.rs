@@ -16,7 +16,7 @@ const LATE: Duration = Duration::from_millis(2_500);
 async fn p8_replies_that_come_twice_late_and_out_of_order_count_once() {
     let harness = Harness::start_synced().await;
     let relay = Relay::start(harness.url()).await;
-    let plan = Plan { url: harness.url(), orchestrators: &[relay.url()], participants: 2, config: "" };
+    let plan = Plan { orchestrators: &[relay.url()], ..Plan::new(harness.url()) };
     let system = System::start(plan).await;
     relay.turn(Temper::Echo(LATE));
     let load = system.load_over_bus("r", 24);

@@ -11,11 +11,13 @@ use crate::harness::{Harness, SOON, eventually};
 /// One shard, so that the sleeper is the owner of everything; a lease that is soon over.
 const CONFIG: &str = "lease_seconds: 2\n";
 
+/// Participants have their barrier here: what an owner had in the buffer of its socket when it was stopped, no check of
+/// its own can take back, and that is what the barrier is for. That it begins nothing else is a test of the orchestrator.
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_owners_stopped_for_longer_than_their_lease_append_nothing_and_let_no_effect_out() {
     let harness = Harness::start_synced().await;
     let url = harness.url().to_owned();
-    let plan = Plan { url: &url, orchestrators: &[&url, &url], participants: 2, config: CONFIG };
+    let plan = Plan { orchestrators: &[&url, &url], config: CONFIG, barrier: true, ..Plan::new(&url) };
     let system = System::start(plan).await;
     let load = system.load_over_bus("s", 24);
     let mut owners = BTreeSet::new();

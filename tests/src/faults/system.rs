@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -52,11 +52,21 @@ pub(super) struct Process {
 pub(super) struct Plan<'a> {
     /// Where participants and starters find the bus.
     pub(super) url: &'a str,
-    /// Where orchestrators find it: one, each.
+    /// Where orchestrators find it: one each; one where they find it as everybody else, when there is nothing here.
     pub(super) orchestrators: &'a [&'a str],
     pub(super) participants: usize,
-    /// Settings of the orchestrators, in YAML.
+    /// Settings of the orchestrators, in YAML, and variables of their environment.
     pub(super) config: &'a str,
+    pub(super) environment: &'a [(String, String)],
+    /// Whether participants refuse forward work that was undone before.
+    pub(super) barrier: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// One orchestrator and two participants on a bus.
+    pub(super) fn new(url: &'a str) -> Self {
+        Self { url, orchestrators: &[], participants: 2, config: "", environment: &[], barrier: false }
+    }
 }
 
 impl System {
@@ -68,28 +78,28 @@ impl System {
         let journal = Journal::at(dir.path().join("effects"));
         let config = dir.path().join("orchestrator.yaml");
         std::fs::write(&config, plan.config).expect("write the settings");
-        let roles = plan.orchestrators.iter().enumerate();
+        let alone = [plan.url];
+        let roles = if plan.orchestrators.is_empty() { &alone } else { plan.orchestrators };
+        let roles = roles.iter().enumerate();
         let orchestrators = roles.map(|(number, url)| {
             let config = config.to_str().expect("a path in UTF-8");
             let arguments = ["--nats-url", url, "orchestrator", "--config", config];
-            Process::role(&arguments, &dir.path().join(format!("orchestrator-{number}.log")))
+            let log = dir.path().join(format!("orchestrator-{number}.log"));
+            Process::role(&arguments, plan.environment, &log)
         });
         let orchestrators = orchestrators.collect();
         let services = (0..plan.participants).map(|number| {
             let (url, journal) = (plan.url.to_owned(), journal.clone());
             let log = dir.path().join(format!("participant-{number}.log"));
-            Process::new(move || participant::start(&url, &journal, append(&log)))
+            Process::new(move || participant::start(&url, &journal, plan.barrier, append(&log)))
         });
         let participants = services.collect();
         let [port] = free_ports();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let listen = address.to_string();
-        let edge = Process::role(
-            &["--nats-url", plan.url, "edge", "--listen", &listen],
-            &dir.path().join("edge.log"),
-        );
+        let arguments = ["--nats-url", plan.url, "edge", "--listen", &listen];
+        let edge = Process::role(&arguments, &[], &dir.path().join("edge.log"));
         let bus = Bus::connect(Config::new(plan.url, "test")).await.expect("the server is there");
-        let url = plan.url.to_owned();
         let system = Self { bus, dir, journal, orchestrators, participants, edge, address, seed };
         system.apply().await;
         system
@@ -194,12 +204,12 @@ impl Process {
     }
 
     /// A role of the program, whose log goes to a file.
-    fn role(arguments: &[&str], log: &Path) -> Self {
+    fn role(arguments: &[&str], environment: &[(String, String)], log: &Path) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        let log: PathBuf = log.to_owned();
+        let (environment, log) = (environment.to_vec(), log.to_owned());
         Self::new(move || {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            program::start_logging(&arguments, append(&log))
+            program::start_logging(&arguments, &environment, append(&log))
         })
     }
 

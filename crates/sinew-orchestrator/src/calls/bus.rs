@@ -85,11 +85,8 @@ impl Line {
     /// Waits until nobody else can own the shard: a process that slept past its lease must let nothing out. Where the
     /// lease is not renewed the shard ends, and whatever waits here with it.
     pub(super) async fn held(&self) {
-        let Some(lease) = self.lease.as_ref().filter(|lease| *lease.borrow() <= Instant::now()) else {
-            return;
-        };
-        if lease.clone().wait_for(|until| *until > Instant::now()).await.is_err() {
-            std::future::pending().await
+        if let Some(lease) = &self.lease {
+            holds(lease).await;
         }
     }
 
@@ -202,6 +199,16 @@ impl Line {
     }
 }
 
+/// Waits until a lease is not over.
+async fn holds(lease: &watch::Receiver<Instant>) {
+    if *lease.borrow() > Instant::now() {
+        return;
+    }
+    if lease.clone().wait_for(|until| *until > Instant::now()).await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// What cannot be written or sent was not asked for.
 pub(super) fn unsendable(error: &Error) -> Outcome {
     Outcome::Refused(fault(400, "the request cannot be sent", "codec", &error.to_string()))
@@ -290,7 +297,27 @@ pub(crate) fn unversioned(kind: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::unversioned;
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use tokio::{sync::watch, time::Instant};
+
+    use super::{holds, unversioned};
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_begins_on_behalf_of_a_lease_that_is_over() {
+        let until = || Instant::now() + Duration::from_secs(2);
+        let (lease, valid) = watch::channel(until());
+        assert!(holds(&valid).now_or_never().is_some());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let mut waits = Box::pin(holds(&valid));
+        assert!(waits.as_mut().now_or_never().is_none(), "it slept past its lease");
+        lease.send_replace(until());
+        assert!(waits.as_mut().now_or_never().is_some(), "nobody else had taken it");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        drop(lease);
+        assert!(holds(&valid).now_or_never().is_none(), "it is lost");
+    }
 
     #[test]
     fn a_version_suffix_is_no_part_of_the_subject() {
