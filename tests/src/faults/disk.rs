@@ -120,18 +120,27 @@ async fn p8_a_slow_disk_delays_sagas_and_loses_none() {
     let plan = Plan { orchestrators: &[&url, &url], config: CONFIG, ..Plan::new(&url) };
     let system = System::start(plan).await;
     let load = system.load_over_bus("f", 16);
+    let mut slowest = Duration::ZERO;
     for delay in [40, 400, 1_500] {
         let pid = harness.broker().pid().expect("the server is a child");
         let mut tracer = match Tracer::attach(pid, Duration::from_millis(delay)) {
             Ok(tracer) => tracer,
             Err(reason) => return println!("SKIPPED, `strace` does not run here: {reason}"),
         };
+        if delay == 40 {
+            let (began, id) = (tokio::time::Instant::now(), "slow-start");
+            let start = StartWorkflow::new("trip", json!({})).id(id).without_waiting();
+            let ctx = Ctx::detached(system.bus(), "test");
+            eventually(SOON, || async { ctx.call(start.clone()).await }).await;
+            slowest = began.elapsed();
+        }
         // why: the disk is slow for a while, whatever comes of it.
         tokio::time::sleep(span(9) / 3).await;
         if !tracer.holds() {
             return println!("SKIPPED, `strace` may not trace the server here");
         }
     }
+    assert!(slowest > Duration::from_millis(40), "a start took {slowest:?}: the disk was not slow");
     let told = load.finish().await;
     let evidence = system.evidence(told).await;
     system.assert_kept(&evidence);

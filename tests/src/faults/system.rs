@@ -23,6 +23,7 @@ use super::{
 use crate::{
     cli::program,
     harness::{SOON, eventually, free_ports},
+    workflow::timeline,
 };
 
 /// How long everything may take to come to its end once nothing is broken any more.
@@ -40,6 +41,7 @@ pub(super) struct System {
     pub(super) edge: Process,
     address: SocketAddr,
     seed: u64,
+    began: Instant,
 }
 
 /// A process that is started again whenever it is missing, as a supervisor would.
@@ -100,7 +102,17 @@ impl System {
         let arguments = ["--nats-url", plan.url, "edge", "--listen", &listen];
         let edge = Process::role(&arguments, &[], &dir.path().join("edge.log"));
         let bus = Bus::connect(Config::new(plan.url, "test")).await.expect("the server is there");
-        let system = Self { bus, dir, journal, orchestrators, participants, edge, address, seed };
+        let system = Self {
+            bus,
+            dir,
+            journal,
+            orchestrators,
+            participants,
+            edge,
+            address,
+            seed,
+            began: Instant::now(),
+        };
         system.apply().await;
         system
     }
@@ -142,6 +154,7 @@ impl System {
 
     /// Waits until every instance has ended or is stuck, and returns what there is to judge by.
     pub(super) async fn evidence(&self, told: Answers) -> Evidence {
+        println!("{:?} after the start, nothing is broken any more", self.began.elapsed());
         let until = Instant::now() + REST;
         loop {
             let mut ids: Vec<String> = told.keys().cloned().collect();
@@ -162,13 +175,19 @@ impl System {
     /// Reads an instance once nothing more happens to it, or as it is when there is no more time to wait.
     async fn settled(&self, id: String, until: Instant) -> Option<WorkflowInstance> {
         let ctx = Ctx::detached(&self.bus, "test");
+        let mut patience = Some(Instant::now() + SOON / 2);
         loop {
             let mut unknown = 0;
             for name in ["trip", "brittle"] {
                 let get = GetWorkflow { name: name.to_owned(), id: id.clone() };
                 match ctx.call(get).within(Duration::from_secs(3)).await {
                     Ok(instance) if is_settled(&instance) || Instant::now() > until => return Some(instance),
-                    Ok(_) => break,
+                    Ok(instance) => {
+                        if patience.take_if(|end| *end < Instant::now()).is_some() {
+                            println!("still waiting for {}", timeline(&instance));
+                        }
+                        break;
+                    }
                     Err(error) => unknown += usize::from(error.to_problem().code == "unknown-instance"),
                 }
             }
@@ -182,7 +201,7 @@ impl System {
 
     /// Asserts that nothing is violated; otherwise leaves the logs of all processes where they are.
     pub(super) fn assert_kept(self, evidence: &Evidence) {
-        println!("{}", summary(evidence));
+        println!("{:?} after the start: {}", self.began.elapsed(), summary(evidence));
         let found = check(evidence);
         if !found.is_empty() {
             let lines: Vec<String> = found.iter().take(20).map(ToString::to_string).collect();
