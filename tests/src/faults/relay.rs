@@ -208,6 +208,7 @@ async fn deliver(
                 let (at, frame) = frame?;
                 held.insert((at, number), frame);
             }
+            // why: holding back is what this is for.
             () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 held.pop_first()?.1.write(&mut to).await?;
             }
