@@ -140,6 +140,7 @@ fn raw_operation(name: &str) -> OperationDescriptor {
         description: String::new(),
         idempotent: false,
         stream: false,
+        accepts: false,
         upload: None,
         http: Some(HttpBinding { method: "POST".into(), path, body: None, status: None }),
         request: json!({ "type": "object" }),
