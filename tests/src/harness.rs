@@ -1,7 +1,8 @@
 //! A nats-server of its own for every test that asks, found or fetched once per process.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use sinew::broker::{self, Broker};
@@ -14,7 +15,7 @@ mod https;
 mod otlp;
 mod raw;
 
-pub(crate) use self::cluster::Cluster;
+pub(crate) use self::cluster::{Cluster, free_ports};
 pub(crate) use self::eventually::eventually;
 pub(crate) use self::https::{HttpsStub, Seen, json};
 pub(crate) use self::otlp::{OtlpReceiver, Span};
@@ -41,6 +42,13 @@ impl Harness {
         Self::start_with(broker::Config { sync_always: true, ..broker::Config::default() }).await
     }
 
+    /// As [`Harness::start_synced`], with everything the server keeps in a directory of the caller's.
+    pub(crate) async fn start_synced_in(directory: &Path) -> Self {
+        let data_dir = TempDir::with_prefix_in("sinew-test-", directory).expect("create a directory");
+        let config = broker::Config { sync_always: true, ..broker::Config::default() };
+        Self::start_at(data_dir, config).await
+    }
+
     /// Starts a server that takes messages of up to 16 MiB.
     pub(crate) async fn start_wide() -> Self {
         let max_payload = Some(16 * 1024 * 1024);
@@ -49,6 +57,10 @@ impl Harness {
 
     async fn start_with(config: broker::Config) -> Self {
         let data_dir = TempDir::with_prefix("sinew-test-").expect("create a directory for the server");
+        Self::start_at(data_dir, config).await
+    }
+
+    async fn start_at(data_dir: TempDir, config: broker::Config) -> Self {
         let mut config = broker::Config {
             binary: Some(server().await),
             data_dir: Some(data_dir.path().to_owned()),
@@ -71,6 +83,18 @@ impl Harness {
     /// Panics while the server is killed.
     pub(crate) fn broker(&mut self) -> &mut Broker {
         self.broker.as_mut().expect("the server is killed: call `revive` first")
+    }
+
+    /// Returns the directory the server keeps everything in.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+
+    /// Sends the server a signal, such as `-STOP`.
+    pub(crate) fn signal(&mut self, name: &str) {
+        let pid = self.broker().pid().expect("the server is a child");
+        let sent = Command::new("kill").args([name, &pid.to_string()]).status().expect("kill runs");
+        assert!(sent.success());
     }
 
     /// Kills the server with SIGKILL and returns when it is gone.

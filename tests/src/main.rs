@@ -14,6 +14,7 @@ mod broker;
 mod cli;
 mod derives;
 mod edge;
+mod faults;
 mod roles;
 mod sdk;
 mod traces;

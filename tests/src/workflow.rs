@@ -22,4 +22,4 @@ mod sagas;
 mod schedules;
 
 pub(crate) use faults::Orchestrator;
-pub(crate) use lab::Lab;
+pub(crate) use lab::{Lab, timeline};

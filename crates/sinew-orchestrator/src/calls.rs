@@ -13,7 +13,11 @@ use futures::{FutureExt, StreamExt};
 use sinew::{Error, workflow::CallLimit};
 use sinew_protocols::{Call, Heard as Overheard, Protocols};
 use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -81,8 +85,15 @@ type Answered = (TaskId, u32, Heard);
 
 impl Caller {
     /// Makes the world of shard `place.0` of `place.1`.
-    pub(crate) fn new(parts: Parts, place: (u16, u16), handle: Handle, beside: Beside) -> Self {
+    pub(crate) fn new(
+        parts: Parts,
+        place: (u16, u16),
+        lease: watch::Receiver<Instant>,
+        handle: Handle,
+        beside: Beside,
+    ) -> Self {
         let Parts { config, line, protocols, children } = parts;
+        let line = Line { lease: Some(lease), ..line };
         let Beside { listening, teller } = beside;
         let (stop, own) = (CancellationToken::new(), TaskTracker::new());
         let gates = Gates::open(&config.calls.limits, place, &own, &stop);
@@ -284,9 +295,11 @@ impl Means {
                 let heard = match target {
                     Target::Operation(_) => self.ask(origin, &effect).await,
                     Target::Protocol(protocol) => {
+                        self.held().await;
                         Heard::Answer(Box::pin(self.reach(origin, *protocol, &effect)).await)
                     }
                     Target::Workflow(child) => {
+                        self.held().await;
                         Heard::Answer(Box::pin(self.children.ask(origin, child, &effect)).await)
                     }
                 };
@@ -302,6 +315,12 @@ impl Means {
             Effect::Timer { .. } | Effect::Listen { .. } | Effect::Stop { .. } | Effect::Recall { .. } => {
                 None
             }
+        }
+    }
+
+    async fn held(&self) {
+        if let Some(line) = &self.line {
+            line.held().await;
         }
     }
 

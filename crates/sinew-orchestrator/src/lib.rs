@@ -107,7 +107,7 @@ pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     let library = Library::Stored(definitions.clone());
     let children = Children::new(library, Owners::Bus(bus.clone(), router.clone()));
     let seal = Seal::open(&bus).await?;
-    let line = Line { bus: bus.clone(), directory: directory.clone(), seal: Some(seal.clone()) };
+    let line = Line { bus: bus.clone(), directory: directory.clone(), seal: Some(seal.clone()), lease: None };
     let parts = owner::Parts { config, line, protocols: protocols.clone(), children };
     tasks.spawn(owner::run(parts, leases, router.clone(), stop.clone()));
     let service = service::serve(

@@ -139,7 +139,7 @@ impl Local {
             Some(bus) => {
                 let directory = Directory::open(&bus, &tasks, &stop).await?;
                 // Nobody who finishes work later could find this process: what takes work on is told so.
-                Some(Line { bus, directory, seal: None })
+                Some(Line { bus, directory, seal: None, lease: None })
             }
             None => None,
         };

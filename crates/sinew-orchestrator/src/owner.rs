@@ -192,7 +192,8 @@ async fn serve(
     let (listening, told) = mpsc::unbounded_channel();
     let (teller, happened) = lifecycle::channel(config.lifecycle);
     let place = (id.get(), config.shards);
-    let world = Caller::new(parts.clone(), place, handle.clone(), Beside { listening, teller });
+    let world =
+        Caller::new(parts.clone(), place, lease.clone(), handle.clone(), Beside { listening, teller });
     let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
         Some(Ok(mut shard)) => {

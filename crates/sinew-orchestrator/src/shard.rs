@@ -16,6 +16,7 @@ mod notes;
 mod open;
 mod people;
 mod recent;
+mod repeated;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ use clock::Clock;
 use live::Live;
 use notes::{Noted, Notes};
 use recent::Recent;
+use repeated::Repeated;
 use timers::Timers;
 
 pub(crate) use command::{Answer, Ask, Command, Handle, Reply, Start, channel};
@@ -179,6 +181,7 @@ pub(crate) struct Shard<J, W> {
     last: u64,
     live: HashMap<String, Live>,
     recent: Recent,
+    repeated: Repeated,
     notes: Notes,
     /// What the owner before did not tell the bus.
     unpublished: Unpublished,
@@ -231,6 +234,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             Input::Start { start, definition, reply } => self.start(start, definition, reply),
             Input::Ask { ask, reply } => self.ask(ask, reply),
             Input::Reply { id, task, attempt, outcome } => {
+                let outcome = self.repeated.judge(&id, (task, attempt), outcome);
                 let at = self.clock.now();
                 self.advance_alone(&id, Event::Reply { task, attempt, outcome, at });
             }
@@ -432,6 +436,7 @@ impl<J: Journal, W: World> Shard<J, W> {
     fn forgotten(&mut self, id: &str) {
         let Some(live) = self.live.remove(id) else { return };
         self.cleaner.release(live.since, id);
+        self.repeated.forget(id);
         self.discard(live.claims.into_iter().chain(live.obsolete).collect());
         if let Some(record) = live.ended {
             self.recent.push(record);

@@ -1,6 +1,7 @@
 //! Running the program and reading what it said.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     process::Stdio,
     sync::OnceLock,
@@ -97,6 +98,13 @@ pub(crate) fn start_told(arguments: &[&str]) -> Child {
     command("sinew", arguments).spawn().expect("the program starts")
 }
 
+/// As [`start`], with more in its environment, and what it logs in a file.
+pub(crate) fn start_logging(arguments: &[&str], environment: &[(String, String)], log: File) -> Child {
+    let mut command = command("sinew", arguments);
+    command.envs(environment.iter().cloned());
+    command.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts")
+}
+
 /// Starts a service from the examples on a bus and leaves it running; it is killed when the child is dropped.
 pub(crate) fn start_example(name: &str, url: &str) -> Child {
     watch_example(name, url, Stdio::inherit())
@@ -128,7 +136,8 @@ pub(crate) async fn ended(child: &mut Child) -> Option<i32> {
     status.expect("the program runs").code()
 }
 
-fn signal(child: &Child, name: &str) {
+/// Sends a signal to a running program, such as `-STOP`.
+pub(crate) fn signal(child: &Child, name: &str) {
     let pid = child.id().expect("the program runs").to_string();
     let status =
         std::process::Command::new("/bin/sh").args(["-c", "kill \"$0\" \"$1\"", name, &pid]).status();

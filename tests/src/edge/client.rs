@@ -59,21 +59,33 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Reply {
+        self.try_send(method, path, headers, body).await.expect("an answer in time")
+    }
+
+    /// As [`Client::send`], for an edge that may be gone before it has answered.
+    pub(crate) async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        let response = timeout(SOON, self.inner.request(request)).await.expect("an answer in time").unwrap();
-        Reply::read(response).await
+        Reply::read(timeout(SOON, self.inner.request(request)).await??).await
     }
 }
 
 impl Reply {
-    async fn read(response: Response<hyper::body::Incoming>) -> Self {
+    async fn read(
+        response: Response<hyper::body::Incoming>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let (parts, body) = response.into_parts();
-        let body = timeout(SOON, body.collect()).await.expect("a body in time").unwrap().to_bytes();
-        Self { status: parts.status.as_u16(), headers: parts.headers, body }
+        let body = timeout(SOON, body.collect()).await??.to_bytes();
+        Ok(Self { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -189,6 +189,7 @@ fn raw_operation(name: &str) -> OperationDescriptor {
         description: String::new(),
         idempotent: false,
         stream: false,
+        accepts: false,
         upload: None,
         accepts: false,
         http: Some(HttpBinding { method: "POST".into(), path, body: None, status: None }),

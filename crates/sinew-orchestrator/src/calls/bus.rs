@@ -11,7 +11,7 @@ use sinew::{
     workflow::CompletionTerms,
 };
 use sinew_workflow::{Fault, Operation, Outcome, TaskId, Terms};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::AGAIN;
 use crate::{
@@ -27,6 +27,8 @@ pub(crate) struct Line {
     pub(crate) directory: Directory,
     /// Makes tokens for answers that come later; `None` where those could not come back.
     pub(crate) seal: Option<Seal>,
+    /// Until when nobody else can own the shard this works for; `None` where it works for none.
+    pub(crate) lease: Option<watch::Receiver<Instant>>,
 }
 
 /// What came of a request.
@@ -66,6 +68,7 @@ impl Line {
         let prepared = prepared.and_then(|headers| Ok((headers, encode(endpoint.codec, call.body)?)));
         let (mut headers, payload) = prepared.map_err(|error| Box::new(unsendable(&error)))?;
         loop {
+            self.held().await;
             let left = until.saturating_duration_since(Instant::now());
             match self.exchange(&endpoint, &mut headers, payload.clone(), left).await {
                 // Nothing was sent, so nothing is known to the callee: wait for the bus as long as the step may take.
@@ -76,6 +79,14 @@ impl Line {
                 Err(error) => return Err(unanswered(&error, call.target).into()),
                 Ok(message) => return Ok(message),
             }
+        }
+    }
+
+    /// Waits until nobody else can own the shard: a process that slept past its lease must let nothing out. Where the
+    /// lease is not renewed the shard ends, and whatever waits here with it.
+    pub(super) async fn held(&self) {
+        if let Some(lease) = &self.lease {
+            holds(lease).await;
         }
     }
 
@@ -163,6 +174,7 @@ impl Line {
         let data = event.get("data").unwrap_or(&Value::Null);
         let ctx = Ctx::traced(&self.bus, "workflow", origin.attempt(self.bus.tracer(), id, 1));
         loop {
+            self.held().await;
             let mut headers = Headers::new();
             let sent = async {
                 attributes.write(&mut headers)?;
@@ -184,6 +196,16 @@ impl Line {
                 }
             }
         }
+    }
+}
+
+/// Waits until a lease is not over.
+async fn holds(lease: &watch::Receiver<Instant>) {
+    if *lease.borrow() > Instant::now() {
+        return;
+    }
+    if lease.clone().wait_for(|until| *until > Instant::now()).await.is_err() {
+        std::future::pending().await
     }
 }
 
@@ -275,7 +297,27 @@ pub(crate) fn unversioned(kind: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::unversioned;
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use tokio::{sync::watch, time::Instant};
+
+    use super::{holds, unversioned};
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_begins_on_behalf_of_a_lease_that_is_over() {
+        let until = || Instant::now() + Duration::from_secs(2);
+        let (lease, valid) = watch::channel(until());
+        assert!(holds(&valid).now_or_never().is_some());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let mut waits = Box::pin(holds(&valid));
+        assert!(waits.as_mut().now_or_never().is_none(), "it slept past its lease");
+        lease.send_replace(until());
+        assert!(waits.as_mut().now_or_never().is_some(), "nobody else had taken it");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        drop(lease);
+        assert!(holds(&valid).now_or_never().is_none(), "it is lost");
+    }
 
     #[test]
     fn a_version_suffix_is_no_part_of_the_subject() {

@@ -47,6 +47,7 @@ impl Line {
         });
         let (headers, payload) = prepared.map_err(|error| Box::new(unsendable(&error)))?;
         loop {
+            self.held().await;
             let error = match self.bus.publish_acked(&subject, &headers, payload.clone(), STORE).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error,

@@ -21,6 +21,7 @@ use super::{
     live::Live,
     notes::{Notes, name_of},
     recent::Recent,
+    repeated::Repeated,
     settle,
     timers::Timers,
 };
@@ -125,6 +126,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             last: opened,
             live: HashMap::with_capacity(folded.live.len()),
             recent: Recent::default(),
+            repeated: Repeated::default(),
             notes: Notes::default(),
             unpublished: Unpublished::default(),
             timers: Timers::default(),
@@ -192,6 +194,7 @@ impl<J: Journal, W: World> Shard<J, W> {
         live.claims = claims;
         self.live.insert(id.to_owned(), live);
         self.stands(id, since);
+        self.repeated.note(id, &due);
         self.begin(id, due);
         if let Some(live) = self.live.get(id) {
             let given_up = live.given_up();

@@ -88,6 +88,21 @@ async fn a_read_in_doubt_is_answered_only_by_an_owner_that_can_still_append() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_owner_before_may_have_done_is_undone_though_it_is_refused_now() {
+    let nobody = || sinew_workflow::Fault::communication("nobody serves this operation right now");
+    for outcome in [Outcome::NotSent(nobody()), Outcome::Refused(nobody())] {
+        let mut stage = Stage::new(definition(CALL), Config::default()).await;
+        stage.start("i-1", json!({}), false);
+        stage.settle().await;
+        stage.crash().await;
+        stage.reply(0, outcome);
+        stage.settle().await;
+        assert_eq!(stage.shard.live["i-1"].state.saga(), Saga::Compensating);
+        assert_eq!(stage.begun.len(), 1, "its undo is under way");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reply_too_large_for_the_log_is_undone_and_the_shard_goes_on() {
     let config = Config { max_record_bytes: 16 * 1024, max_value_bytes: 16 * 1024, ..Config::default() };
     let mut stage = Stage::new(definition(TWO), config).await;
