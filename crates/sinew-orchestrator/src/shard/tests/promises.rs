@@ -252,6 +252,10 @@ impl Journal for Forgetting {
         Ok(read)
     }
 
+    async fn at(&self, sequence: u64) -> Result<Option<bytes::Bytes>, JournalError> {
+        self.0.at(sequence).await
+    }
+
     fn forget(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + Send + 'static {
         self.0.forget(sequence)
     }
