@@ -9,6 +9,7 @@ mod clean;
 mod clock;
 mod command;
 mod decide;
+mod ended;
 mod ending;
 mod idle;
 mod list;
@@ -45,7 +46,7 @@ use crate::{
     journal::{Journal, JournalError},
     lifecycle::{Happened, Lifecycle, Unpublished},
     listen::Listener,
-    record::{Header, Item, join},
+    record::{Header, join},
     spans::{Exported, Origin},
 };
 
@@ -92,26 +93,6 @@ pub(crate) enum Input {
     Recall { name: String, told: oneshot::Sender<Option<Value>> },
     /// Somebody wants to know the time, once everything decided before is acknowledged and released.
     Mark { told: oneshot::Sender<Timestamp> },
-}
-
-impl Input {
-    /// Returns the instance it is about, if it is about one.
-    fn instance(&self) -> Option<&str> {
-        match self {
-            Self::Start { start, .. } => Some(&start.id),
-            Self::Ask { ask, .. } => ask.instance(),
-            Self::Reply { id, .. }
-            | Self::Accepted { id, .. }
-            | Self::Event { id, .. }
-            | Self::Archived { id } => Some(id),
-            Self::Note(_) | Self::Recall { .. } | Self::Mark { .. } => None,
-        }
-    }
-
-    /// Says whether it speaks of everything before it.
-    fn is_of_all(&self) -> bool {
-        matches!(self, Self::Note(_) | Self::Recall { .. } | Self::Mark { .. })
-    }
 }
 
 /// What a shard needs around it, other than its log.
@@ -364,26 +345,6 @@ impl<J: Journal, W: World> Shard<J, W> {
         self.batch.push(item, releases);
     }
 
-    /// Lets an answer go when everything decided so far is acknowledged.
-    fn answer(&mut self, reply: Reply, answer: command::Answered) {
-        let release = Release::Answer { reply, answer };
-        if !self.batch.is_empty() {
-            self.batch.attach(release);
-        } else if let Some(flying) = &mut self.flying {
-            flying.push(release);
-        } else if self.is_in_doubt() {
-            // Somebody else may own the shard by now. An empty record that gets into the log proves the contrary.
-            self.batch.push(Bytes::new(), vec![release]);
-        } else {
-            self.release(release, self.last);
-        }
-    }
-
-    /// Says whether somebody else may own this shard by now.
-    fn is_in_doubt(&self) -> bool {
-        *self.lease.borrow() <= Instant::now()
-    }
-
     fn append(&mut self) -> Appending {
         let limit = self.config.max_record_bytes;
         let (items, releases) = self.batch.take(limit);
@@ -471,43 +432,6 @@ impl<J: Journal, W: World> Shard<J, W> {
                 }
                 other => self.world.begin(id.to_owned(), live.origin(), other),
             }
-        }
-    }
-
-    fn closed(&mut self, id: &str) {
-        let Some(live) = self.live.get_mut(id) else { return };
-        self.world.draw(&live.state, &mut live.spans);
-        self.timers.clear(&live.id, &mut live.timers);
-        let (record, told) = live.finish();
-        for waiter in live.take_waiters() {
-            waiter.send(Ok(told.clone()));
-        }
-        self.world.archive(record, live.children().collect());
-    }
-
-    fn rested(&mut self, id: &str) {
-        let Some(live) = self.live.get_mut(id) else { return };
-        let (answer, waiters) = (command::shown(live), live.take_waiters());
-        waiters.into_iter().for_each(|waiter| waiter.send(Ok(answer.clone())));
-    }
-
-    fn archived(&mut self, id: String) {
-        let Some(live) = self.live.get_mut(&id).filter(|live| !live.leaving) else { return };
-        match (Item { archived: true, ..Item::new(&id) }).encode() {
-            Ok(item) => {
-                live.leaving = true;
-                self.push(item, vec![Release::Forgotten { id }]);
-            }
-            Err(error) => tracing::error!(instance = id, %error, "the end of an instance cannot be written"),
-        }
-    }
-
-    fn forgotten(&mut self, id: &str) {
-        let Some(live) = self.live.remove(id) else { return };
-        self.cleaner.release(live.since, id);
-        self.discard(live.claims.into_iter().chain(live.obsolete).collect());
-        if let Some(record) = live.ended {
-            self.recent.push(record);
         }
     }
 

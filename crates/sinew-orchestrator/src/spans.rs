@@ -91,7 +91,7 @@ struct Draw<'a> {
 impl Exported {
     /// Returns what is sent once everything is that has ended.
     pub(crate) fn all(state: &State) -> Self {
-        let ended = |(index, step): (usize, &std::sync::Arc<Step>)| {
+        let ended = |(index, step): (usize, &Arc<Step>)| {
             let whole = (step.attempts.is_empty() && step.ended_at.is_some()).then_some((index, 0, false));
             let done = |attempts: &[Attempt], undo| -> Vec<_> {
                 let ended = attempts.iter().filter(|attempt| attempt.ended_at.is_some());

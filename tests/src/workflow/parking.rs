@@ -70,7 +70,7 @@ async fn p8_ten_thousand_parked_instances_wake_for_their_timers_after_a_restart(
     eventually(LONG, || async { parked(&lab).await >= COUNT }).await;
     assert_eq!(lab.ledger.lines(), [], "all of them were parked before the first one was due");
     lab.stop_orchestrator().await;
-    lab.start_orchestrator().await;
+    lab.start_orchestrator_within(LONG).await;
     let woke = || async { lab.ledger.lines().len() >= COUNT };
     eventually(LONG, woke).await;
     let lines = lab.ledger.lines();

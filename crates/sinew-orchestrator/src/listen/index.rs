@@ -70,7 +70,7 @@ struct Names {
 #[derive(Debug)]
 enum Who {
     One(Key),
-    Many(Box<BTreeSet<Key>>),
+    Many(BTreeSet<Key>),
 }
 
 impl Index {
@@ -227,7 +227,7 @@ impl Names {
 impl Who {
     fn insert(&mut self, key: Key) {
         match self {
-            Self::One(one) => *self = Self::Many(Box::new(BTreeSet::from([one.clone(), key]))),
+            Self::One(one) => *self = Self::Many(BTreeSet::from([one.clone(), key])),
             Self::Many(many) => drop(many.insert(key)),
         }
     }

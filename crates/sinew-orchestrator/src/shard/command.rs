@@ -10,7 +10,10 @@ use sinew::{
     workflow::{CallLimit, Operation, WorkflowError, WorkflowInstance, WorkflowTask},
 };
 use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, TaskId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{Compiled, Input, Release, Said, Shard, Word, World, live::Live};
 use crate::{
@@ -321,6 +324,26 @@ impl<J: Journal, W: World> Shard<J, W> {
             }
             Ask::Said { id, task, said, who } => self.said((id, task), said, who, reply),
         }
+    }
+
+    /// Lets an answer go when everything decided so far is acknowledged.
+    pub(super) fn answer(&mut self, reply: Reply, answer: Answered) {
+        let release = Release::Answer { reply, answer };
+        if !self.batch.is_empty() {
+            self.batch.attach(release);
+        } else if let Some(flying) = &mut self.flying {
+            flying.push(release);
+        } else if self.is_in_doubt() {
+            // Somebody else may own the shard by now. An empty record that gets into the log proves the contrary.
+            self.batch.push(Bytes::new(), vec![release]);
+        } else {
+            self.release(release, self.last);
+        }
+    }
+
+    /// Says whether somebody else may own this shard by now.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        *self.lease.borrow() <= Instant::now()
     }
 
     fn tell(&mut self, id: &str, reply: Reply) {

@@ -71,6 +71,26 @@ pub(super) enum Fetched {
     List(Box<Listing>),
 }
 
+impl Input {
+    /// Returns the instance it is about, if it is about one.
+    fn instance(&self) -> Option<&str> {
+        match self {
+            Self::Start { start, .. } => Some(&start.id),
+            Self::Ask { ask, .. } => ask.instance(),
+            Self::Reply { id, .. }
+            | Self::Accepted { id, .. }
+            | Self::Event { id, .. }
+            | Self::Archived { id } => Some(id),
+            Self::Note(_) | Self::Recall { .. } | Self::Mark { .. } => None,
+        }
+    }
+
+    /// Says whether it speaks of everything before it.
+    fn is_of_all(&self) -> bool {
+        matches!(self, Self::Note(_) | Self::Recall { .. } | Self::Mark { .. })
+    }
+}
+
 impl Waking {
     /// Says whether nobody is being woken and nothing waits for that.
     fn is_idle(&self) -> bool {

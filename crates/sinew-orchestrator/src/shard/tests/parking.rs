@@ -242,7 +242,7 @@ async fn a_thousand_parked_instances_wake_at_the_same_moment() {
     assert_eq!(stage.shard.parked.len(), 1_000);
     stage.crash().await;
     let mut passes = 0;
-    while stage.shard.parked.len() > 0 {
+    while !stage.shard.parked.is_empty() {
         stage.pass(DAY).await;
         stage.settle().await;
         passes += 1;
