@@ -15,6 +15,7 @@ mod limits;
 mod listen;
 mod log;
 mod ownership;
+mod parking;
 mod people;
 mod protocols;
 mod requests;

@@ -22,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     history::Finished,
+    id::Id,
     library::Library,
     lifecycle::{Happened, Teller},
     listen::{Listener, Told},
@@ -108,7 +109,7 @@ impl World for Caller {
     fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
         if let Effect::Stop { task, .. } = &effect {
             // When the other end is gone, the shard is about to go too.
-            let _ = self.listening.send(Told::Stopped((id.as_str().into(), *task)));
+            let _ = self.listening.send(Told::Stopped((Id::of(&id), *task)));
         }
         self.hands.begin(id, origin, effect);
     }

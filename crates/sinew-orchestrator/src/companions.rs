@@ -49,6 +49,7 @@ impl Companions {
         let bus = line.bus.clone();
         let (stop, mut tasks, notes) = (ending.child_token(), JoinSet::new(), shard.notes());
         let ears = Ears::new(bus.clone(), handle.clone(), config.listen.early_window(), told, &notes);
+        let ears = ears.with(shard.parked_listeners());
         spawn(&mut tasks, &stop, ears.run());
         let (last, left) = shard.unpublished();
         let publisher = Publisher { line, shard: handle.clone(), inlet: happened };

@@ -23,8 +23,13 @@ pub struct Config {
     pub lease_seconds: u64,
     /// Days an ended instance stays readable.
     pub history_days: u64,
-    /// Live instances per shard beyond which starts are turned away.
+    /// Instances per shard that are not parked, beyond which starts are turned away.
     pub max_live: usize,
+    /// Parked instances per shard beyond which starts are turned away.
+    pub max_parked: usize,
+    /// Seconds after which an instance that waits for nothing but timers and events is parked: it is kept in the log alone
+    /// and takes some hundred bytes of memory.
+    pub park_after_seconds: u64,
     /// Largest record in the log, in bytes; at most half of the server's message limit.
     pub max_record_bytes: usize,
     /// Largest input, reply or decision of an instance, in bytes; what a record does not hold is kept beside the log.
@@ -49,6 +54,8 @@ impl Default for Config {
             lease_seconds: 3,
             history_days: 30,
             max_live: 1_000_000,
+            max_parked: 10_000_000,
+            park_after_seconds: 5,
             max_record_bytes: 512 * 1024,
             max_value_bytes: 16 * 1024 * 1024,
             clean_every: 4_096,
@@ -61,6 +68,10 @@ impl Default for Config {
 }
 
 impl Config {
+    pub(crate) fn park_after_ms(&self) -> u64 {
+        self.park_after_seconds.saturating_mul(1_000)
+    }
+
     /// Checks the settings against each other and against the largest message the server takes.
     pub(crate) fn validate(&self, max_payload: usize) -> Result<(), Error> {
         limits::validate(&self.calls.limits)?;

@@ -59,6 +59,12 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// [`JournalError::Unavailable`].
     fn read(&self, sequence: u64) -> impl Future<Output = Result<Vec<Appended>, JournalError>> + Send;
 
+    /// Reads the one record that stands at `sequence`; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`].
+    fn at(&self, sequence: u64) -> impl Future<Output = Result<Option<Bytes>, JournalError>> + Send;
+
     /// Forgets everything before `sequence`.
     ///
     /// # Errors
@@ -112,7 +118,12 @@ mod tests {
         assert_eq!(journal.last().await.unwrap().unwrap().sequence, second);
         let all = journal.read(0).await.unwrap();
         assert_eq!(all.iter().map(|one| one.record.clone()).collect::<Vec<_>>(), [record("a"), record("b")]);
+        assert_eq!(journal.at(first).await, Ok(Some(record("a"))));
+        assert_eq!(journal.at(second).await, Ok(Some(record("b"))));
+        assert_eq!(journal.at(second + 1).await, Ok(None), "nothing stands there yet");
         journal.forget(second).await.unwrap();
+        assert_eq!(journal.at(first).await, Ok(None), "it is forgotten");
+        assert_eq!(journal.at(second).await, Ok(Some(record("b"))));
         assert_eq!(journal.read(0).await.unwrap(), [Appended { sequence: second, record: record("b") }]);
         assert_eq!(journal.read(second + 1).await.unwrap(), []);
         assert_eq!(

@@ -27,6 +27,7 @@ mod definitions;
 mod directory;
 mod error;
 mod history;
+mod id;
 mod journal;
 mod lease;
 mod library;

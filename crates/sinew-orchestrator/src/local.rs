@@ -153,7 +153,14 @@ impl Local {
         let tells = Tells { events: events.clone(), listening, people };
         let world = InProcess::new(means, handle.clone(), tells);
         let (_, lease) = watch::channel(Instant::now() + FOR_EVER);
-        let config = Config { max_record_bytes: MAX_BYTES, max_value_bytes: MAX_BYTES, ..Config::default() };
+        // There is no log to park in that would take less memory.
+        let park_after_seconds = u64::MAX;
+        let config = Config {
+            max_record_bytes: MAX_BYTES,
+            max_value_bytes: MAX_BYTES,
+            park_after_seconds,
+            ..Config::default()
+        };
         let opening = Opening { config, world, lease, epoch: 1, inbox };
         let shard = Shard::open(MemoryJournal::default(), opening).await;
         let shard = shard.map_err(|error| Error::new(Kind::Foreign, error.to_string()))?;

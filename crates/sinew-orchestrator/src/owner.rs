@@ -197,7 +197,7 @@ async fn serve(
     let opening = Opening { config, world, lease, epoch, inbox };
     match ending.run_until_cancelled(Shard::open(journal, opening)).await {
         Some(Ok(mut shard)) => {
-            tracing::info!(shard = %id, epoch, live = shard.live(), "owning a shard");
+            tracing::info!(shard = %id, epoch, live = shard.live(), parked = shard.parked(), "owning a shard");
             let setting = Setting {
                 line,
                 config: &parts.config,

@@ -3,6 +3,8 @@
 //!
 //! Versioned: a reader refuses a version it does not know, and every version ever released stays readable.
 
+mod parked;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +16,10 @@ use sinew_workflow::{Entry, State};
 
 use crate::{Error, Kind};
 
-const VERSION: u8 = 1;
+pub(crate) use parked::{Parked, ParkedItem, listeners, parked_in, wake};
+
+/// 2 since instances are parked.
+const VERSION: u8 = 2;
 /// Room a piece of an item leaves for the names around it.
 const PIECE_OVERHEAD: usize = 512;
 
@@ -45,6 +50,9 @@ pub(crate) struct Item {
     /// Its whole state: what stood in the log before is not needed any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) snapshot: Option<Box<State>>,
+    /// Its whole state, while it waits: what happens to it next is preceded by a `snapshot`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parked: Option<Box<Parked>>,
     /// It has ended and its history is stored: the log owes it nothing more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) archived: bool,
@@ -90,6 +98,7 @@ impl Item {
             definition: None,
             entries: Vec::new(),
             snapshot: None,
+            parked: None,
             archived: false,
             note: None,
             piece: None,
@@ -131,7 +140,7 @@ pub(crate) fn join(header: Header, items: &[Bytes]) -> Result<Bytes, Error> {
 pub(crate) fn read(record: &[u8]) -> Result<(Header, Vec<Item>), Error> {
     let mut rest = record;
     let header: Header = next(&mut rest)?;
-    if header.v != VERSION {
+    if !(1..=VERSION).contains(&header.v) {
         return Err(foreign(&format!("record version {} is unknown: run a newer sinew", header.v)));
     }
     let mut items = Vec::new();

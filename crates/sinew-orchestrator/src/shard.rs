@@ -9,11 +9,16 @@ mod clean;
 mod clock;
 mod command;
 mod decide;
+mod ended;
 mod ending;
 mod graves;
+mod idle;
+mod list;
 mod live;
 mod notes;
 mod open;
+mod park;
+mod parked;
 mod people;
 mod recent;
 mod repeated;
@@ -21,6 +26,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod wake;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -38,21 +44,25 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config,
     history::Finished,
+    id::Id,
     journal::{Journal, JournalError},
     lifecycle::{Happened, Lifecycle, Unpublished},
     listen::Listener,
-    record::{Header, Item, join},
+    record::{Header, join},
     spans::{Exported, Origin},
 };
 
 use batch::Batch;
 use clean::Cleaner;
 use clock::Clock;
-use live::Live;
+use idle::Idle;
+use live::{Live, Place};
 use notes::{Noted, Notes};
+use parked::Parked;
 use recent::Recent;
 use repeated::Repeated;
 use timers::Timers;
+use wake::Waking;
 
 pub(crate) use command::{Answer, Ask, Command, Handle, Reply, Start, channel};
 pub(crate) use notes::Note;
@@ -148,6 +158,10 @@ enum Release {
     Moving { id: String },
     /// It is written, and what stood before is not needed any more.
     Moved { id: String },
+    /// It is parked in this record, unless something happened to it since.
+    Parked { id: String, number: u64 },
+    /// A parked instance stands in this record now; the last one of its old record.
+    Shelved { id: Id, from: u64, last: bool },
     /// What happened to an instance, for the bus.
     Happened(Box<Happened>),
     /// Calls, events and timers that became due.
@@ -180,6 +194,15 @@ pub(crate) struct Shard<J, W> {
     number: u64,
     last: u64,
     live: HashMap<String, Live>,
+    /// Those who wait, and are kept in the log alone.
+    parked: Parked,
+    /// Who of those listened when they were found in the log, until it is asked for.
+    ears: HashMap<Id, Box<[u8]>>,
+    waking: Waking,
+    idle: Idle,
+    /// How many were ever parked by this owner, and the bytes of those in the batch.
+    parkings: u64,
+    parking: usize,
     recent: Recent,
     repeated: Repeated,
     notes: Notes,
@@ -201,9 +224,14 @@ pub(crate) struct Shard<J, W> {
 }
 
 impl<J: Journal, W: World> Shard<J, W> {
-    /// Returns how many instances live here.
+    /// Returns how many instances live here, parked ones included.
     pub(crate) fn live(&self) -> usize {
-        self.live.len()
+        self.live.len() + self.parked.len()
+    }
+
+    /// Returns how many of them are parked.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.len()
     }
 
     /// Runs until `stop` or until another owner is found to have appended.
@@ -214,14 +242,16 @@ impl<J: Journal, W: World> Shard<J, W> {
             if appending.is_none() && !self.batch.is_empty() {
                 appending = Some(self.append());
             }
-            let wake = self.timers.next();
+            let wake = [self.timers.next(), self.next_wake(), self.next_idle()].into_iter().flatten().min();
             let now = self.clock.now();
+            let room = self.waking.has_room();
             tokio::select! {
                 outcome = until(&mut appending) => match outcome {
                     Ok(sequence) => self.acknowledged(sequence),
                     Err(error) => return self.abandon(error).await,
                 },
-                _ = self.inbox.recv_many(&mut inputs, TAKE) => inputs.drain(..).for_each(|input| self.take(input)),
+                fetched = self.waking.fetched() => self.took(fetched),
+                _ = self.inbox.recv_many(&mut inputs, TAKE), if room => inputs.drain(..).for_each(|input| self.take(input)),
                 () = sleep_until(wake, now) => self.fire(),
                 () = stop.cancelled() => break,
             }
@@ -230,6 +260,13 @@ impl<J: Journal, W: World> Shard<J, W> {
     }
 
     fn take(&mut self, input: Input) {
+        if let Some(input) = self.awake(input) {
+            self.take_now(input);
+        }
+    }
+
+    /// As [`Shard::take`], for an input that concerns nobody who is parked.
+    fn take_now(&mut self, input: Input) {
         match input {
             Input::Start { start, definition, reply } => self.start(start, definition, reply),
             Input::Ask { ask, reply } => self.ask(ask, reply),
@@ -264,10 +301,28 @@ impl<J: Journal, W: World> Shard<J, W> {
             return Ok(());
         };
         let (limit, level) = (self.config.max_value_bytes, self.config.lifecycle);
+        let parked = match live.place {
+            Place::Log => None,
+            // What follows in the log must not need what is parked.
+            Place::Parking(_) | Place::Parked(_) => {
+                match clean::pieces(live, id, self.config.max_record_bytes) {
+                    Ok(pieces) => Some((live.since, pieces)),
+                    Err(error) => {
+                        tracing::error!(instance = id, %error, "an instance cannot go on: its state cannot be written");
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let (at, after) = (event.at(), self.config.park_after_ms());
         let before = (level != Lifecycle::None).then(|| live.state.clone());
         let decided = decide::within(limit, &definition, &mut live.state, id, event)?;
         if decided.entries.is_empty() {
             return Ok(());
+        }
+        live.touched = at;
+        if !std::mem::replace(&mut live.queued, true) {
+            self.idle.push(at, after, live.id.clone());
         }
         let effects = live.state.effects(&decided.entries);
         let (closed, rested) = (live.state.is_closed(), live.state.saga() == Saga::Pending);
@@ -283,6 +338,9 @@ impl<J: Journal, W: World> Shard<J, W> {
         if closed {
             // A closed instance decides nothing more, so this happens once.
             releases.push(Release::Closed { id: id.to_owned() });
+        }
+        if let Some((since, pieces)) = parked {
+            self.write_state(since, id, pieces);
         }
         self.push(decided.item, releases);
         Ok(())
@@ -302,30 +360,10 @@ impl<J: Journal, W: World> Shard<J, W> {
         self.batch.push(item, releases);
     }
 
-    /// Lets an answer go when everything decided so far is acknowledged.
-    fn answer(&mut self, reply: Reply, answer: command::Answered) {
-        let release = Release::Answer { reply, answer };
-        if !self.batch.is_empty() {
-            self.batch.attach(release);
-        } else if let Some(flying) = &mut self.flying {
-            flying.push(release);
-        } else if self.is_in_doubt() {
-            // Somebody else may own the shard by now. An empty record that gets into the log proves the contrary.
-            self.batch.push(Bytes::new(), vec![release]);
-        } else {
-            self.release(release, self.last);
-        }
-    }
-
-    /// Says whether somebody else may own this shard by now.
-    fn is_in_doubt(&self) -> bool {
-        *self.lease.borrow() <= Instant::now()
-    }
-
     fn append(&mut self) -> Appending {
         let limit = self.config.max_record_bytes;
         let (items, releases) = self.batch.take(limit);
-        self.number += 1;
+        (self.number, self.parking) = (self.number + 1, 0);
         self.flying = Some(releases);
         let header = Header::new(self.epoch, self.owner, self.number);
         if items.iter().any(|item| item.len() > limit) {
@@ -346,6 +384,7 @@ impl<J: Journal, W: World> Shard<J, W> {
             self.release(release, sequence);
         }
         if !self.ending {
+            self.park();
             self.clean();
         }
     }
@@ -362,11 +401,14 @@ impl<J: Journal, W: World> Shard<J, W> {
                 self.cleaner.moved();
                 let since = self.live.get(&id).map_or(0, |live| live.moving);
                 if let Some(live) = self.live.get_mut(&id) {
+                    live.moves -= 1;
                     let obsolete = std::mem::take(&mut live.obsolete);
                     self.discard(obsolete);
                 }
                 self.stands(&id, since);
             }
+            Release::Parked { id, number } => self.was_parked(&id, number, sequence),
+            Release::Shelved { id, from, last } => self.shelved(&id, from, sequence, last),
             Release::Effects { id, effects } => self.begin(&id, effects),
             Release::Happened(happened) => self.world.tell(sequence, *happened),
             Release::Answer { reply, answer } => reply.send(answer),
@@ -381,6 +423,9 @@ impl<J: Journal, W: World> Shard<J, W> {
 
     fn stands(&mut self, id: &str, since: u64) {
         if let Some(live) = self.live.get_mut(id) {
+            if live.since > 0 {
+                self.cleaner.release(live.since, id);
+            }
             live.since = since;
             self.cleaner.keep(since, id);
         }
@@ -405,50 +450,14 @@ impl<J: Journal, W: World> Shard<J, W> {
         }
     }
 
-    fn closed(&mut self, id: &str) {
-        let Some(live) = self.live.get_mut(id) else { return };
-        self.world.draw(&live.state, &mut live.spans);
-        self.timers.clear(&live.id, &mut live.timers);
-        let (record, told) = live.finish();
-        for waiter in live.take_waiters() {
-            waiter.send(Ok(told.clone()));
-        }
-        self.world.archive(record, live.children().collect());
-    }
-
-    fn rested(&mut self, id: &str) {
-        let Some(live) = self.live.get_mut(id) else { return };
-        let (answer, waiters) = (command::shown(live), live.take_waiters());
-        waiters.into_iter().for_each(|waiter| waiter.send(Ok(answer.clone())));
-    }
-
-    fn archived(&mut self, id: String) {
-        let Some(live) = self.live.get_mut(&id).filter(|live| !live.leaving) else { return };
-        match (Item { archived: true, ..Item::new(&id) }).encode() {
-            Ok(item) => {
-                live.leaving = true;
-                self.push(item, vec![Release::Forgotten { id }]);
-            }
-            Err(error) => tracing::error!(instance = id, %error, "the end of an instance cannot be written"),
-        }
-    }
-
-    fn forgotten(&mut self, id: &str) {
-        let Some(live) = self.live.remove(id) else { return };
-        self.cleaner.release(live.since, id);
-        self.repeated.forget(id);
-        self.discard(live.claims.into_iter().chain(live.obsolete).collect());
-        if let Some(record) = live.ended {
-            self.recent.push(record);
-        }
-    }
-
     fn fire(&mut self) {
         let now = self.clock.now();
+        self.wake_due(now);
         for _ in 0..TAKE {
-            let Some((id, task, timer)) = self.timers.due(now) else { return };
+            let Some((id, task, timer)) = self.timers.due(now) else { break };
             self.advance_alone(&id, Event::Timer { task, timer, at: now });
         }
+        self.park();
     }
 }
 

@@ -88,6 +88,23 @@ struct Draw<'a> {
     state: &'a State,
 }
 
+impl Exported {
+    /// Returns what is sent once everything is that has ended.
+    pub(crate) fn all(state: &State) -> Self {
+        let ended = |(index, step): (usize, &Arc<Step>)| {
+            let whole = (step.attempts.is_empty() && step.ended_at.is_some()).then_some((index, 0, false));
+            let done = |attempts: &[Attempt], undo| -> Vec<_> {
+                let ended = attempts.iter().filter(|attempt| attempt.ended_at.is_some());
+                ended.map(|attempt| (index, attempt.number, undo)).collect()
+            };
+            let undo = step.undo.as_ref().map_or_else(Vec::new, |undo| done(&undo.attempts, true));
+            whole.into_iter().chain(done(&step.attempts, false)).chain(undo).collect::<Vec<_>>()
+        };
+        let sent = state.steps().iter().enumerate().flat_map(ended).collect();
+        Self { sent, root: state.is_closed() }
+    }
+}
+
 impl Draw<'_> {
     fn step(&self, step: &Step, index: usize, exported: &mut Exported, tracer: &Tracer) {
         let mut fresh = |attempt, undo| exported.sent.insert((index, attempt, undo));

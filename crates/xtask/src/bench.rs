@@ -5,6 +5,7 @@ mod edge;
 mod engine;
 mod load;
 mod messages;
+mod parked;
 mod peer;
 mod saga;
 mod sdk;
@@ -18,23 +19,26 @@ use crate::Outcome;
 /// What a benchmark may fail with; read by a person.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-const WHICH: [&str; 4] = ["workflow-engine", "sdk", "edge", "saga"];
+const WHICH: [&str; 5] = ["workflow-engine", "sdk", "edge", "saga", "parked"];
 
 /// Adds what takes minutes.
 const LONG: &str = "long";
 
-/// Runs the named benchmarks, all of them where none is named. A debug build runs itself again as a release build.
+/// Runs the named benchmarks, all but `parked` where none is named. The first number is the seconds each takes, the second
+/// how many instances are parked. A debug build runs itself again as a release build.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     if cfg!(debug_assertions) {
         return optimised(arguments);
     }
     let long = arguments.contains(&LONG);
-    let (seconds, names): (Vec<&str>, Vec<&str>) =
+    let (numbers, names): (Vec<&str>, Vec<&str>) =
         arguments.iter().filter(|word| **word != LONG).partition(|word| word.parse::<u64>().is_ok());
     if let Some(unknown) = names.iter().find(|name| !WHICH.contains(name)) {
         return Err(format!("there is no benchmark {unknown}: use {}", WHICH.join(", ")));
     }
-    let seconds = Duration::from_secs(seconds.first().and_then(|text| text.parse().ok()).unwrap_or(3));
+    let number = |at: usize| numbers.get(at).and_then(|text| text.parse::<u64>().ok());
+    let seconds = Duration::from_secs(number(0).unwrap_or(3));
+    let parked = number(1).and_then(|count| count.try_into().ok()).unwrap_or(parked::COUNT);
     let wanted = |name: &str| names.is_empty() || names.contains(&name);
     if wanted("workflow-engine") {
         engine::run(seconds).map_err(|error| error.to_string())?;
@@ -49,6 +53,9 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
         }
         if wanted("saga") {
             saga::run(root, seconds, long).await?;
+        }
+        if names.contains(&"parked") {
+            parked::run(seconds, parked).await?;
         }
         Ok::<(), Error>(())
     };

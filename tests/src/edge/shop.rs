@@ -191,7 +191,6 @@ fn raw_operation(name: &str) -> OperationDescriptor {
         stream: false,
         accepts: false,
         upload: None,
-        accepts: false,
         http: Some(HttpBinding { method: "POST".into(), path, body: None, status: None }),
         request: json!({ "type": "object" }),
         reply: json!(true),

@@ -146,8 +146,13 @@ impl Lab {
     }
 
     pub(crate) async fn start_orchestrator(&mut self) {
+        self.start_orchestrator_within(SOON).await;
+    }
+
+    /// Starts one that has much to read before it is ready.
+    pub(crate) async fn start_orchestrator_within(&mut self, limit: Duration) {
         let orchestrator = sinew_orchestrator::start(self.config.clone(), self.bus.clone()).await.unwrap();
-        eventually(SOON, || async { orchestrator.is_ready() }).await;
+        eventually(limit, || async { orchestrator.is_ready() }).await;
         self.orchestrator = Some(orchestrator);
     }
 

@@ -98,6 +98,18 @@ impl Journal for JetStreamJournal {
         Ok(batch.into_iter().map(|one| Appended { sequence: one.sequence, record: one.payload }).collect())
     }
 
+    async fn at(&self, sequence: u64) -> Result<Option<Bytes>, JournalError> {
+        let read = async {
+            match self.bus.stored_at(STREAM, sequence).await? {
+                Some(stored) => Ok(Some(stored)),
+                // The replica that answered may lag.
+                None => Ok(self.bus.message_at(STREAM, sequence).await?.map(|found| found.message)),
+            }
+        };
+        let found = read.await.map_err(|error| unavailable(&error))?;
+        Ok(found.map(|stored| stored.payload))
+    }
+
     fn forget(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + Send + 'static {
         let journal = self.clone();
         async move {

@@ -54,6 +54,12 @@ impl Journal for MemoryJournal {
         Ok(self.log().1.iter().filter(|one| one.sequence >= sequence).cloned().collect())
     }
 
+    async fn at(&self, sequence: u64) -> Result<Option<Bytes>, JournalError> {
+        let log = self.log();
+        let place = log.1.binary_search_by_key(&sequence, |one| one.sequence).ok();
+        Ok(place.and_then(|place| log.1.get(place)).map(|one| one.record.clone()))
+    }
+
     fn forget(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + Send + 'static {
         self.log().1.retain(|one| one.sequence >= sequence);
         std::future::ready(Ok(()))

@@ -30,6 +30,8 @@ const REMEMBER: Duration = Duration::from_secs(2);
 const OFFERED: usize = 256;
 /// How long the stream is followed when nobody listens any more.
 const IDLE: Duration = Duration::from_secs(30);
+/// Listeners noted before others get a turn.
+const TURN: usize = 256;
 /// Pause before the stream is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -62,6 +64,8 @@ pub(crate) struct Ears {
     offered: usize,
     changed: bool,
     idle_since: Instant,
+    /// Those who listened before this owner came.
+    before: Box<dyn Iterator<Item = Listener> + Send + Sync>,
 }
 
 /// What is read of the stream.
@@ -95,13 +99,24 @@ impl Ears {
             offered: 0,
             changed: false,
             idle_since: Instant::now(),
+            before: Box::new(std::iter::empty()),
         }
+    }
+
+    /// Begins with those who listened before this owner came.
+    pub(crate) fn with(self, before: impl Iterator<Item = Listener> + Send + Sync + 'static) -> Self {
+        Self { before: Box::new(before), ..self }
     }
 
     /// Reads until the shard is gone.
     pub(crate) async fn run(mut self) {
         let mut look = tokio::time::interval(REMEMBER);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut before = std::mem::replace(&mut self.before, Box::new(std::iter::empty()));
+        while self.note_some(&mut before) {
+            tokio::task::yield_now().await;
+        }
+        drop(before);
         loop {
             while let Ok(told) = self.told.try_recv() {
                 self.note(told);
@@ -128,6 +143,14 @@ impl Ears {
                 followed = next(&mut self.feed) => self.hear(followed).await,
             }
         }
+    }
+
+    /// Notes a few of many; says whether there are more.
+    fn note_some(&mut self, many: &mut (dyn Iterator<Item = Listener> + Send + Sync)) -> bool {
+        let some: Vec<Listener> = many.take(TURN).collect();
+        let more = some.len() == TURN;
+        some.into_iter().for_each(|listener| self.note(Told::Listens(listener)));
+        more
     }
 
     fn note(&mut self, told: Told) {
@@ -158,7 +181,8 @@ impl Ears {
                 ear.after = ear.after.max(at.min(self.read));
             }
         }
-        self.behind.extend(self.joining.drain(..));
+        // Taken whole: a million of them are not kept room for.
+        self.behind.extend(std::mem::take(&mut self.joining));
         let from = self.start_of_those_behind().await;
         let mut subjects = self.index.subjects();
         if let Some(feed) = &self.feed {

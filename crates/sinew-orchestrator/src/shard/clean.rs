@@ -4,26 +4,68 @@
 //! The oldest go first, and as many bytes are written again as others wrote: so cleaning costs at most as much as the
 //! work itself, never holds it up, rests when nothing happens, and the log stays within twice what lives in it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::{Release, Shard, World, notes::name_of};
-use crate::{journal::Journal, record::split};
+use bytes::Bytes;
+
+use super::{
+    Release, Shard, World,
+    live::{Live, Place},
+    notes::name_of,
+};
+use crate::{
+    Error,
+    id::Id,
+    journal::Journal,
+    record::{ParkedItem, split},
+};
+
+/// Records of parked instances written again at once.
+const SHELVES: usize = 4;
 
 /// Where the instances stand in the log, and what may be forgotten.
 pub(super) struct Cleaner {
     /// Instances by the oldest record they need. Those whose state is on its way to a newer place are not here.
     ages: BTreeSet<(u64, String)>,
-    /// The old places of those, in the order in which they will leave them.
+    /// Records of parked instances.
+    shelves: BTreeMap<u64, Shelf>,
+    /// How many of those are being written again.
+    emptying: usize,
+    /// The old places of what is on its way, in the order in which it will leave them, and how many leave each.
     moving: VecDeque<u64>,
+    leaving: BTreeMap<u64, usize>,
     /// Bytes that others wrote and the cleaner has not yet matched.
     credit: i64,
     /// Everything before this record is forgotten.
     forgotten: u64,
 }
 
+/// A record of parked instances.
+#[derive(Default)]
+struct Shelf {
+    /// How many stand there.
+    count: usize,
+    /// Whether they are being written again.
+    emptying: bool,
+}
+
+/// What stands longest in one place.
+enum Laggard {
+    Instance(u64, String),
+    Shelf(u64),
+}
+
 impl Cleaner {
     pub(super) fn new(first: u64) -> Self {
-        Self { ages: BTreeSet::new(), moving: VecDeque::new(), credit: 0, forgotten: first }
+        Self {
+            ages: BTreeSet::new(),
+            shelves: BTreeMap::new(),
+            emptying: 0,
+            moving: VecDeque::new(),
+            leaving: BTreeMap::new(),
+            credit: 0,
+            forgotten: first,
+        }
     }
 
     /// Notes that others wrote so much; unused credit does not grow beyond `most`.
@@ -45,27 +87,74 @@ impl Cleaner {
     /// Notes that what stands at `since` is on its way to a newer place.
     pub(super) fn moves(&mut self, since: u64, id: &str) {
         self.release(since, id);
+        self.goes(since);
+    }
+
+    fn goes(&mut self, since: u64) {
         self.moving.push_back(since);
+        *self.leaving.entry(since).or_default() += 1;
     }
 
     /// Notes that the state of the instance that moved first is acknowledged in its new place.
     pub(super) fn moved(&mut self) {
-        self.moving.pop_front();
+        let Some(since) = self.moving.pop_front() else { return };
+        if let Some(count) = self.leaving.get_mut(&since) {
+            *count -= 1;
+            if *count == 0 {
+                self.leaving.remove(&since);
+            }
+        }
+    }
+
+    /// Notes that one more parked instance stands in a record.
+    pub(super) fn shelve(&mut self, sequence: u64) {
+        self.shelves.entry(sequence).or_default().count += 1;
+    }
+
+    /// Notes that one less stands there.
+    pub(super) fn unshelve(&mut self, sequence: u64) {
+        let Some(shelf) = self.shelves.get_mut(&sequence) else { return };
+        shelf.count = shelf.count.saturating_sub(1);
+        if shelf.count == 0 && !shelf.emptying {
+            self.shelves.remove(&sequence);
+        }
+    }
+
+    /// Notes that a record of parked instances is written again, or was.
+    fn empties(&mut self, sequence: u64, begins: bool) {
+        let Some(shelf) = self.shelves.get_mut(&sequence) else { return };
+        if shelf.emptying != begins {
+            shelf.emptying = begins;
+            self.emptying = if begins { self.emptying + 1 } else { self.emptying.saturating_sub(1) };
+        }
+        if shelf.count == 0 && !begins {
+            self.shelves.remove(&sequence);
+        }
     }
 
     /// Returns the oldest record anybody needs, if anybody needs one.
     fn horizon(&self) -> Option<u64> {
         let oldest = self.ages.first().map(|(since, _)| *since);
-        self.moving.front().copied().into_iter().chain(oldest).min()
+        let leaving = self.leaving.first_key_value().map(|(since, _)| *since);
+        let shelf = self.shelves.first_key_value().map(|(since, _)| *since);
+        [oldest, leaving, shelf].into_iter().flatten().min()
     }
 
     fn spend(&mut self, bytes: usize) {
         self.credit = self.credit.saturating_sub_unsigned(bytes.try_into().unwrap_or(u64::MAX));
     }
 
-    /// Returns the instance that stands longest in one place, when it stands before `limit`.
-    fn laggard(&self, limit: u64) -> Option<(u64, String)> {
-        self.ages.first().filter(|(since, _)| self.credit > 0 && *since < limit).cloned()
+    /// Returns what stands longest in one place, when it stands before `limit`.
+    fn laggard(&self, limit: u64) -> Option<Laggard> {
+        let instance = self.ages.first().filter(|(since, _)| self.credit > 0 && *since < limit);
+        // Those being emptied are the oldest, so few are passed over.
+        let shelf = self.shelves.iter().find(|(_, shelf)| !shelf.emptying).map(|(since, _)| *since);
+        let shelf = shelf.filter(|since| self.credit > 0 && *since < limit && self.emptying < SHELVES);
+        match (instance, shelf) {
+            (Some((since, _)), Some(shelf)) if shelf < *since => Some(Laggard::Shelf(shelf)),
+            (Some((since, id)), _) => Some(Laggard::Instance(*since, id.clone())),
+            (None, shelf) => shelf.map(Laggard::Shelf),
+        }
     }
 }
 
@@ -73,9 +162,17 @@ impl<J: Journal, W: World> Shard<J, W> {
     /// Moves what stands too far behind, as far as the credit goes, and forgets what nobody needs.
     pub(super) fn clean(&mut self) {
         let every = self.config.clean_every;
-        while let Some((since, id)) = self.cleaner.laggard(self.last.saturating_sub(every)) {
-            if !self.write_again(since, &id) {
-                break;
+        while let Some(laggard) = self.cleaner.laggard(self.last.saturating_sub(every)) {
+            match laggard {
+                Laggard::Instance(since, id) => {
+                    if !self.write_again(since, &id) {
+                        break;
+                    }
+                }
+                Laggard::Shelf(sequence) => {
+                    self.cleaner.empties(sequence, true);
+                    self.want_shelf(sequence);
+                }
             }
         }
         let horizon = self.cleaner.horizon().unwrap_or(self.last);
@@ -99,9 +196,9 @@ impl<J: Journal, W: World> Shard<J, W> {
         if let Some(name) = name_of(id) {
             return self.note_again(since, name);
         }
-        let Some(live) = self.live.get_mut(id).filter(|live| !live.leaving) else { return false };
+        let Some(live) = self.live.get(id).filter(|live| !live.leaving) else { return false };
         let limit = self.config.max_record_bytes;
-        let pieces = match live.snapshot(id).encode().and_then(|item| split(id, item, limit)) {
+        let pieces = match pieces(live, id, limit) {
             Ok(pieces) => pieces,
             Err(error) => {
                 tracing::error!(instance = id, %error, "a state cannot be written again: it holds the log up");
@@ -110,11 +207,20 @@ impl<J: Journal, W: World> Shard<J, W> {
                 return false;
             }
         };
+        self.cleaner.spend(pieces.iter().map(Bytes::len).sum());
+        self.write_state(since, id, pieces);
+        true
+    }
+
+    /// Puts an instance's whole state into the batch: what stands before it is not needed once it is stored.
+    pub(super) fn write_state(&mut self, since: u64, id: &str, pieces: Vec<Bytes>) {
+        let Some(live) = self.live.get_mut(id) else { return };
         live.obsolete.append(&mut live.claims);
+        live.place = Place::Log;
+        live.moves += 1;
         self.cleaner.moves(since, id);
         let last = pieces.len() - 1;
         for (index, piece) in pieces.into_iter().enumerate() {
-            self.cleaner.spend(piece.len());
             let mut releases = Vec::new();
             if index == 0 {
                 releases.push(Release::Moving { id: id.to_owned() });
@@ -124,6 +230,47 @@ impl<J: Journal, W: World> Shard<J, W> {
             }
             self.batch.push(piece, releases);
         }
-        true
     }
+
+    /// Puts those who are still parked in a record into the batch, as they stand there.
+    pub(super) fn shelve_again(&mut self, sequence: u64, items: &HashMap<Id, ParkedItem>) {
+        let stands = |id: &Id| self.parked.get(id).is_some_and(|spot| spot.sequence == sequence);
+        let items: Vec<_> = items.iter().filter(|(id, _)| stands(id)).collect();
+        let count = items.len();
+        for (index, (id, item)) in items.into_iter().enumerate() {
+            self.cleaner.spend(item.item.len());
+            self.cleaner.goes(sequence);
+            let (id, last) = (id.clone(), index + 1 == count);
+            self.batch.push(item.item.clone(), vec![Release::Shelved { id, from: sequence, last }]);
+        }
+        let left = self.cleaner.shelves.get(&sequence).is_some_and(|shelf| shelf.count > 0);
+        if count == 0 && !left {
+            self.cleaner.empties(sequence, false);
+        } else if count == 0 {
+            tracing::error!(sequence, "a record of parked instances lacks them: it holds the log up");
+        }
+    }
+
+    /// A parked instance is acknowledged in its new place.
+    pub(super) fn shelved(&mut self, id: &Id, from: u64, sequence: u64, last: bool) {
+        self.cleaner.moved();
+        if self.parked.moved(id, from, sequence) {
+            self.cleaner.shelve(sequence);
+            self.cleaner.unshelve(from);
+        } else {
+            let id = id.to_string();
+            if let Some(live) = self.live.get_mut(&id).filter(|live| live.place == Place::Parked(from)) {
+                live.place = Place::Parked(sequence);
+                self.stands(&id, sequence);
+            }
+        }
+        if last {
+            self.cleaner.empties(from, false);
+        }
+    }
+}
+
+/// Encodes the whole state of an instance in as many items as it takes.
+pub(super) fn pieces(live: &Live, id: &str, limit: usize) -> Result<Vec<Bytes>, Error> {
+    live.snapshot(id).encode().and_then(|item| split(id, item, limit))
 }

@@ -1,6 +1,6 @@
 //! What others ask of a shard, and how they are answered.
 
-use std::{cmp::Reverse, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,11 @@ use sinew::{
     wire::{ContentType, decode},
     workflow::{CallLimit, InputReference, Operation, WorkflowError, WorkflowInstance, WorkflowTask},
 };
-use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, Status, TaskId};
-use tokio::sync::{mpsc, oneshot};
+use sinew_workflow::{Input as Event, Operate, Parent, Saga, State, TaskId};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{Compiled, Input, Release, Said, Shard, Word, World, live::Live};
 use crate::{
@@ -143,6 +146,28 @@ pub(super) fn shown(live: &Live) -> Answer {
     Answer::of(view::instance(&live.state))
 }
 
+impl Ask {
+    /// Returns the instance it is about, if it is about one.
+    pub(super) fn instance(&self) -> Option<&str> {
+        match self {
+            Self::Get { id }
+            | Self::Cancel { id, .. }
+            | Self::Undo { id, .. }
+            | Self::Bury { id }
+            | Self::Release { id }
+            | Self::Operate { id, .. }
+            | Self::Pause { id }
+            | Self::Resume { id }
+            | Self::Terminate { id, .. }
+            | Self::Task { id, .. }
+            | Self::Said { id, .. }
+            | Self::Claim { id, .. } => Some(id),
+            Self::Settle { ticket, .. } => Some(&ticket.instance),
+            Self::List { .. } | Self::Tasks { .. } | Self::Limits => None,
+        }
+    }
+}
+
 impl From<Ask> for Command {
     fn from(ask: Ask) -> Self {
         Self::Ask(ask)
@@ -244,8 +269,8 @@ impl<J: Journal, W: World> Shard<J, W> {
             let text = format!("{} was undone by its parent before it started", start.id);
             return self.answer(reply, Err(WorkflowError::InvalidStart(text)));
         }
-        let full = self.live.len() >= self.config.max_live || self.batch.bytes() >= BACKLOG;
-        if full || self.world.is_behind() {
+        let full = self.live.len() >= self.config.max_live || self.parked.len() >= self.config.max_parked;
+        if full || self.batch.bytes() >= BACKLOG || self.world.is_behind() {
             // Said at once: waiting for the log to say it would make the backlog longer.
             return reply.send(Err(WorkflowError::Overloaded));
         }
@@ -259,10 +284,7 @@ impl<J: Journal, W: World> Shard<J, W> {
     pub(super) fn ask(&mut self, ask: Ask, reply: Reply) {
         match ask {
             Ask::Get { id } => self.tell(&id, reply),
-            Ask::List { name, status, limit } => {
-                let page = self.list(&name, status.as_deref(), limit);
-                self.answer(reply, Ok(Answer::List(page)));
-            }
+            Ask::List { name, status, limit } => self.list(&name, status.as_deref(), limit, reply),
             Ask::Cancel { id, reason } => {
                 let at = self.clock.now();
                 self.advance_alone(&id, Event::Cancel { reason, at });
@@ -317,6 +339,26 @@ impl<J: Journal, W: World> Shard<J, W> {
             Ask::Said { id, task, said, who } => self.said((id, task), said, who, reply),
             Ask::Claim { id, task, who, for_ms } => self.claim((id, task), who, for_ms, reply),
         }
+    }
+
+    /// Lets an answer go when everything decided so far is acknowledged.
+    pub(super) fn answer(&mut self, reply: Reply, answer: Answered) {
+        let release = Release::Answer { reply, answer };
+        if !self.batch.is_empty() {
+            self.batch.attach(release);
+        } else if let Some(flying) = &mut self.flying {
+            flying.push(release);
+        } else if self.is_in_doubt() {
+            // Somebody else may own the shard by now. An empty record that gets into the log proves the contrary.
+            self.batch.push(Bytes::new(), vec![release]);
+        } else {
+            self.release(release, self.last);
+        }
+    }
+
+    /// Says whether somebody else may own this shard by now.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        *self.lease.borrow() <= Instant::now()
     }
 
     pub(super) fn tell(&mut self, id: &str, reply: Reply) {
@@ -388,43 +430,11 @@ impl<J: Journal, W: World> Shard<J, W> {
         if live.state.is_closed() {
             releases.push(Release::Closed { id: id.clone() });
         }
-        self.live.insert(id, live);
+        let touched = live.state.started_at().unwrap_or_default();
+        self.live.insert(id.clone(), live);
+        self.touch(&id, touched);
         self.push(item, releases);
     }
-
-    /// Lists what is asked for, the newest first; only what is listed is drawn.
-    fn list(&self, name: &str, status: Option<&str>, limit: usize) -> Vec<WorkflowInstance> {
-        let status = match status.map(view::status) {
-            None => None,
-            Some(Some(status)) => Some(status),
-            Some(None) => return Vec::new(),
-        };
-        let mut living: Vec<&State> = self
-            .live
-            .values()
-            .map(|live| &live.state)
-            .filter(|state| is_wanted(state, name, status))
-            .collect();
-        let newest = |state: &&State| Reverse(state.started_at());
-        if living.len() > limit && limit > 0 {
-            living.select_nth_unstable_by_key(limit - 1, newest);
-        }
-        living.truncate(limit);
-        let word = status.map(|status| status.to_string());
-        let ended = self.recent.shown().filter(|ended| {
-            (name.is_empty() || ended.name == name) && word.as_ref().is_none_or(|word| ended.status == *word)
-        });
-        let mut found: Vec<_> = living.into_iter().map(view::outline).collect();
-        // The newest come first, and no more of them than are asked for are read.
-        found.extend(ended.take(limit).filter_map(|ended| ended.instance()).map(view::summary));
-        found.sort_by_key(|instance| Reverse(instance.started_ms));
-        found.truncate(limit);
-        found
-    }
-}
-
-fn is_wanted(state: &State, name: &str, status: Option<Status>) -> bool {
-    (name.is_empty() || state.workflow().name == name) && status.is_none_or(|status| state.status() == status)
 }
 
 fn operate(action: Operation) -> Operate {

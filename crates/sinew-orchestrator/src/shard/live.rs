@@ -6,7 +6,7 @@ use sinew::{
     bus::Object,
     wire::{ContentType, encode},
 };
-use sinew_workflow::{State, Status, Step, StepStatus};
+use sinew_workflow::{State, Status, Step, StepStatus, Timestamp};
 
 use super::{
     Compiled,
@@ -32,6 +32,14 @@ pub(super) struct Live {
     pub(super) since: u64,
     /// Where its state begins that is being written again.
     pub(super) moving: u64,
+    /// How often its state is on its way to the log.
+    pub(super) moves: u32,
+    /// Where its state stands, when nothing stands behind it.
+    pub(super) place: Place,
+    /// When something happened to it last.
+    pub(super) touched: Timestamp,
+    /// Whether it is in the queue of those who may be idle.
+    pub(super) queued: bool,
     /// Whether the word that it is not needed any more is on its way to the log.
     pub(super) leaving: bool,
     /// How it ended, once that is acknowledged.
@@ -45,6 +53,17 @@ pub(super) struct Live {
     waiters: Vec<Reply>,
 }
 
+/// Where the log holds an instance that may be parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In what happened to it.
+    Log,
+    /// Its parked state, the one with this number, is on its way.
+    Parking(u64),
+    /// In the parked state of this record.
+    Parked(u64),
+}
+
 impl Live {
     pub(super) fn new(id: &str, state: State, definition: Option<Compiled>, digest: Arc<str>) -> Self {
         Self {
@@ -54,6 +73,10 @@ impl Live {
             digest,
             since: 0,
             moving: 0,
+            moves: 0,
+            place: Place::Log,
+            touched: Timestamp::default(),
+            queued: false,
             leaving: false,
             ended: None,
             timers: OwnTimers::default(),
@@ -77,6 +100,12 @@ impl Live {
     pub(super) fn wait(&mut self, reply: Reply) {
         self.waiters.retain(|waiter| !waiter.is_abandoned());
         self.waiters.push(reply);
+    }
+
+    /// Says whether somebody waits for the end.
+    pub(super) fn is_awaited(&mut self) -> bool {
+        self.waiters.retain(|waiter| !waiter.is_abandoned());
+        !self.waiters.is_empty()
     }
 
     /// Hands out those who wait for the end.

@@ -18,18 +18,23 @@ use super::{
     batch::Batch,
     clean::Cleaner,
     clock::Clock,
+    idle::Idle,
     live::Live,
     notes::{Notes, name_of},
+    parked::{Parked, Summary},
     recent::Recent,
     repeated::Repeated,
     settle,
     timers::Timers,
+    wake::Waking,
 };
 use crate::{
     Config,
     history::Finished,
+    id::Id,
     journal::{Appended, Journal, JournalError},
     lifecycle::{self, Lifecycle, Unpublished},
+    listen::Listener,
     record::{self, Header, Item, Piece},
     view,
 };
@@ -72,6 +77,9 @@ pub(super) struct Folded {
     /// The latest time in the log.
     clock: i64,
     pub(super) live: HashMap<String, Found>,
+    parked: Parked,
+    /// Who of the parked ones listens.
+    ears: HashMap<Id, Box<[u8]>>,
     notes: Notes,
     unpublished: Unpublished,
     ended: VecDeque<Found>,
@@ -125,6 +133,12 @@ impl<J: Journal, W: World> Shard<J, W> {
             number: 0,
             last: opened,
             live: HashMap::with_capacity(folded.live.len()),
+            parked: Parked::default(),
+            ears: HashMap::new(),
+            waking: Waking::default(),
+            idle: Idle::default(),
+            parkings: 0,
+            parking: 0,
             recent: Recent::default(),
             repeated: Repeated::default(),
             notes: Notes::default(),
@@ -146,18 +160,19 @@ impl<J: Journal, W: World> Shard<J, W> {
     }
 
     /// Takes over what was found, and begins what it says is due.
-    async fn adopt(&mut self, folded: Folded) -> Result<(), OpenError> {
-        self.adopt_notes(folded.notes);
-        self.unpublished = folded.unpublished;
+    async fn adopt(&mut self, mut folded: Folded) -> Result<(), OpenError> {
+        self.adopt_notes(std::mem::take(&mut folded.notes));
+        self.unpublished = std::mem::take(&mut folded.unpublished);
         if let Some(id) = folded.live.iter().find_map(|(id, found)| found.missing.then_some(id)) {
             return Err(OpenError::Missing(id.clone()));
         }
-        for found in folded.ended.into_iter().filter(|found| !found.missing) {
+        for found in std::mem::take(&mut folded.ended).into_iter().filter(|found| !found.missing) {
             let instance = view::instance(&found.state);
             self.recent.push(Arc::new(Finished::of(instance, found.state.input(), &found.digest)));
         }
         // All definitions first: nothing is begun on behalf of a shard that cannot be opened whole.
-        let definitions = self.definitions(&folded.live).await?;
+        let definitions = folded.definitions(&self.world).await?;
+        self.adopt_parked(folded.parked, folded.ears, &definitions).await;
         for (count, (id, found)) in folded.live.into_iter().enumerate() {
             let definition = definitions.get(&found.digest).cloned();
             self.take_over(&id, found, definition);
@@ -168,20 +183,34 @@ impl<J: Journal, W: World> Shard<J, W> {
         Ok(())
     }
 
-    async fn definitions(
-        &self,
-        live: &HashMap<String, Found>,
-    ) -> Result<HashMap<Arc<str>, Compiled>, OpenError> {
-        let mut digests: Vec<&Arc<str>> = live.values().map(|found| &found.digest).collect();
-        digests.sort_unstable();
-        digests.dedup();
-        let mut definitions = HashMap::new();
-        for digest in digests {
-            if let Some(definition) = self.world.definition(digest).await? {
-                definitions.insert(digest.clone(), definition);
+    /// Takes over those who are parked, unread.
+    async fn adopt_parked(
+        &mut self,
+        parked: Parked,
+        ears: HashMap<Id, Box<[u8]>>,
+        definitions: &HashMap<Arc<str>, Compiled>,
+    ) {
+        (self.parked, self.ears) = (parked, ears);
+        definitions.iter().for_each(|(digest, definition)| self.parked.define(digest, Some(definition)));
+        for (count, (_, spot)) in self.parked.iter().enumerate() {
+            self.cleaner.shelve(spot.sequence);
+            if count % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
             }
         }
-        Ok(definitions)
+    }
+
+    /// Returns who of the parked ones listened when this owner took over. They are given out once, to be read one by one.
+    pub(crate) fn parked_listeners(&mut self) -> impl Iterator<Item = Listener> + Send + Sync + use<J, W> {
+        let started = |id: &Id| self.parked.get(id).map(|spot| spot.started).unwrap_or_default();
+        let ears: Vec<_> =
+            std::mem::take(&mut self.ears).into_iter().map(|(id, ears)| (started(&id), id, ears)).collect();
+        ears.into_iter().flat_map(|(started, id, ears)| {
+            record::listeners(&id.to_string(), started, &ears).unwrap_or_else(|error| {
+                tracing::error!(instance = %id, %error, "it cannot be read what a parked instance listens for");
+                Vec::new()
+            })
+        })
     }
 
     fn take_over(&mut self, id: &str, found: Found, definition: Option<Compiled>) {
@@ -195,6 +224,8 @@ impl<J: Journal, W: World> Shard<J, W> {
         self.live.insert(id.to_owned(), live);
         self.stands(id, since);
         self.repeated.note(id, &due);
+        let now = self.clock.now();
+        self.touch(id, now);
         self.begin(id, due);
         if let Some(live) = self.live.get(id) {
             let given_up = live.given_up();
@@ -211,6 +242,21 @@ impl<J: Journal, W: World> Shard<J, W> {
 }
 
 impl Folded {
+    /// Loads every definition that anything here runs.
+    async fn definitions<W: World>(&self, world: &W) -> Result<HashMap<Arc<str>, Compiled>, OpenError> {
+        let live = self.live.values().map(|found| &found.digest);
+        let mut digests: Vec<&Arc<str>> = live.chain(self.parked.digests()).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let mut definitions = HashMap::new();
+        for digest in digests {
+            if let Some(definition) = world.definition(digest).await? {
+                definitions.insert(digest.clone(), definition);
+            }
+        }
+        Ok(definitions)
+    }
+
     pub(super) async fn read<J: Journal>(&mut self, journal: &J) -> Result<(), OpenError> {
         loop {
             let batch = journal.read(self.last + 1).await?;
@@ -294,6 +340,13 @@ impl Folded {
             }
             return Ok(());
         }
+        if item.archived || item.definition.is_some() {
+            self.forget_parked(&item.id);
+        }
+        if let Some(parked) = item.parked {
+            self.park(&item.id, *parked, &item.definition.unwrap_or_default(), sequence);
+            return Ok(());
+        }
         if item.archived {
             self.ended.extend(self.live.remove(&item.id));
             if self.ended.len() > ENDED {
@@ -325,6 +378,25 @@ impl Folded {
         let happened = self.unpublished.level.of(before.as_ref(), &item.entries, &found.state);
         self.unpublished.push(sequence, happened);
         Ok(())
+    }
+
+    fn park(&mut self, id: &str, mut parked: record::Parked, digest: &str, sequence: u64) {
+        self.live.remove(id);
+        let (id, ears) = (Id::of(id), parked.take_ears());
+        if !ears.is_empty() {
+            self.ears.insert(id.clone(), ears);
+        }
+        let record::Parked { started, wake, status, .. } = parked;
+        let summary = Summary { sequence, started, wake, status, drawn: false };
+        self.parked.insert(id, &summary, (&Arc::from(digest), &parked.workflow));
+    }
+
+    fn forget_parked(&mut self, id: &str) {
+        if !self.parked.is_empty() {
+            let id = Id::of(id);
+            self.parked.remove(&id);
+            self.ears.remove(&id);
+        }
     }
 
     /// Adds a piece of a large item; returns the item when it is whole. One that was begun and never ended does not

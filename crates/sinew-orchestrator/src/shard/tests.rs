@@ -2,6 +2,7 @@
 
 mod crashes;
 mod notes;
+mod parking;
 mod promises;
 mod stage;
 

@@ -269,7 +269,7 @@ fn what_one_person_claimed_nobody_else_answers_until_it_is_released_or_over() {
         Input::Decision { task, attempt, outcome, who: who.to_owned(), at }
     };
     let refused = |world: &mut World, input| match run(&world.definition, &mut world.state, input) {
-        Err(crate::Error::Claimed { who, .. }) => who,
+        Err(Error::Claimed { who, .. }) => who,
         other => panic!("not refused: {other:?}"),
     };
     world.give(claim("ada", Some(60_000), start));

@@ -40,6 +40,22 @@ impl Bus {
         let (stream, subject) = (stream.to_owned(), subject.to_owned());
         Ok(Reader { bus: self.clone(), stream, subject, next: from.max(1), inbox, replies, stale: false })
     }
+
+    /// Reads the one message of `stream` with this sequence, from whichever replica answers: one that lags answers `None`
+    /// for the newest, where [`Bus::message_at`] asks the leader.
+    ///
+    /// # Errors
+    /// [`Kind::TimedOut`] when nobody answers in time, [`Kind::NoResponders`] when there is no such stream.
+    pub async fn stored_at(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, Error> {
+        let body = Bytes::from(json!({ "seq": sequence }).to_string());
+        let subject = format!("$JS.API.DIRECT.GET.{stream}");
+        let message = self.request(&subject, &Headers::new(), body, PATIENCE).await?;
+        match message.status() {
+            None => stored(&message).map(Some),
+            Some(404) => Ok(None),
+            Some(code) => Err(refused(code)),
+        }
+    }
 }
 
 impl Reader {
@@ -90,10 +106,14 @@ impl Reader {
                 Some(503) => {
                     return Err(Error::new(Kind::NoResponders, format!("no stream {}", self.stream)));
                 }
-                Some(code) => return Err(Error::new(Kind::JetStream, format!("reading failed with {code}"))),
+                Some(code) => return Err(refused(code)),
             }
         }
     }
+}
+
+fn refused(code: u16) -> Error {
+    Error::new(Kind::JetStream, format!("reading failed with {code}"))
 }
 
 /// Returns the sequence of the part sent before this one.

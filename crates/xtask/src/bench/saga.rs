@@ -19,7 +19,7 @@ use super::{
 use more::Standing;
 
 const LOADS: [usize; 3] = [1, 64, 512];
-const DEFINITION: &str = "\
+pub(super) const DEFINITION: &str = "\
 document: { dsl: '1.0.3', namespace: bench, name: three-calls, version: '1.0.0' }
 do:
   - first: { call: bench.step, with: { payload: '${ .payload }' } }

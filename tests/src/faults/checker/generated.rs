@@ -197,6 +197,7 @@ fn step(index: usize, outcome: &str) -> WorkflowStep {
         ended_ms: Some(1),
         error: None,
         by: None,
+        claims: Vec::new(),
         compensation: None,
     }
 }

@@ -13,29 +13,33 @@ use crate::Config;
 const FLOW: &str =
     "  - a: { call: svc.a, compensate: { call: svc.undo }, output: { as: '${ $workflow.input }' } }
   - nap: { wait: PT1S }
+  - heard: { listen: { to: { one: { with: { type: heard } } } }, timeout: { after: PT9S } }
   - said: { emit: { event: { with: { type: said } } } }
   - b: { call: svc.b, timeout: { after: PT5S }, compensate: { call: svc.undo } }
   - c: { call: svc.c }
 ";
 
 /// Small, so that records are split, states come in pieces, and the cleaner always has something to do.
-fn config() -> Config {
-    Config { clean_every: 3, max_record_bytes: 4 * 1024, ..Config::default() }
+fn config(park_after_seconds: u64) -> Config {
+    Config { clean_every: 3, max_record_bytes: 4 * 1024, park_after_seconds, ..Config::default() }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn replay_goes_on_where_a_killed_owner_was(tape in proptest::collection::vec(any::<(u8, u8)>(), 1..160)) {
+    fn replay_goes_on_where_a_killed_owner_was(
+        tape in proptest::collection::vec(any::<(u8, u8)>(), 1..160),
+        park_after in prop_oneof![3 => Just(0), 1 => Just(1), 1 => Just(u64::MAX)],
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let violations = runtime.block_on(play(&tape));
+        let violations = runtime.block_on(play(&tape, park_after));
         prop_assert!(violations.is_empty(), "{violations:#?}");
     }
 }
 
-async fn play(tape: &[(u8, u8)]) -> Vec<String> {
-    let mut stage = Stage::new(definition(FLOW), config()).await;
+async fn play(tape: &[(u8, u8)], park_after: u64) -> Vec<String> {
+    let mut stage = Stage::new(definition(FLOW), config(park_after)).await;
     let mut started = 0;
     for (what, which) in tape {
         happen(&mut stage, *what, usize::from(*which), &mut started).await;
@@ -49,7 +53,7 @@ async fn play(tape: &[(u8, u8)]) -> Vec<String> {
 
 async fn happen(stage: &mut Stage, what: u8, which: usize, started: &mut usize) {
     let some = format!("i-{}", which % (*started).max(1));
-    match what % 20 {
+    match what % 22 {
         0 | 1 => {
             let (id, size) = (format!("i-{started}"), [10, 10, 900, 3_000][which % 4]);
             stage.start(&id, json!({ "text": "x".repeat(size) }), which.is_multiple_of(2));
@@ -72,6 +76,8 @@ async fn happen(stage: &mut Stage, what: u8, which: usize, started: &mut usize) 
         17 => stage.get(&some),
         18 if which.is_multiple_of(4) => stage.crash().await,
         19 if which.is_multiple_of(8) => stage.drain().await,
+        20 => stage.read().await,
+        21 => stage.list(which % 5),
         _ => stage.settle().await,
     }
 }

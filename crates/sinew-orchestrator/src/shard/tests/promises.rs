@@ -189,7 +189,7 @@ async fn what_no_record_holds_stands_beside_the_log_until_its_instance_is_gone()
 
 #[tokio::test(start_paused = true)]
 async fn many_idle_instances_do_not_keep_the_log_long() {
-    let config = Config { clean_every: 50, ..Config::default() };
+    let config = Config { clean_every: 50, park_after_seconds: u64::MAX, ..Config::default() };
     let mut stage = Stage::new(definition(NAP), config).await;
     for number in 0..600 {
         stage.start(&format!("idle-{number}"), json!({}), false);
@@ -265,6 +265,10 @@ impl Journal for Forgetting {
             self.0.forget(self.1).await?;
         }
         Ok(read)
+    }
+
+    async fn at(&self, sequence: u64) -> Result<Option<bytes::Bytes>, JournalError> {
+        self.0.at(sequence).await
     }
 
     fn forget(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + Send + 'static {

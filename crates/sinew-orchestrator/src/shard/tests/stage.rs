@@ -67,6 +67,8 @@ pub(super) struct Stage {
     due: Vec<(String, Effect)>,
     shown: HashMap<String, Vec<WorkflowInstance>>,
     keys: HashMap<(String, String), String>,
+    /// Parked states by where they stand, so that each is read once.
+    parked: HashMap<(String, u64), State>,
     pub(super) violations: Vec<String>,
 }
 
@@ -129,6 +131,7 @@ impl Stage {
             due: Vec::new(),
             shown: HashMap::new(),
             keys: HashMap::new(),
+            parked: HashMap::new(),
             violations: Vec::new(),
         };
         stage.look().await;
@@ -172,6 +175,11 @@ impl Stage {
         self.ask(id, Ask::Get { id: id.to_owned() });
     }
 
+    /// Asks for a list; whether what it shows is true is not looked at here.
+    pub(super) fn list(&mut self, limit: usize) {
+        self.ask("", Ask::List { name: String::new(), status: None, limit });
+    }
+
     pub(super) fn cancel(&mut self, id: &str) {
         self.ask(id, Ask::Cancel { id: id.to_owned(), reason: None });
     }
@@ -179,10 +187,30 @@ impl Stage {
     /// Answers the effect at `index` of those begun.
     pub(super) fn reply(&mut self, index: usize, outcome: Outcome) {
         let (id, effect) = self.begun.remove(index);
+        if let Effect::Listen { task, attempt, .. } = effect {
+            return self.hear_of(&id, (task, attempt), &format!("EVENTS/{}", self.shadow_to));
+        }
         let (Effect::Call { task, attempt, .. } | Effect::Emit { task, attempt, .. }) = effect else {
             return;
         };
         self.shard.take(Input::Reply { id, task, attempt, outcome });
+    }
+
+    /// Hands an event to a task.
+    pub(super) fn hear_of(&mut self, id: &str, (task, attempt): (TaskId, u32), origin: &str) {
+        let (id, origin) = (id.to_owned(), Some(origin.to_owned()));
+        let event = Arc::new(serde_json::json!({ "type": "heard", "data": {} }));
+        self.shard.take(Input::Event { id, task, attempt, event, origin });
+    }
+
+    /// Lets the log answer everything that was asked of it.
+    pub(super) async fn read(&mut self) {
+        while self.shard.waking.is_reading() {
+            let fetched = self.shard.waking.fetched().await;
+            self.shard.took(fetched);
+            // The loop of a shard looks at its timers next.
+            self.shard.fire();
+        }
     }
 
     /// Stores the history at `index` of those wanted.
@@ -219,16 +247,19 @@ impl Stage {
 
     /// Does all three until nothing is left to store, and looks at nothing: for the long hauls.
     pub(super) async fn haul(&mut self) {
+        self.read().await;
         while !self.shard.batch.is_empty() {
             self.send();
             self.store().await;
             self.acknowledge();
+            self.read().await;
         }
     }
 
     /// Does all three until nothing is left to store.
     pub(super) async fn settle(&mut self) {
         loop {
+            self.read().await;
             self.send();
             self.store().await;
             self.look().await;
@@ -272,7 +303,7 @@ impl Stage {
     pub(super) async fn look(&mut self) {
         self.watch().await;
         if self.appending.is_none() && self.stored.is_none() && self.shard.batch.is_empty() {
-            self.compare();
+            self.compare().await;
         }
     }
 
@@ -315,7 +346,10 @@ impl Stage {
     async fn follow(&mut self) {
         for one in self.journal.read(self.shadow_to + 1).await.unwrap() {
             self.shadow_to = one.sequence;
-            for item in record::read(&one.record).unwrap().1 {
+            for mut item in record::read(&one.record).unwrap().1 {
+                // The checker wants to see every state.
+                item.snapshot =
+                    item.snapshot.or(item.parked.take().map(|parked| parked.state().unwrap().into()));
                 let id = item.id.clone();
                 match item.claim.clone() {
                     Some(claim) => {
@@ -374,14 +408,25 @@ impl Stage {
     }
 
     /// Compares the memory of an owner with the whole log, forgotten records included.
-    fn compare(&mut self) {
-        let (live, shadow) = (&self.shard.live, &self.shadow.live);
-        let mut ids: Vec<&String> = live.keys().chain(shadow.keys()).collect();
+    async fn compare(&mut self) {
+        let live = self.shard.live.iter().map(|(id, live)| (id.clone(), live.state.clone()));
+        let mut ours: HashMap<String, State> = live.collect();
+        for (id, spot) in self.shard.parked.iter() {
+            let place = (id.to_string(), spot.sequence);
+            if !self.parked.contains_key(&place) {
+                let record = self.journal.at(spot.sequence).await.unwrap().unwrap();
+                for item in record::parked_in(&record).unwrap() {
+                    self.parked.insert((item.id, spot.sequence), item.parked.state().unwrap());
+                }
+            }
+            ours.insert(id.to_string(), self.parked[&place].clone());
+        }
+        let shadow = &self.shadow.live;
+        let mut ids: Vec<&String> = ours.keys().chain(shadow.keys()).collect();
         ids.sort();
         ids.dedup();
         for id in ids {
-            let (ours, stored) =
-                (live.get(id).map(|live| &live.state), shadow.get(id).map(|found| &found.state));
+            let (ours, stored) = (ours.get(id), shadow.get(id).map(|found| &found.state));
             if ours != stored {
                 self.violations.push(format!("{id}: in memory {ours:?}, in the log {stored:?}"));
             }
@@ -398,5 +443,8 @@ async fn owner(
     let (_, inbox) = mpsc::channel(1);
     let (config, world) = (config.clone(), puppet.clone());
     let opening = Opening { config, world, lease: valid, epoch: 1, inbox };
-    Ok((Shard::open(journal.clone(), opening).await?, lease))
+    let mut shard = Shard::open(journal.clone(), opening).await?;
+    let mut puppet = puppet.clone();
+    shard.parked_listeners().for_each(|listener| puppet.listen(listener));
+    Ok((shard, lease))
 }
