@@ -380,6 +380,7 @@ impl<J: Journal, W: World> Shard<J, W> {
 
     fn acknowledged(&mut self, sequence: u64) {
         self.last = sequence;
+        self.cleaner.appended(sequence, self.batch.taken());
         for release in self.flying.take().unwrap_or_default() {
             self.release(release, sequence);
         }

@@ -102,6 +102,22 @@ impl Tracer {
     fn holds(&mut self) -> bool {
         self.0.try_wait().is_ok_and(|ended| ended.is_none())
     }
+
+    /// Waits until every thread of the process is traced; says whether that came about.
+    async fn has_come(&mut self, pid: u32) -> bool {
+        let traced = || {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+            threads.flatten().all(|thread| is_traced(&thread.path().join("status"))).then_some(())
+        };
+        while traced().is_none() {
+            if !self.holds() {
+                return false;
+            }
+            // why: nothing tells of it but the system's own files.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        true
+    }
 }
 
 impl Drop for Tracer {
@@ -127,6 +143,9 @@ async fn p8_a_slow_disk_delays_sagas_and_loses_none() {
             Ok(tracer) => tracer,
             Err(reason) => return println!("SKIPPED, `strace` does not run here: {reason}"),
         };
+        if !tracer.has_come(pid).await {
+            return println!("SKIPPED, `strace` may not trace the server here");
+        }
         if delay == 40 {
             let (began, id) = (tokio::time::Instant::now(), "slow-start");
             let start = StartWorkflow::new("trip", json!({})).id(id).without_waiting();
@@ -136,14 +155,19 @@ async fn p8_a_slow_disk_delays_sagas_and_loses_none() {
         }
         // why: the disk is slow for a while, whatever comes of it.
         tokio::time::sleep(span(9) / 3).await;
-        if !tracer.holds() {
-            return println!("SKIPPED, `strace` may not trace the server here");
-        }
+        assert!(tracer.holds(), "the tracer let go of the server");
     }
     assert!(slowest > Duration::from_millis(40), "a start took {slowest:?}: the disk was not slow");
     let told = load.finish().await;
     let evidence = system.evidence(told).await;
     system.assert_kept(&evidence);
+}
+
+/// Says whether a thread has a tracer; one that is gone needs none.
+fn is_traced(status: &Path) -> bool {
+    let Ok(text) = std::fs::read_to_string(status) else { return true };
+    let tracer = text.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|pid| pid.trim() != "0")
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<(), String> {

@@ -47,8 +47,10 @@ async fn through(temper: Temper) -> (System, super::checker::Evidence) {
 async fn an_effect_released_before_its_record_is_stored_is_seen_by_the_checker() {
     let (_, evidence) = through(Temper::Liar(HELD)).await;
     let wrong: BTreeSet<Wrong> = check(&evidence).into_iter().map(|found| found.wrong).collect();
-    assert!(wrong.contains(&Wrong::Unrecorded), "effects without a record: {wrong:?}");
-    assert!(wrong.contains(&Wrong::Missing), "accepted on the strength of a lie: {wrong:?}");
+    // Which of them it is depends on what the killed owner's heir did again, and with what outcome: an effect nobody
+    // recorded, an accepted start that is gone, or a result that was told and is another now.
+    let traces = BTreeSet::from([Wrong::Unrecorded, Wrong::Missing, Wrong::ToldOtherwise]);
+    assert!(!wrong.is_disjoint(&traces), "a lie leaves a trace: {wrong:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,11 +8,18 @@ use super::Release;
 pub(super) struct Batch {
     items: Vec<(Bytes, Vec<Release>)>,
     bytes: usize,
+    /// How much left with the last record.
+    taken: usize,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// Returns how much left with the last record.
+    pub(super) fn taken(&self) -> usize {
+        self.taken
     }
 
     /// Returns how much waits for the log.
@@ -41,8 +48,10 @@ impl Batch {
         });
         let count = fits.count().max(1).min(self.items.len());
         let (mut items, mut releases) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        self.taken = 0;
         for (item, mut own) in self.items.drain(..count) {
             self.bytes -= item.len();
+            self.taken += item.len();
             items.push(item);
             releases.append(&mut own);
         }

@@ -23,6 +23,10 @@ use crate::{
 /// Records of parked instances written again at once.
 const SHELVES: usize = 4;
 
+/// Bytes of log behind which what stands still is moved, and the log is shortened. Records hold one entry or a thousand,
+/// so that counting them alone would let a busy log grow long.
+const STRETCH: usize = 16 * 1024 * 1024;
+
 /// Where the instances stand in the log, and what may be forgotten.
 pub(super) struct Cleaner {
     /// Instances by the oldest record they need. Those whose state is on its way to a newer place are not here.
@@ -38,6 +42,16 @@ pub(super) struct Cleaner {
     credit: i64,
     /// Everything before this record is forgotten.
     forgotten: u64,
+    trail: Trail,
+}
+
+/// The last records this owner wrote: as many as make a stretch.
+#[derive(Default)]
+struct Trail {
+    records: VecDeque<(u64, usize)>,
+    bytes: usize,
+    /// Bytes written since the log was shortened.
+    since: usize,
 }
 
 /// A record of parked instances.
@@ -65,7 +79,13 @@ impl Cleaner {
             leaving: BTreeMap::new(),
             credit: 0,
             forgotten: first,
+            trail: Trail::default(),
         }
+    }
+
+    /// Notes that a record of so many bytes stands in the log.
+    pub(super) fn appended(&mut self, sequence: u64, bytes: usize) {
+        self.trail.push(sequence, bytes);
     }
 
     /// Notes that others wrote so much; unused credit does not grow beyond `most`.
@@ -158,11 +178,31 @@ impl Cleaner {
     }
 }
 
+impl Trail {
+    fn push(&mut self, sequence: u64, bytes: usize) {
+        self.records.push_back((sequence, bytes));
+        self.bytes += bytes;
+        self.since += bytes;
+        while let Some((_, oldest)) = self.records.front()
+            && self.bytes - oldest >= STRETCH
+        {
+            self.bytes -= oldest;
+            self.records.pop_front();
+        }
+    }
+
+    /// Returns the newest record that a whole stretch begins with; everything before it stands far behind.
+    fn stretch(&self) -> u64 {
+        self.records.front().filter(|_| self.bytes >= STRETCH).map_or(0, |(sequence, _)| *sequence)
+    }
+}
+
 impl<J: Journal, W: World> Shard<J, W> {
     /// Moves what stands too far behind, as far as the credit goes, and forgets what nobody needs.
     pub(super) fn clean(&mut self) {
         let every = self.config.clean_every;
-        while let Some(laggard) = self.cleaner.laggard(self.last.saturating_sub(every)) {
+        let limit = self.last.saturating_sub(every).max(self.cleaner.trail.stretch());
+        while let Some(laggard) = self.cleaner.laggard(limit) {
             match laggard {
                 Laggard::Instance(since, id) => {
                     if !self.write_again(since, &id) {
@@ -176,8 +216,10 @@ impl<J: Journal, W: World> Shard<J, W> {
             }
         }
         let horizon = self.cleaner.horizon().unwrap_or(self.last);
-        if horizon >= self.cleaner.forgotten.saturating_add(every) {
+        let gained = horizon.saturating_sub(self.cleaner.forgotten);
+        if gained >= every || gained > 0 && self.cleaner.trail.since >= STRETCH {
             self.cleaner.forgotten = horizon;
+            self.cleaner.trail.since = 0;
             let (forget, told) = (self.journal.forget(horizon), self.world.told());
             self.work.spawn(async move {
                 // What is not told yet stands nowhere else.
@@ -273,4 +315,21 @@ impl<J: Journal, W: World> Shard<J, W> {
 /// Encodes the whole state of an instance in as many items as it takes.
 pub(super) fn pieces(live: &Live, id: &str, limit: usize) -> Result<Vec<Bytes>, Error> {
     live.snapshot(id).encode().and_then(|item| split(id, item, limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_begins_with_the_newest_record_that_has_enough_behind_it() {
+        let mut trail = Trail::default();
+        for sequence in 1..=8 {
+            trail.push(sequence, STRETCH / 4);
+            // Four records make a stretch.
+            assert_eq!(trail.stretch(), if sequence < 4 { 0 } else { sequence - 3 });
+        }
+        trail.push(9, 2 * STRETCH);
+        assert_eq!((trail.stretch(), trail.records.len()), (9, 1));
+    }
 }
