@@ -80,7 +80,8 @@ async fn a_client_that_takes_nothing_is_closed() {
     let system = System::start_with(edge::Config { slow_client_ms: 200, ..edge::Config::default() }).await;
     let mut stream = ask(&system, "/count/1000000", "text/event-stream").await;
     until(&mut stream, "id: 1").await;
-    // Reading would be taking: there is nothing to wait for but time. More was asked for than all buffers hold.
+    // More was asked for than all buffers hold.
+    // why: reading would be taking, so there is nothing to wait for but time.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut all = Vec::new();
     let ended = timeout(SOON, stream.read_to_end(&mut all)).await.expect("the connection was closed");
