@@ -299,7 +299,7 @@ pub struct WorkflowInstance {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
     /// Result, once completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub output: Option<Value>,
     /// Why it faulted or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -460,5 +460,29 @@ impl StartWorkflow {
     pub fn without_waiting(mut self) -> Self {
         self.wait = Some(false);
         self
+    }
+}
+
+/// Reads a value that is there, null included, as present.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_result_that_is_null_is_a_result() {
+        let text = json!({
+            "id": "i", "name": "n", "version": "1.0.0", "status": "completed", "saga": "none", "started_ms": 1,
+        });
+        let mut shown: WorkflowInstance = serde_json::from_value(text).unwrap();
+        assert_eq!(shown.output, None);
+        shown.output = Some(Value::Null);
+        let read: WorkflowInstance = serde_json::from_value(serde_json::to_value(&shown).unwrap()).unwrap();
+        assert_eq!(read.output, Some(Value::Null));
     }
 }

@@ -68,11 +68,12 @@ async fn waiting(time: Duration, count: usize, (name, source): (&str, &str)) -> 
     drop(orchestrator);
     let began = Instant::now();
     let heir = Peer::start("orchestrator", broker.url())?;
-    let ready = began.elapsed();
+    answered(&ctx).await?;
+    let again = began.elapsed();
     rests(&heir).await?;
     println!(
-        "  ready {:.1} s after a kill and a new start, the lease of {} s included; resident memory {:.1} MB, peak {:.1} MB",
-        ready.as_secs_f64(),
+        "  first saga {:.1} s after a kill and a new start, the lease of {} s included; resident memory {:.1} MB, peak {:.1} MB",
+        again.as_secs_f64(),
         sinew_orchestrator::Config::default().lease_seconds,
         heir.resident("VmRSS")?,
         heir.resident("VmHWM")?
@@ -100,6 +101,18 @@ async fn begin(ctx: &Ctx, name: &str, count: usize) -> Result<(), Error> {
         started?;
     }
     Ok(())
+}
+
+/// Returns when a saga has run to its end: whoever owns its shard has read the whole log by then.
+async fn answered(ctx: &Ctx) -> Result<(), Error> {
+    loop {
+        let input = serde_json::json!({ "payload": "x" });
+        match ctx.call(StartWorkflow::new("three-calls", input)).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) => return Err(error.to_string().into()),
+        }
+    }
 }
 
 /// Waits until the orchestrator has had nothing to do for a while.
