@@ -82,7 +82,7 @@ impl Calendar {
 
     /// Finds the next moment as the clock on the wall shows it.
     fn on_the_wall(&self, last: jiff::Timestamp) -> Option<jiff::Timestamp> {
-        let mut shown = self.zone.to_datetime(last);
+        let mut shown = self.seen(last)?;
         loop {
             shown = self.cron.find_next_occurrence(&shown, false).ok()?;
             let moment = self.zone.to_ambiguous_timestamp(shown);
@@ -98,6 +98,20 @@ impl Calendar {
                 return Some(next);
             }
         }
+    }
+
+    /// Returns what the clock shows at `last`; where it was just set forward, what it would show without that: the
+    /// moments it left out are still to come.
+    fn seen(&self, last: jiff::Timestamp) -> Option<DateTime> {
+        let shown = self.zone.to_datetime(last);
+        let behind = jiff::Timestamp::from_nanosecond(last.as_nanosecond() + 1).ok()?;
+        let Some(change) = self.zone.preceding(behind).next() else { return Some(shown) };
+        let before = jiff::Timestamp::from_nanosecond(change.timestamp().as_nanosecond() - 1).ok()?;
+        let forward = i64::from(change.offset().seconds() - self.zone.to_offset(before).seconds());
+        if last.as_second() - change.timestamp().as_second() >= forward {
+            return Some(shown);
+        }
+        shown.checked_sub(jiff::SignedDuration::from_secs(forward)).ok()
     }
 
     /// Finds a moment in an hour that is repeated before `next`.

@@ -146,6 +146,8 @@ fn a_calendar_follows_the_clock_of_its_zone_through_its_changes() {
     // Set forward on 29 March 2026 at 2:00, and back on 25 October at 3:00.
     let spring = "2026-03-28T00:00:00Z";
     assert_eq!(in_berlin("30 2 * * *", spring, 3), ["28 02:30+01:00", "29 03:30+02:00", "30 02:30+02:00"]);
+    let within = "2026-03-29T01:10:00Z";
+    assert_eq!(in_berlin("30 2 * * *", within, 1), ["29 03:30+02:00"], "asked when the clock was just set");
     assert_eq!(in_berlin("30 2,3 29 * *", spring, 1), ["29 03:30+02:00"], "what falls together comes once");
     let hours = ["29 01:30+01:00", "29 03:00+02:00", "29 03:30+02:00", "29 04:00+02:00"];
     assert_eq!(in_berlin("*/30 * * * *", "2026-03-29T00:00:00Z", 4), hours);
