@@ -12,6 +12,7 @@ use sinew::{
     Bus, CallError, Config, Ctx, Problem, Request, Running, Service, State, contract,
     workflow::{ApplyWorkflow, GetWorkflow, StartWorkflow, WorkflowError, WorkflowInstance},
 };
+use tokio::sync::Notify;
 
 use crate::harness::{Harness, SOON, eventually};
 
@@ -21,7 +22,7 @@ use crate::harness::{Harness, SOON, eventually};
 pub(crate) struct Act {
     /// Which step.
     pub(crate) step: String,
-    /// How to behave: ok, refuse, broken, slow, patient, panic, large; ok where nothing is said.
+    /// How to behave: ok, refuse, broken, slow, patient, held, panic, large; ok where nothing is said.
     #[serde(default)]
     pub(crate) behave: Option<String>,
 }
@@ -57,6 +58,8 @@ contract! {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     entries: Arc<Mutex<Vec<Line>>>,
+    /// A step that is held goes on when this is notified.
+    go: Arc<Notify>,
 }
 
 /// One request as the service saw it.
@@ -103,7 +106,12 @@ impl Ledger {
             forward: None,
             trace: String::new(),
         };
-        Self { entries: Arc::new(Mutex::new(effects.iter().map(line).collect())) }
+        Self { entries: Arc::new(Mutex::new(effects.iter().map(line).collect())), ..Self::default() }
+    }
+
+    /// Lets a step that is held go on, or the next one to be.
+    pub(crate) fn release(&self) {
+        self.go.notify_one();
     }
 
     /// Returns every request seen, repetitions included.
@@ -265,6 +273,10 @@ async fn act(request: Act, State(ledger): State<Ledger>, ctx: Ctx) -> Result<Val
             ledger.note("act", &request.step, &ctx);
             // why: the work takes a while, and somebody else is drained meanwhile.
             tokio::time::sleep(Duration::from_millis(600)).await;
+        }
+        Some("held") => {
+            ledger.note("act", &request.step, &ctx);
+            ledger.go.notified().await;
         }
         Some("large") => {
             ledger.note("act", &request.step, &ctx);

@@ -1,5 +1,7 @@
 //! Events into workflows: each reaches the task that listens for it once, early or late, whoever is killed meanwhile.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,7 +37,7 @@ do:
 const EARLY: &str = "\
 document: { dsl: '1.0.3', namespace: test, name: early, version: '1.0.0' }
 do:
-  - ask: { call: lab.act, with: { step: ask, behave: patient }, output: { as: '${ $workflow.input }' } }
+  - ask: { call: lab.act, with: { step: ask, behave: held }, output: { as: '${ $workflow.input }' } }
   - first: { listen: { to: { one: { with: { type: lab.paid.v1 } } } } }
   - second: { listen: { to: { one: { with: { type: lab.paid.v1 } } } }, output: { as: '${ [ .[].amount ] }' } }
 ";
@@ -95,6 +97,7 @@ async fn an_event_that_came_before_the_listener_counts_from_the_start_of_the_ins
     // The step still runs: nobody listens yet.
     pay(&lab, "early", 1).await;
     pay(&lab, "early too", 2).await;
+    lab.ledger.release();
     let ended = lab.closed("early", "e-1").await;
     assert_eq!(ended.output, Some(json!([2])), "{}: each task has one of the two", timeline(&ended));
     lab.stop().await;
@@ -109,8 +112,13 @@ async fn without_a_window_only_what_comes_after_the_listener_counts() {
     lab.begin("early", "e-1", json!({})).await;
     eventually(SOON, || async { !lab.ledger.lines().is_empty() }).await;
     pay(&lab, "too early", 1).await;
+    // why: moments are told apart by the millisecond, and the listener must not begin in that of the event.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    lab.ledger.release();
     waits(&lab, "early", "e-1", "first").await;
     pay(&lab, "in time", 2).await;
+    // The next one begins to listen when the first has heard, and what is published meanwhile is too early for it.
+    waits(&lab, "early", "e-1", "second").await;
     pay(&lab, "in time", 3).await;
     assert_eq!(lab.closed("early", "e-1").await.output, Some(json!([3])));
     lab.stop().await;
