@@ -17,7 +17,7 @@ pub struct Config {
     /// Number of shard logs. Chosen once: instances are placed by it. One is right for a single server, whose syncs
     /// queue up behind each other; about two per expected replica for a cluster.
     pub shards: u16,
-    /// Copies of the streams in a cluster.
+    /// Copies of the streams and buckets in a cluster.
     pub replicas: usize,
     /// Seconds after which the shards of a replica that fell silent are taken over; at least 2.
     pub lease_seconds: u64,

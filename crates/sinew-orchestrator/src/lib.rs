@@ -92,7 +92,7 @@ pub struct Running {
 /// [`Kind::Config`] for an unusable setting, [`Kind::Bus`] when the server refuses streams or buckets.
 pub async fn start(config: Config, bus: Bus) -> Result<Running, Error> {
     config.validate(bus.max_payload())?;
-    let protocols = config.calls.open()?;
+    let (protocols, bus) = (config.calls.open()?, bus.with_replicas(config.replicas));
     history::ensure_stream(&bus, &config).await?;
     journal::ensure_stream(&bus, &config).await?;
     sinew::ensure_streams(&bus).await?;

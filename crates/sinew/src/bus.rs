@@ -70,6 +70,8 @@ pub struct Bus {
     shared: Arc<Shared>,
     /// The policies of the calls made through this handle.
     dependencies: Dependencies,
+    /// Copies of what this handle creates, in a cluster.
+    replicas: usize,
 }
 
 struct Shared {
@@ -95,9 +97,10 @@ impl Bus {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let client = nats::Client::connect(&config, inlets.clone(), &tasks, stop.clone()).await?;
         let watchers = kv::Watchers::default();
+        let replicas = config.replicas;
         let shared = Shared { config, link: Link::Nats(client), inlets, tracer, tasks, stop, watchers };
         let dependencies = Dependencies::new(Calls::new(), TaskTracker::new());
-        let bus = Self { shared: Arc::new(shared), dependencies };
+        let bus = Self { shared: Arc::new(shared), dependencies, replicas };
         bus.barrier().await?;
         Ok(bus)
     }
@@ -109,7 +112,14 @@ impl Bus {
     }
 
     pub(crate) fn with_dependencies(&self, dependencies: Dependencies) -> Self {
-        Self { shared: self.shared.clone(), dependencies }
+        Self { dependencies, ..self.clone() }
+    }
+
+    /// Returns a handle on the same connection that keeps `replicas` copies of each stream and bucket it creates, in a
+    /// cluster; more where those ask for more. What stands already keeps its number.
+    #[must_use]
+    pub fn with_replicas(&self, replicas: usize) -> Self {
+        Self { replicas: replicas.max(1), ..self.clone() }
     }
 
     pub(crate) fn dependencies(&self) -> &Dependencies {
@@ -128,8 +138,9 @@ impl Bus {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let dependencies = Dependencies::new(Calls::new(), TaskTracker::new());
         let watchers = kv::Watchers::default();
+        let replicas = config.replicas;
         let shared = Arc::new(Shared { config, link, inlets, tracer, tasks, stop, watchers });
-        let bus = Self { shared, dependencies };
+        let bus = Self { shared, dependencies, replicas };
         bus.barrier().await?;
         Ok(bus)
     }

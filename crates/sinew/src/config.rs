@@ -32,6 +32,9 @@ pub struct Config {
     pub inbox_prefix: String,
     /// Longest time the first connection may take, in milliseconds.
     pub connect_timeout_ms: u64,
+    /// Copies of each stream and bucket that is created through this connection, in a cluster; three survive the loss of a
+    /// server.
+    pub replicas: usize,
     /// OTLP endpoint (HTTP, protobuf) such as `http://127.0.0.1:4318`; none switches tracing off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otlp_endpoint: Option<String>,
@@ -49,6 +52,7 @@ impl Default for Config {
             tls_key: None,
             inbox_prefix: "_INBOX".to_owned(),
             connect_timeout_ms: 5_000,
+            replicas: 1,
             otlp_endpoint: None,
         }
     }

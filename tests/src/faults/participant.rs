@@ -19,7 +19,7 @@ use super::checker::{Effect, Verb};
 /// Set for the process that plays a participant: the server, and the file of effects.
 const NATS: &str = "SINEW_TEST_PARTICIPANT";
 const JOURNAL: &str = "SINEW_TEST_EFFECTS";
-/// Set where it refuses forward work that was undone before.
+/// Set where it refuses forward work that was undone before: to how many copies there are of what it remembers.
 const BARRIER: &str = "SINEW_TEST_BARRIER";
 
 /// Does a step.
@@ -103,11 +103,11 @@ impl Journal {
 }
 
 /// Starts a participant; it is killed when the child is dropped.
-pub(super) fn start(url: &str, journal: &Journal, barrier: bool, log: File) -> Child {
+pub(super) fn start(url: &str, journal: &Journal, barrier: Option<usize>, log: File) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "faults::participant::plays_a_participant", "--ignored", "--nocapture"]);
     command.env(NATS, url).env(JOURNAL, &journal.path).kill_on_drop(true);
-    command.envs(barrier.then_some((BARRIER, "on")));
+    command.envs(barrier.map(|copies| (BARRIER, copies.to_string())));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().expect("start a participant")
 }
@@ -118,9 +118,12 @@ async fn plays_a_participant() {
     let (Ok(nats), Some(path)) = (std::env::var(NATS), std::env::var_os(JOURNAL)) else { return };
     let bus = Bus::connect(Config::new(nats, "participant")).await.unwrap();
     let journal = Journal::at(Path::new(&path).to_owned());
-    let barrier = match std::env::var_os(BARRIER) {
-        Some(_) => Some(Barrier::open(&bus, "participant").await.unwrap()),
-        None => None,
+    let barrier = match std::env::var(BARRIER) {
+        Ok(copies) => {
+            let bus = bus.with_replicas(copies.parse().unwrap());
+            Some(Barrier::open(&bus, "participant").await.unwrap())
+        }
+        Err(_) => None,
     };
     let desk = Desk { journal, barrier };
     let service = Service::new("participant", desk).serve(Participant, |s| s.perform(perform).revoke(revoke));

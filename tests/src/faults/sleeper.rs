@@ -17,7 +17,7 @@ const CONFIG: &str = "lease_seconds: 2\n";
 async fn p8_owners_stopped_for_longer_than_their_lease_append_nothing_and_let_no_effect_out() {
     let harness = Harness::start_synced().await;
     let url = harness.url().to_owned();
-    let plan = Plan { orchestrators: &[&url, &url], config: CONFIG, barrier: true, ..Plan::new(&url) };
+    let plan = Plan { orchestrators: &[&url, &url], config: CONFIG, barrier: Some(1), ..Plan::new(&url) };
     let system = System::start(plan).await;
     let load = system.load_over_bus("s", 24);
     let mut owners = BTreeSet::new();

@@ -60,14 +60,14 @@ pub(super) struct Plan<'a> {
     /// Settings of the orchestrators, in YAML, and variables of their environment.
     pub(super) config: &'a str,
     pub(super) environment: &'a [(String, String)],
-    /// Whether participants refuse forward work that was undone before.
-    pub(super) barrier: bool,
+    /// Where participants refuse forward work that was undone before: copies of what they remember.
+    pub(super) barrier: Option<usize>,
 }
 
 impl<'a> Plan<'a> {
     /// One orchestrator and two participants on a bus.
     pub(super) fn new(url: &'a str) -> Self {
-        Self { url, orchestrators: &[], participants: 2, config: "", environment: &[], barrier: false }
+        Self { url, orchestrators: &[], participants: 2, config: "", environment: &[], barrier: None }
     }
 }
 

@@ -64,7 +64,7 @@ impl Bus {
         struct Info {
             config: Map<String, Value>,
         }
-        let (name, wanted) = (&config.name, config.to_json());
+        let (name, wanted) = (&config.name, self.replicated(&config.to_json()));
         // Asked first, so that where everything stands nobody needs the permission to create or change it.
         let info = match self.api::<Info>(&format!("STREAM.INFO.{name}"), &Value::Null).await {
             Err(error) if error.is(code::STREAM_NOT_FOUND) => {

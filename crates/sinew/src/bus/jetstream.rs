@@ -223,11 +223,24 @@ impl Bus {
             Err(error) if error.is(code::STREAM_NOT_FOUND) => {}
             stands => return stands.map(|_| ()),
         }
-        match self.api::<IgnoredAny>(&format!("STREAM.CREATE.{name}"), config).await {
+        match self.api::<IgnoredAny>(&format!("STREAM.CREATE.{name}"), &self.replicated(config)).await {
             // Somebody else was faster, with settings of their own.
             Err(error) if error.is(code::STREAM_STANDS) => Ok(()),
             made => made.map(|_| ()),
         }
+    }
+
+    /// Returns a stream's settings with as many copies as this handle keeps of what it creates.
+    pub(super) fn replicated(&self, config: &Value) -> Value {
+        let mut config = config.clone();
+        if config["num_replicas"].as_u64().is_none_or(|copies| copies < self.replicas as u64) {
+            config["num_replicas"] = self.replicas.into();
+            // The server takes no copies of a stream that it writes in the background.
+            if self.replicas > 1 {
+                config.as_object_mut().map(|members| members.remove("persist_mode"));
+            }
+        }
+        config
     }
 }
 

@@ -229,11 +229,13 @@ impl Writer<'_> {
     /// # Cancel safety
     /// Cancel safe: what was not written yet is kept, and [`Writer::finish`] goes on there.
     async fn run(&mut self, shared: &Shared) -> io::Error {
+        let mut appended = 0;
         loop {
             if let Err(error) = self.empty().await {
                 return error;
             }
-            shared.outgoing.take(&mut self.batch).await;
+            // Who sends one message at a time is not kept waiting.
+            appended = shared.outgoing.take(&mut self.batch, appended > 1).await;
         }
     }
 
