@@ -103,6 +103,18 @@ fn large_data_is_not_worked_on_for_ever() {
 }
 
 #[test]
+fn what_gives_itself_back_ends_however_long_its_turns_are() {
+    // The third has a definition of the library for each turn.
+    for source in [
+        "[recurse(.)]",
+        "[recurse(if . == {} then .a else . end)]",
+        "[recurse(if type == \"numberrange(3)\" then .a else . end)]",
+    ] {
+        fails(source, &json!({}), &["too many steps"]);
+    }
+}
+
+#[test]
 fn the_stack_is_not_exhausted() {
     let deep = "[".repeat(100_000);
     let nested = format!("{}{}", "[".repeat(500), "]".repeat(500));
