@@ -362,7 +362,7 @@ impl<J: Journal, W: World> Shard<J, W> {
     }
 
     pub(super) fn tell(&mut self, id: &str, reply: Reply) {
-        let ended = || self.recent.get(id)?.record.as_ref()?.instance();
+        let ended = || self.recent.get(id)?.instance();
         let answer = match self.live.get(id) {
             Some(live) => shown(live),
             None => ended().map_or(Answer::Unknown, Answer::of),
@@ -373,10 +373,12 @@ impl<J: Journal, W: World> Shard<J, W> {
     /// Answers a start whose id is known here; gives the reply back when it is not.
     fn repeated(&mut self, start: &Start, reply: Reply) -> Option<Reply> {
         let live = self.live.get_mut(&start.id);
-        let same = match (&live, self.recent.get(&start.id)) {
-            (Some(live), _) => live.is_same(&start.workflow, &start.input),
-            (None, Some(ended)) => ended.is_same(&start.workflow, &start.input),
-            (None, None) => return Some(reply),
+        let same = match &live {
+            Some(live) => live.is_same(&start.workflow, &start.input),
+            None => match self.recent.is_same(&start.id, &start.workflow, &start.input) {
+                Some(same) => same,
+                None => return Some(reply),
+            },
         };
         match live {
             _ if !same => self.answer(reply, Err(duplicate(&start.id))),

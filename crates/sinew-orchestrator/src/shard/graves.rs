@@ -24,7 +24,7 @@ pub(super) fn is_old(name: &str, until: &Value, now: Timestamp) -> bool {
 impl<J: Journal, W: World> Shard<J, W> {
     /// Sees to it that an instance nobody knows never starts; the answer leaves when that is in the log.
     pub(super) fn bury(&mut self, id: &str, reply: Reply) {
-        if !self.live.contains_key(id) && self.recent.get(id).is_none() {
+        if !self.live.contains_key(id) && !self.recent.has(id) {
             let until = self.clock.now().after(u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
             self.write_note(&name_of(id), until.as_millis().into(), None, false);
             return self.answer(reply, Ok(Answer::Unknown));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
     sync::Arc,
 };
 
@@ -18,52 +19,90 @@ const RECOGNISED: usize = 100_000;
 /// What ended lately.
 #[derive(Default)]
 pub(super) struct Recent {
-    ended: HashMap<Arc<str>, Ended>,
+    shown: HashMap<Arc<str>, Arc<Finished>>,
     order: VecDeque<Arc<str>>,
-}
-
-/// An ended instance.
-pub(super) struct Ended {
-    start: u64,
-    /// How it ended; of older ones only the history knows.
-    pub(super) record: Option<Arc<Finished>>,
-}
-
-impl Ended {
-    /// Says whether starting this again with `input` is a repetition.
-    pub(super) fn is_same(&self, workflow: &str, input: &Value) -> bool {
-        self.start == start_digest(workflow, view::digest_of(input))
-    }
+    /// How each was started, by the mark of its id: sixteen bytes for one, where there are many.
+    started: HashMap<u64, u64>,
+    marks: VecDeque<u64>,
+    /// Keyed by chance, so that nobody can choose ids that have the same mark.
+    mark: RandomState,
 }
 
 impl Recent {
     pub(super) fn push(&mut self, record: Arc<Finished>) {
-        let id: Arc<str> = record.id.as_str().into();
+        let (id, mark): (Arc<str>, _) = (record.id.as_str().into(), self.mark.hash_one(&*record.id));
         let start = start_digest(&record.name, record.input_digest);
-        if self.ended.insert(id.clone(), Ended { start, record: Some(record) }).is_none() {
+        if self.started.insert(mark, start).is_none() {
+            self.marks.push_back(mark);
+        }
+        if self.shown.insert(id.clone(), record).is_none() {
             self.order.push_back(id);
         }
-        if let Some(older) = self.order.len().checked_sub(SHOWN + 1) {
-            let older = self.ended.get_mut(&self.order[older]);
-            older.into_iter().for_each(|ended| ended.record = None);
-        }
-        if self.order.len() > RECOGNISED {
+        if self.order.len() > SHOWN {
             let oldest = self.order.pop_front();
-            oldest.and_then(|oldest| self.ended.remove(&oldest));
+            oldest.and_then(|oldest| self.shown.remove(&oldest));
+        }
+        if self.marks.len() > RECOGNISED {
+            let oldest = self.marks.pop_front();
+            oldest.and_then(|oldest| self.started.remove(&oldest));
         }
     }
 
-    pub(super) fn get(&self, id: &str) -> Option<&Ended> {
-        self.ended.get(id)
+    /// Says whether an instance ended lately.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.started.contains_key(&self.mark.hash_one(id))
+    }
+
+    /// Says whether starting an instance that ended lately again, with `input`, is a repetition; `None` for any other.
+    pub(super) fn is_same(&self, id: &str, workflow: &str, input: &Value) -> Option<bool> {
+        let start = self.started.get(&self.mark.hash_one(id))?;
+        Some(*start == start_digest(workflow, view::digest_of(input)))
+    }
+
+    /// Returns how an instance ended; of older ones only the history knows.
+    pub(super) fn get(&self, id: &str) -> Option<&Arc<Finished>> {
+        self.shown.get(id)
     }
 
     /// Returns those that can be shown, the newest first.
     pub(super) fn shown(&self) -> impl Iterator<Item = &Arc<Finished>> {
-        let newest = self.order.iter().rev().take(SHOWN);
-        newest.filter_map(|id| self.ended.get(id)?.record.as_ref())
+        self.order.iter().rev().filter_map(|id| self.shown.get(id))
     }
 }
 
 fn start_digest(workflow: &str, input: u64) -> u64 {
     view::digest_of_text(workflow).rotate_left(1) ^ input
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ended(id: &str) -> Arc<Finished> {
+        let instance = json!({
+            "id": id, "name": "ship", "version": "1", "status": "completed", "saga": "none", "started_ms": 0
+        });
+        Arc::new(Finished::of(serde_json::from_value(instance).unwrap(), &json!({ "order": id }), "d"))
+    }
+
+    #[test]
+    fn many_are_recognised_and_the_newest_of_them_shown() {
+        let mut recent = Recent::default();
+        for number in 0..=SHOWN {
+            recent.push(ended(&format!("i-{number}")));
+        }
+        assert!(recent.get("i-0").is_none() && recent.get("i-1").is_some());
+        assert_eq!((recent.shown().count(), recent.shown().next().unwrap().id.as_str()), (SHOWN, "i-1000"));
+        assert_eq!(recent.is_same("i-0", "ship", &json!({ "order": "i-0" })), Some(true));
+        assert_eq!(recent.is_same("i-0", "ship", &json!({ "order": "other" })), Some(false));
+        assert_eq!(recent.is_same("i-0", "return", &json!({ "order": "i-0" })), Some(false));
+        assert_eq!(recent.is_same("i-x", "ship", &json!({ "order": "i-x" })), None);
+        for number in SHOWN..=RECOGNISED {
+            recent.push(ended(&format!("i-{number}")));
+        }
+        assert!(!recent.has("i-0") && recent.has("i-1"));
+        assert_eq!(recent.order.len(), recent.shown.len());
+    }
 }
