@@ -1,4 +1,5 @@
-//! Instances that wait, by the million: what each takes, how sagas run beside them, how long a restart takes.
+//! Instances that wait, by the million: what each takes, how sagas run beside them, how long a restart and a fail-over
+//! take.
 
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,13 @@ async fn waiting(time: Duration, count: usize, (name, source): (&str, &str)) -> 
         heir.resident("VmHWM")?
     );
     println!("  3-step sagas after that, 64 in flight: {}", beside(&ctx, time).await?);
+    let replica = Peer::start("orchestrator", broker.url())?;
+    rests(&replica).await?;
+    drop(heir);
+    let began = Instant::now();
+    answered(&ctx).await?;
+    let over = began.elapsed().as_secs_f64();
+    println!("  first saga {over:.1} s after the owner was killed beside another replica");
     bus.close().await;
     broker.stop().await?;
     Ok(())
