@@ -5,6 +5,7 @@ mod events;
 mod forms;
 mod input;
 mod life;
+mod limits;
 mod mapping;
 mod requests;
 mod routes;

@@ -1,6 +1,8 @@
 //! The edge's settings: limits against clients, how long things may take, and routes. Values only, no file is read here.
 
 mod mistake;
+mod policies;
+mod rate;
 mod route;
 
 use std::{net::SocketAddr, time::Duration};
@@ -13,6 +15,8 @@ use crate::{Error, Kind};
 
 pub use mistake::Mistake;
 pub(crate) use mistake::below;
+pub use policies::Policies;
+pub use rate::{Algorithm, Key, Period, RateLimit, Scope};
 pub use route::{Action, From, Match, Mirror, Part, Reply, Route, Share, Target, Versions};
 
 /// The smallest head buffer the HTTP implementation takes.
@@ -57,10 +61,32 @@ pub struct Config {
     pub files_replicas: usize,
     /// How often services without a contract are asked for the routes they want, in milliseconds; 0 never asks.
     pub discovery_ms: u64,
+    /// Proxies that are believed when they say who asks, as addresses or networks such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<String>,
+    /// The header field in which they say so; a client may have written the other one.
+    pub forwarded_by: ForwardedBy,
+    /// How often replicas of the edge tell each other what shared limits counted, in milliseconds.
+    pub exchange_ms: u64,
+    /// Most keys each limit counts apart; further ones are counted by the network they come from.
+    pub max_limit_keys: usize,
     /// Where requests name the version of the interface.
     pub versions: Versions,
+    /// What requests have to pass, on every route that does not say otherwise.
+    #[serde(skip_serializing_if = "Policies::is_empty")]
+    pub policies: Policies,
     /// Routes beside those of contracts. On the same path these come first.
     pub routes: Vec<Route>,
+}
+
+/// In which header field a proxy says who asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedBy {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 impl Default for Config {
@@ -80,7 +106,12 @@ impl Default for Config {
             files_bucket: "EDGE_FILES".to_owned(),
             files_replicas: 1,
             discovery_ms: 10_000,
+            trusted_proxies: Vec::new(),
+            forwarded_by: ForwardedBy::default(),
+            exchange_ms: 100,
+            max_limit_keys: 100_000,
             versions: Versions::default(),
+            policies: Policies::default(),
             routes: Vec::new(),
         }
     }
@@ -118,6 +149,8 @@ impl Config {
             ("/max_headers", self.max_headers as u64),
             ("/max_connections", self.max_connections as u64),
             ("/max_streams", self.max_streams.into()),
+            ("/exchange_ms", self.exchange_ms),
+            ("/max_limit_keys", self.max_limit_keys as u64),
         ];
         let zero = at_least_one.into_iter().filter(|(_, value)| *value == 0);
         let mut mistakes: Vec<Mistake> =
@@ -143,6 +176,16 @@ impl Config {
 
     pub(crate) fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+impl ForwardedBy {
+    /// Returns the name of the field.
+    pub(crate) fn header(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
     }
 }
 

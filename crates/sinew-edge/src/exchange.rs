@@ -1,6 +1,6 @@
 //! One exchange from head to answer, on one screen: check, route, answer, sign. Whatever happens, a response comes out.
 
-use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{borrow::Cow, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -31,6 +31,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) trace: TraceContext,
     /// When an answer comes too late.
     pub(crate) deadline: Deadline,
+    /// Who is at the other end of the connection.
+    pub(crate) peer: SocketAddr,
 }
 
 /// Where a request goes.
@@ -42,7 +44,7 @@ enum Routed<'r> {
 }
 
 /// Answers one request.
-pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>) -> Response {
+pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: SocketAddr) -> Response {
     let began = Instant::now();
     let deadline = Deadline::after(edge.config.request_timeout());
     let (parts, body) = request.into_parts();
@@ -52,7 +54,7 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>) -> Resp
     let trace = Trace::begin(edge.bus.tracer(), &parts.headers, &parts.method, route);
     let answer = match routed {
         Ok(Routed::To(served, values)) => {
-            let asked = Asked { head: &parts, values, trace: trace.context(), deadline };
+            let asked = Asked { head: &parts, values, trace: trace.context(), deadline, peer };
             // A bug in here costs one request, not the connection and all its other requests.
             AssertUnwindSafe(answer(edge, &served, asked, body)).catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!(route, "answering a request panicked");
@@ -114,7 +116,27 @@ fn route<'r>(table: &Table, parts: &'r Parts) -> Result<Routed<'r>, Refusal> {
     }
 }
 
+/// Has a request pass its route's policies, in the order of [`crate::POLICIES`], and then reach its target.
 async fn answer(
+    edge: &Arc<Edge>,
+    served: &Served,
+    asked: Asked<'_>,
+    body: Incoming,
+) -> Result<Response, Refusal> {
+    let policies = &served.policies;
+    let rates = policies.rate_limit.as_ref().map(|rates| rates.pass(&edge.policies, &asked)).transpose()?;
+    let answer = reach(edge, served, asked, body).await;
+    match rates {
+        Some(standing) => {
+            let mut response = answer.unwrap_or_else(Refusal::into_response);
+            standing.sign(response.headers_mut());
+            Ok(response)
+        }
+        None => answer,
+    }
+}
+
+async fn reach(
     edge: &Arc<Edge>,
     served: &Served,
     asked: Asked<'_>,

@@ -15,7 +15,7 @@ use crate::{
 
 /// What a request passes, in the one order there is: what is sound is routed, traced, given its time, and put together.
 /// Policies to come take their places here when they are built, not before.
-pub const POLICIES: [&str; 5] = ["limits", "route", "trace", "deadline", "transform"];
+pub const POLICIES: [&str; 6] = ["limits", "route", "trace", "rate limit", "deadline", "transform"];
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -178,7 +178,12 @@ impl RouteInfo {
             path: served.path.clone(),
             conditions: served.conditions.lines(),
             to: served.target.describe(),
-            details: mapped.into_iter().chain(served.shape.lines()).chain(mirror).collect(),
+            details: mapped
+                .into_iter()
+                .chain(served.shape.lines())
+                .chain(mirror)
+                .chain(served.policies.lines())
+                .collect(),
         }
     }
 

@@ -47,6 +47,7 @@ mod openapi;
 mod operation;
 mod outgoing;
 mod plan;
+mod policy;
 mod problem;
 mod reply;
 mod request;
@@ -79,7 +80,10 @@ use tokio_util::{
     task::{AbortOnDropHandle, TaskTracker},
 };
 
-pub use config::{Action, Config, From, Match, Mirror, Mistake, Part, Reply, Route, Share, Target, Versions};
+pub use config::{
+    Action, Algorithm, Config, ForwardedBy, From, Key, Match, Mirror, Mistake, Part, Period, Policies,
+    RateLimit, Reply, Route, Scope, Share, Target, Versions,
+};
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
 pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, explain, overview};
@@ -102,6 +106,8 @@ pub struct Running {
     reloads: mpsc::Sender<Reload>,
     /// Follows the catalogue as long as there may be requests.
     _follower: AbortOnDropHandle<()>,
+    /// Keeps what limits count.
+    _keeper: AbortOnDropHandle<()>,
 }
 
 /// Changes the routes of a running edge.
@@ -130,6 +136,8 @@ struct Edge {
     tasks: TaskTracker,
     /// Room for copies.
     mirrors: Arc<Semaphore>,
+    /// What policies count.
+    policies: policy::State,
     /// Where files go, opened when the first one comes.
     files: OnceCell<Objects>,
 }
@@ -162,6 +170,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     let (tasks, mirrors) = (TaskTracker::new(), Arc::new(Semaphore::new(call::MIRRORED)));
     let stop = CancellationToken::new();
     let closing = stop.clone();
+    let policies = policy::State::new(&config);
     let edge = Arc::new(Edge {
         config,
         bus,
@@ -171,17 +180,20 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
         closing,
         tasks,
         mirrors,
+        policies,
         files: OnceCell::new(),
     });
+    edge.table.load().bind(&edge.policies);
+    let _keeper = AbortOnDropHandle::new(tokio::spawn(policy::shared::run(edge.clone())));
     let server = tokio::spawn(server::run(listener, edge.clone(), stop.clone()));
     let followed = edge.clone();
     let follower = tokio::spawn(async move {
-        follower.run(&followed.table).await;
+        follower.run(&followed).await;
         following.store(false, Ordering::Relaxed);
     });
     tracing::info!(%address, "the edge is serving");
     let (server, _follower) = (AbortOnDropHandle::new(server), AbortOnDropHandle::new(follower));
-    Ok(Running { edge, address, stop, server, reloads, _follower })
+    Ok(Running { edge, address, stop, server, reloads, _follower, _keeper })
 }
 
 impl Running {

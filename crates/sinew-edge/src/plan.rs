@@ -11,7 +11,7 @@ pub(crate) use goal::{EventName, Goal, Named, Share};
 
 use crate::{
     conditions::Conditions,
-    config::{Config, Match, Mistake, Route, Versions, below},
+    config::{Config, Match, Mistake, Policies, Route, Versions, below},
     matcher::Template,
     shape::Shape,
 };
@@ -33,6 +33,10 @@ pub(crate) struct Plan {
     /// Who gets a copy, of how many requests in a hundred.
     pub(crate) mirror: Option<(Named, u8)>,
     pub(crate) shape: Shape,
+    /// Its own, over those of every route.
+    pub(crate) policies: Policies,
+    /// The version of the interface it stands for, in its path or as a condition.
+    pub(crate) version: Option<String>,
 }
 
 /// Which hosts a route is for, in lower case.
@@ -46,7 +50,9 @@ pub(crate) enum Host {
 /// Reads every route that can be read.
 pub(crate) fn plans(config: &Config) -> Vec<Plan> {
     let routes = config.routes.iter();
-    routes.flat_map(|route| plan(route, &config.versions, "", &mut Vec::new()).unwrap_or_default()).collect()
+    let plans =
+        routes.flat_map(|route| plan(route, &config.versions, "", &mut Vec::new()).unwrap_or_default());
+    plans.map(|plan| Plan { policies: plan.policies.over(&config.policies), ..plan }).collect()
 }
 
 /// Lists what is wrong with the routes.
@@ -81,6 +87,7 @@ fn plan(route: &Route, versions: &Versions, at: &str, mistakes: &mut Vec<Mistake
     let goal = Goal::read(&route.to, template.as_ref(), &format!("{at}/to"), mistakes);
     let mirror = mirror(route, at, mistakes);
     let shape = Shape::read(&route.reply, &format!("{at}/reply"), mistakes);
+    route.policies.check(&below(at, "policies"), mistakes);
     let (method, template, goal) = (method?, template?, goal?);
     if mistakes.len() > before {
         return None;
@@ -88,7 +95,9 @@ fn plan(route: &Route, versions: &Versions, at: &str, mistakes: &mut Vec<Mistake
     let goal = goal.chosen_by(conditions.query.iter().map(|(name, _)| name.clone()));
     let name = route.name.clone().unwrap_or_else(|| format!("{method} {}", route.matches.path));
     let path = route.matches.path.clone();
-    let plan = Plan { name, host, method, path, template, conditions, goal, mirror, shape };
+    let (policies, version) = (route.policies.clone(), conditions.version.clone());
+    let plan =
+        Plan { name, host, method, path, template, conditions, goal, mirror, shape, policies, version };
     let versioned = versions.path.then(|| plan.at_version()).flatten();
     Some([plan].into_iter().chain(versioned).collect())
 }

@@ -1,7 +1,7 @@
 //! Failures as clients see them: the fixed mapping from bus and services, and the problem document (RFC 9457).
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use sinew::{
     Kind,
@@ -44,6 +44,8 @@ const OF_THE_SDK: [(&str, u16); 14] = [
 pub(crate) struct Refusal {
     problem: Box<Problem>,
     allow: Option<String>,
+    /// Further header fields.
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Refusal {
@@ -130,6 +132,19 @@ impl Refusal {
         self
     }
 
+    /// Says that it is worth asking again after so many seconds.
+    pub(crate) fn after(self, seconds: u64) -> Self {
+        let problem = self.problem.retry_after(std::time::Duration::from_secs(seconds));
+        let refusal = Self { problem: Box::new(problem), ..self };
+        refusal.headers(|headers| drop(headers.insert(header::RETRY_AFTER, seconds.into())))
+    }
+
+    /// Adds header fields.
+    pub(crate) fn headers(mut self, add: impl FnOnce(&mut HeaderMap)) -> Self {
+        add(self.headers.get_or_insert_default());
+        self
+    }
+
     pub(crate) fn problem(&self) -> &Problem {
         &self.problem
     }
@@ -147,6 +162,7 @@ impl Refusal {
         if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
             headers.insert(header::ALLOW, allow);
         }
+        headers.extend(self.headers.map(|further| *further).unwrap_or_default());
         response
     }
 }
@@ -159,7 +175,7 @@ fn retry_after(problem: &Problem) -> HeaderValue {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), allow: None }
+        Self { problem: Box::new(problem), allow: None, headers: None }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use arc_swap::ArcSwap;
 use sinew::{Bus, Catalogue, CatalogueChange, CatalogueWatch, Error};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -10,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    Changes, Config, discovery,
+    Changes, Config, Edge, discovery,
     table::{Note, Services, Table},
 };
 
@@ -67,26 +66,26 @@ impl Follower {
     }
 
     /// Puts a new table into place at every change, until the bus is closed.
-    pub(crate) async fn run(mut self, table: &ArcSwap<Table>) {
+    pub(crate) async fn run(mut self, edge: &Edge) {
         let pause = (self.config.discovery_ms > 0).then(|| Duration::from_millis(self.config.discovery_ms));
         let mut due = Instant::now();
         while let Some(input) = self.next(pause.map(|_| due)).await {
             match input {
                 Input::Catalogue(change) => {
                     if self.take(change) {
-                        self.put(table);
+                        self.put(edge);
                     }
                 }
                 Input::Discovery => {
                     if self.discover().await {
-                        self.put(table);
+                        self.put(edge);
                     }
                     due = Instant::now() + pause.unwrap_or_default();
                 }
                 Input::Reload((config, answer)) => {
                     self.config = *config;
                     // Nobody waits any more: the configuration counts all the same.
-                    let _ = answer.send(self.put(table));
+                    let _ = answer.send(self.put(edge));
                 }
             }
         }
@@ -107,11 +106,12 @@ impl Follower {
     }
 
     /// Puts a new table into place and tells what that changed.
-    fn put(&mut self, table: &ArcSwap<Table>) -> Changes {
-        let before = table.load().overview();
+    fn put(&mut self, edge: &Edge) -> Changes {
+        let before = edge.table.load().overview();
         let new = self.table();
+        new.bind(&edge.policies);
         let changes = Changes::between(&before.routes, &new.overview().routes);
-        table.store(new.into());
+        edge.table.store(new.into());
         if !changes.is_empty() {
             tracing::info!(
                 added = changes.added.len(),

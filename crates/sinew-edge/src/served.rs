@@ -10,6 +10,7 @@ use crate::{
     matcher::Template,
     operation::Operation,
     plan::{EventName, Host, Named},
+    policy::Policies,
     shape::Shape,
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct Served {
     /// Who gets a copy, of how many requests in a hundred.
     pub(crate) mirror: Option<(Callee, u8)>,
     pub(crate) shape: Shape,
+    /// What its requests have to pass.
+    pub(crate) policies: Arc<Policies>,
 }
 
 /// Who asked for a route. On the same path the first one has it.
@@ -136,6 +139,7 @@ impl Served {
             target,
             mirror: None,
             shape: Shape::default(),
+            policies: Arc::default(),
         })
     }
 

@@ -16,6 +16,7 @@ use crate::{
     conditions::Met,
     config::Versions,
     matcher::{Found, Matcher},
+    policy,
     served::Served,
 };
 
@@ -76,6 +77,12 @@ impl Table {
             }
         }
         self.told(missed, head)
+    }
+
+    /// Gives every route what was counted for it before.
+    pub(crate) fn bind(&self, state: &policy::State) {
+        let own = self.own.all().into_iter();
+        own.chain(&self.routes).for_each(|route| route.policies.bind(state));
     }
 
     /// Returns the edge's own routes.

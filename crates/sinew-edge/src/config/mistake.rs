@@ -6,7 +6,7 @@ use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
 use super::Config;
-use crate::plan;
+use crate::{plan, policy};
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub(super) fn read(value: &Value) -> Result<Config, Vec<Mistake>> {
 /// Lists what cannot work although its shape is right.
 pub(super) fn all(config: &Config) -> Vec<Mistake> {
     let mut mistakes = config.out_of_range();
+    mistakes.extend(policy::Proxies::mistakes(config));
+    config.policies.check("/policies", &mut mistakes);
     mistakes.extend(plan::mistakes(config));
     mistakes
 }

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Policies;
+
 /// One route: which requests it takes, and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +26,9 @@ pub struct Route {
     /// How the reply becomes a response.
     #[serde(default, skip_serializing_if = "Reply::is_plain")]
     pub reply: Reply,
+    /// What its requests have to pass, instead of what the edge says for every route.
+    #[serde(default, skip_serializing_if = "Policies::is_empty")]
+    pub policies: Policies,
 }
 
 /// What a request has to be like. What is left out does not matter.

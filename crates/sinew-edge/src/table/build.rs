@@ -13,12 +13,13 @@ use sinew::{
 use super::{Note, Table, Tree};
 use crate::{
     conditions::Conditions,
-    config::Config,
+    config::{Config, Versions},
     discovery,
     mapping::Mapping,
     matcher::{Found, Matcher, Template, segments},
     operation::Operation,
     plan::{Goal, Host, Named, Plan, plans},
+    policy::Policies,
     served::{Callee, Member, Origin, Own, Served, Split, Target},
     shape::Shape,
 };
@@ -64,7 +65,7 @@ impl Table {
         // Stable: of those with equally many conditions the one that was written first is tried first.
         plans.sort_by_key(|plan| std::cmp::Reverse(plan.conditions.count()));
         for plan in plans {
-            let served = route_of(plan, &operations);
+            let served = route_of(plan, &operations, &config.versions);
             table.note_absence(&served);
             table.insert(served);
         }
@@ -73,7 +74,7 @@ impl Table {
         {
             for (service, descriptor, binding) in bindings(services) {
                 if let Some(operation) = operations.get(&(service.name.clone(), descriptor.name.clone())) {
-                    table.add(origin, operation, descriptor, binding);
+                    table.add(origin, operation, descriptor, binding, config);
                 }
             }
         }
@@ -110,6 +111,7 @@ impl Table {
         operation: &Arc<Operation>,
         descriptor: &OperationDescriptor,
         binding: &HttpBinding,
+        config: &Config,
     ) {
         let name = format!("{}.{}", operation.service, descriptor.name);
         let (Some(template), Ok(method)) = (Template::parse(&binding.path), binding.method.parse()) else {
@@ -130,6 +132,7 @@ impl Table {
             return self.note(name, format!("{method} {} is taken by {first}", binding.path));
         }
         let mapping = Mapping::by_name(&template, binding.body.clone());
+        let policies = Policies::new(&config.policies, &name, &config.versions, None).into();
         self.insert(Served {
             name,
             origin,
@@ -141,6 +144,7 @@ impl Table {
             target: Target::Call(Callee::Known(operation.clone()), mapping),
             mirror: None,
             shape: Shape::default(),
+            policies,
         });
     }
 
@@ -180,7 +184,12 @@ fn own(config: &Config) -> Tree {
         Own::OpenApi => !config.routes.iter().any(|route| route.matches.path == "/openapi.json"),
         Own::Live | Own::Ready => true,
     };
-    for served in Own::ALL.into_iter().filter(wanted).filter_map(Served::own) {
+    for mut served in Own::ALL.into_iter().filter(wanted).filter_map(Served::own) {
+        // Whoever asks how the edge is gets an answer, however many ask.
+        if matches!(served.target, Target::Own(Own::Publish)) {
+            let policies = Policies::new(&config.policies, &served.name, &config.versions, None);
+            served.policies = policies.into();
+        }
         let (method, template) = (served.method.clone(), served.template.clone());
         tree.insert(method, &template, Arc::new(served));
     }
@@ -196,7 +205,7 @@ fn bindings(
     })
 }
 
-fn route_of(plan: Plan, operations: &Operations) -> Served {
+fn route_of(plan: Plan, operations: &Operations, versions: &Versions) -> Served {
     let find = |named: Named| match operations.get(&(named.service.clone(), named.operation.clone())) {
         Some(operation) => Callee::Known(operation.clone()),
         None => Callee::Absent(named),
@@ -224,6 +233,7 @@ fn route_of(plan: Plan, operations: &Operations) -> Served {
                 .collect(),
         ),
     };
+    let policies = Policies::new(&plan.policies, &plan.name, versions, plan.version.as_deref());
     Served {
         name: plan.name,
         origin: Origin::Config,
@@ -235,5 +245,6 @@ fn route_of(plan: Plan, operations: &Operations) -> Served {
         target,
         mirror: plan.mirror.map(|(named, percent)| (find(named), percent)),
         shape: plan.shape,
+        policies: policies.into(),
     }
 }
