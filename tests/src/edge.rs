@@ -7,6 +7,7 @@ mod input;
 mod life;
 mod limits;
 mod mapping;
+mod quotas;
 mod requests;
 mod routes;
 mod shop;

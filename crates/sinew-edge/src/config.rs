@@ -2,6 +2,7 @@
 
 mod mistake;
 mod policies;
+mod quota;
 mod rate;
 mod route;
 
@@ -16,6 +17,7 @@ use crate::{Error, Kind};
 pub use mistake::Mistake;
 pub(crate) use mistake::below;
 pub use policies::Policies;
+pub use quota::{Calendar, Quota};
 pub use rate::{Algorithm, Key, Period, RateLimit, Scope};
 pub use route::{Action, From, Match, Mirror, Part, Reply, Route, Share, Target, Versions};
 
@@ -67,6 +69,8 @@ pub struct Config {
     pub forwarded_by: ForwardedBy,
     /// How often replicas of the edge tell each other what shared limits counted, in milliseconds.
     pub exchange_ms: u64,
+    /// How often what quotas counted is written to the bus, in milliseconds.
+    pub quota_write_ms: u64,
     /// Most keys each limit counts apart; further ones are counted by the network they come from.
     pub max_limit_keys: usize,
     /// Where requests name the version of the interface.
@@ -109,6 +113,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
             exchange_ms: 100,
+            quota_write_ms: 1_000,
             max_limit_keys: 100_000,
             versions: Versions::default(),
             policies: Policies::default(),
@@ -150,6 +155,7 @@ impl Config {
             ("/max_connections", self.max_connections as u64),
             ("/max_streams", self.max_streams.into()),
             ("/exchange_ms", self.exchange_ms),
+            ("/quota_write_ms", self.quota_write_ms),
             ("/max_limit_keys", self.max_limit_keys as u64),
         ];
         let zero = at_least_one.into_iter().filter(|(_, value)| *value == 0);

@@ -125,15 +125,23 @@ async fn answer(
 ) -> Result<Response, Refusal> {
     let policies = &served.policies;
     let rates = policies.rate_limit.as_ref().map(|rates| rates.pass(&edge.policies, &asked)).transpose()?;
-    let answer = reach(edge, served, asked, body).await;
+    let answer = counted(edge, served, asked, body).await;
     match rates {
-        Some(standing) => {
-            let mut response = answer.unwrap_or_else(Refusal::into_response);
-            standing.sign(response.headers_mut());
-            Ok(response)
-        }
+        Some(standing) => Ok(standing.signed(answer)),
         None => answer,
     }
+}
+
+/// Counts a request against its route's quotas.
+async fn counted(
+    edge: &Arc<Edge>,
+    served: &Served,
+    asked: Asked<'_>,
+    body: Incoming,
+) -> Result<Response, Refusal> {
+    let Some(quotas) = &served.policies.quota else { return reach(edge, served, asked, body).await };
+    let standing = quotas.pass(edge, &asked).await?;
+    Ok(standing.signed(reach(edge, served, asked, body).await))
 }
 
 async fn reach(

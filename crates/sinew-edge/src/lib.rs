@@ -81,8 +81,8 @@ use tokio_util::{
 };
 
 pub use config::{
-    Action, Algorithm, Config, ForwardedBy, From, Key, Match, Mirror, Mistake, Part, Period, Policies,
-    RateLimit, Reply, Route, Scope, Share, Target, Versions,
+    Action, Algorithm, Calendar, Config, ForwardedBy, From, Key, Match, Mirror, Mistake, Part, Period,
+    Policies, Quota, RateLimit, Reply, Route, Scope, Share, Target, Versions,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
@@ -108,6 +108,8 @@ pub struct Running {
     _follower: AbortOnDropHandle<()>,
     /// Keeps what limits count.
     _keeper: AbortOnDropHandle<()>,
+    /// Writes what quotas count.
+    _writer: AbortOnDropHandle<()>,
 }
 
 /// Changes the routes of a running edge.
@@ -185,6 +187,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     });
     edge.table.load().bind(&edge.policies);
     let _keeper = AbortOnDropHandle::new(tokio::spawn(policy::shared::run(edge.clone())));
+    let _writer = AbortOnDropHandle::new(tokio::spawn(policy::quota::run(edge.clone())));
     let server = tokio::spawn(server::run(listener, edge.clone(), stop.clone()));
     let followed = edge.clone();
     let follower = tokio::spawn(async move {
@@ -193,7 +196,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     });
     tracing::info!(%address, "the edge is serving");
     let (server, _follower) = (AbortOnDropHandle::new(server), AbortOnDropHandle::new(follower));
-    Ok(Running { edge, address, stop, server, reloads, _follower, _keeper })
+    Ok(Running { edge, address, stop, server, reloads, _follower, _keeper, _writer })
 }
 
 impl Running {
@@ -231,6 +234,9 @@ impl Running {
         self.edge.tasks.close();
         // Copies are bounded by the patience of requests; nobody waits for their answers.
         let _ = tokio::time::timeout(self.edge.config.drain_timeout(), self.edge.tasks.wait()).await;
+        // What was counted since the last time is few, and not worth more than that.
+        let written = self.edge.policies.write_quotas(&self.edge.bus);
+        let _ = tokio::time::timeout(self.edge.config.drain_timeout(), written).await;
         tracing::info!(address = %self.address, "the edge is drained");
     }
 }

@@ -3,10 +3,12 @@
 //! A route's policies are built once, when its table is. What they count stands in [`State`], which belongs to the edge:
 //! other routes may come and go meanwhile.
 
+mod calendar;
 mod client;
 mod key;
 mod keyed;
 mod meter;
+pub(crate) mod quota;
 pub(crate) mod rate;
 pub(crate) mod shared;
 
@@ -18,20 +20,22 @@ use std::{
 
 pub(crate) use client::Proxies;
 pub(crate) use keyed::Keyed;
-use tokio::sync::Notify;
+use sinew::bus::Kv;
+use tokio::sync::{Notify, OnceCell};
 
 use crate::config::{self, Config, Versions};
 use meter::{Meter, nanos};
+use quota::{Ledger, Quotas};
 use rate::Rates;
 
 /// The policies of one route. A route without one pays one look for it.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
     pub(crate) rate_limit: Option<Rates>,
+    pub(crate) quota: Option<Quotas>,
 }
 
 /// What policies count and know, whatever becomes of routes.
-#[derive(Debug)]
 pub(crate) struct State {
     began: Instant,
     pub(crate) proxies: Proxies,
@@ -42,6 +46,12 @@ pub(crate) struct State {
     tables: Mutex<HashMap<String, Arc<Keyed>>>,
     /// Told when a limit comes up.
     used: Notify,
+    /// By the names of quotas; a lock for the same reason.
+    ledgers: Mutex<HashMap<String, Arc<Ledger>>>,
+    /// Told when a quota comes up.
+    accounted: Notify,
+    /// Where quotas are kept, opened when the first one is asked for.
+    bucket: OnceCell<Kv>,
 }
 
 impl Policies {
@@ -53,7 +63,11 @@ impl Policies {
         version: Option<&str>,
     ) -> Self {
         let rates = asked.rate_limit.as_deref().filter(|limits| !limits.is_empty());
-        Self { rate_limit: rates.map(|limits| Rates::new(limits, route, versions, version)) }
+        let quotas = asked.quota.as_deref().filter(|quotas| !quotas.is_empty());
+        Self {
+            rate_limit: rates.map(|limits| Rates::new(limits, route, versions, version)),
+            quota: quotas.map(|quotas| Quotas::new(quotas, route, versions, version)),
+        }
     }
 
     /// Finds what was counted for the route before, so that what other replicas tell finds it, too.
@@ -65,7 +79,8 @@ impl Policies {
 
     /// Describes them for people.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.rate_limit.iter().flat_map(Rates::lines).collect()
+        let rates = self.rate_limit.iter().flat_map(Rates::lines);
+        rates.chain(self.quota.iter().flat_map(Quotas::lines)).collect()
     }
 }
 
@@ -77,6 +92,9 @@ impl State {
             keys: config.max_limit_keys,
             tables: Mutex::default(),
             used: Notify::new(),
+            ledgers: Mutex::default(),
+            accounted: Notify::new(),
+            bucket: OnceCell::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Mistake, RateLimit, below, rate};
+use super::{Mistake, Quota, RateLimit, below, quota, rate};
 
 /// What requests have to pass on their way. A member that a route has replaces the general one whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -12,13 +12,19 @@ pub struct Policies {
     /// How many requests pass in a time. All of these have to be kept; an empty list limits nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<Vec<RateLimit>>,
+    /// How many requests pass in a day or a month of the calendar. All of these have to be kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Vec<Quota>>,
 }
 
 impl Policies {
     /// Returns these, and of `general` what these do not mention.
     #[must_use]
     pub fn over(&self, general: &Self) -> Self {
-        Self { rate_limit: self.rate_limit.as_ref().or(general.rate_limit.as_ref()).cloned() }
+        Self {
+            rate_limit: self.rate_limit.as_ref().or(general.rate_limit.as_ref()).cloned(),
+            quota: self.quota.as_ref().or(general.quota.as_ref()).cloned(),
+        }
     }
 
     /// Says whether nothing is asked for.
@@ -29,6 +35,7 @@ impl Policies {
     /// Lists what cannot work.
     pub(crate) fn check(&self, at: &str, mistakes: &mut Vec<Mistake>) {
         rate::check(self.rate_limit.as_deref().unwrap_or_default(), &below(at, "rate_limit"), mistakes);
+        quota::check(self.quota.as_deref().unwrap_or_default(), &below(at, "quota"), mistakes);
     }
 }
 

@@ -89,7 +89,7 @@ impl Algorithm {
 }
 
 impl Scope {
-    fn is_default(&self) -> bool {
+    pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -67,6 +67,20 @@ impl Digest {
         Self::short(ring::digest::digest(&SHA256, bytes).as_ref())
     }
 
+    /// Returns the digest of a name and a key.
+    pub(crate) fn joined(name: &[u8], key: &Self) -> Self {
+        let mut context = Context::new(&SHA256);
+        put(&mut context, Some(name));
+        put(&mut context, Some(&key.0));
+        Self::short(context.finish().as_ref())
+    }
+
+    /// Returns one of few digests.
+    pub(crate) fn folded(&self) -> Self {
+        let whole = Self::joined(b"crowd", self);
+        Self([&[0xff; 15][..], &whole.0[..1]].concat().try_into().unwrap_or([0xff; 16]))
+    }
+
     fn short(long: &[u8]) -> Self {
         let mut short = [0; 16];
         short.copy_from_slice(&long[..16]);

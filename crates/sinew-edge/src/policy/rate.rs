@@ -17,6 +17,7 @@ use super::{
     meter::{Meter, Verdict},
 };
 use crate::{
+    Response,
     config::{RateLimit, Scope, Versions},
     exchange::Asked,
     problem::Refusal,
@@ -36,11 +37,8 @@ pub(crate) struct Rates {
 }
 
 /// How a request stands to the limits.
-#[derive(Debug)]
-pub(crate) struct Standing {
-    policy: Option<HeaderValue>,
-    limit: Option<HeaderValue>,
-}
+#[derive(Debug, Default)]
+pub(crate) struct Standing(Vec<(HeaderName, HeaderValue)>);
 
 #[derive(Debug)]
 struct Rate {
@@ -101,8 +99,9 @@ impl Rates {
     }
 
     fn standing(&self, told: Option<Told<'_>>) -> Standing {
-        let limit = told.and_then(|(rate, verdict)| rate.limit(&verdict));
-        Standing { policy: self.policy.clone(), limit }
+        let mut standing = Standing::default();
+        standing.add(self.policy.clone(), told.and_then(|(rate, verdict)| rate.limit(&verdict)));
+        standing
     }
 
     fn refuse(&self, (rate, verdict): Told<'_>, asked: &Asked<'_>) -> Refusal {
@@ -119,12 +118,24 @@ impl Rates {
 }
 
 impl Standing {
-    /// Tells the client.
+    /// Adds a policy, and how the request stands to it.
+    pub(super) fn add(&mut self, policy: Option<HeaderValue>, limit: Option<HeaderValue>) {
+        self.0.extend(
+            [(POLICY, policy), (LIMIT, limit)].into_iter().filter_map(|(name, value)| Some((name, value?))),
+        );
+    }
+
+    /// Tells the client with whatever it is answered.
+    pub(crate) fn signed(self, answer: Result<Response, Refusal>) -> Response {
+        let mut response = answer.unwrap_or_else(Refusal::into_response);
+        self.sign(response.headers_mut());
+        response
+    }
+
+    /// Tells the client; what others told stays.
     pub(crate) fn sign(self, headers: &mut HeaderMap) {
-        for (name, value) in [(POLICY, self.policy), (LIMIT, self.limit)] {
-            if let Some(value) = value {
-                headers.insert(name, value);
-            }
+        for (name, value) in self.0 {
+            headers.append(name, value);
         }
     }
 }
