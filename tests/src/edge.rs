@@ -6,6 +6,7 @@ mod forms;
 mod input;
 mod life;
 mod limits;
+mod load;
 mod mapping;
 mod quotas;
 mod requests;

@@ -1,5 +1,6 @@
 //! The edge's settings: limits against clients, how long things may take, and routes. Values only, no file is read here.
 
+mod load;
 mod mistake;
 mod policies;
 mod quota;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use crate::{Error, Kind};
 
+pub use load::{Concurrency, Priority, Shedding};
 pub use mistake::Mistake;
 pub(crate) use mistake::below;
 pub use policies::Policies;
@@ -49,6 +51,9 @@ pub struct Config {
     pub max_header_bytes: usize,
     /// Most connections at once; further ones wait to be accepted.
     pub max_connections: usize,
+    /// Most connections of one client at once; further ones are closed. Trusted proxies are not limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections_per_client: Option<usize>,
     /// Most requests at once on one HTTP/2 connection.
     pub max_streams: u32,
     /// Longest time a client of a stream may take nothing of it, in milliseconds; then it is closed.
@@ -75,6 +80,9 @@ pub struct Config {
     pub max_limit_keys: usize,
     /// Where requests name the version of the interface.
     pub versions: Versions,
+    /// When requests are turned away because there is too much to do.
+    #[serde(skip_serializing_if = "Shedding::is_off")]
+    pub shedding: Shedding,
     /// What requests have to pass, on every route that does not say otherwise.
     #[serde(skip_serializing_if = "Policies::is_empty")]
     pub policies: Policies,
@@ -103,6 +111,7 @@ impl Default for Config {
             max_headers: 100,
             max_header_bytes: 32 * 1024,
             max_connections: 10_000,
+            max_connections_per_client: None,
             max_streams: 128,
             slow_client_ms: 30_000,
             drain_timeout_ms: 20_000,
@@ -116,6 +125,7 @@ impl Default for Config {
             quota_write_ms: 1_000,
             max_limit_keys: 100_000,
             versions: Versions::default(),
+            shedding: Shedding::default(),
             policies: Policies::default(),
             routes: Vec::new(),
         }
@@ -165,6 +175,11 @@ impl Config {
             let message = format!("has to be {MIN_HEADER_BYTES} to {MAX_HEADER_BYTES}");
             mistakes.push(Mistake::new("/max_header_bytes", message));
         }
+        if self.max_connections_per_client == Some(0) {
+            let message = "0 lets nobody in: use 1 or more, or leave it out";
+            mistakes.push(Mistake::new("/max_connections_per_client", message));
+        }
+        mistakes.extend(self.shedding.mistakes());
         let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if self.files_bucket.is_empty() || !self.files_bucket.bytes().all(name) {
             mistakes.push(Mistake::new("/files_bucket", "write letters, digits, - and _"));

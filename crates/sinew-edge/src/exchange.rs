@@ -10,6 +10,7 @@ use sinew::{Deadline, wire::TraceContext};
 
 use crate::{
     Body, Edge, Response, aggregate, call, events, health, hygiene, matcher, openapi,
+    policy::{Held, pressure::Place},
     problem::Refusal,
     reply, request,
     served::{Own, Served, Target},
@@ -33,6 +34,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) deadline: Deadline,
     /// Who is at the other end of the connection.
     pub(crate) peer: SocketAddr,
+    /// What it holds, where it holds anything.
+    pub(crate) held: Option<Arc<Held>>,
 }
 
 /// Where a request goes.
@@ -54,7 +57,7 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
     let trace = Trace::begin(edge.bus.tracer(), &parts.headers, &parts.method, route);
     let answer = match routed {
         Ok(Routed::To(served, values)) => {
-            let asked = Asked { head: &parts, values, trace: trace.context(), deadline, peer };
+            let asked = Asked { head: &parts, values, trace: trace.context(), deadline, peer, held: None };
             // A bug in here costs one request, not the connection and all its other requests.
             AssertUnwindSafe(answer(edge, &served, asked, body)).catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!(route, "answering a request panicked");
@@ -124,8 +127,9 @@ async fn answer(
     body: Incoming,
 ) -> Result<Response, Refusal> {
     let policies = &served.policies;
+    let place = shed(edge, served)?;
     let rates = policies.rate_limit.as_ref().map(|rates| rates.pass(&edge.policies, &asked)).transpose()?;
-    let answer = counted(edge, served, asked, body).await;
+    let answer = counted(edge, served, place, asked, body).await;
     match rates {
         Some(standing) => Ok(standing.signed(answer)),
         None => answer,
@@ -136,12 +140,39 @@ async fn answer(
 async fn counted(
     edge: &Arc<Edge>,
     served: &Served,
+    place: Option<Place>,
     asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Response, Refusal> {
-    let Some(quotas) = &served.policies.quota else { return reach(edge, served, asked, body).await };
+    let Some(quotas) = &served.policies.quota else { return in_turn(edge, served, place, asked, body).await };
     let standing = quotas.pass(edge, &asked).await?;
-    Ok(standing.signed(reach(edge, served, asked, body).await))
+    Ok(standing.signed(in_turn(edge, served, place, asked, body).await))
+}
+
+/// Has a request wait for its turn, where its route has only so many.
+async fn in_turn(
+    edge: &Arc<Edge>,
+    served: &Served,
+    place: Option<Place>,
+    mut asked: Asked<'_>,
+    body: Incoming,
+) -> Result<Response, Refusal> {
+    let turns = match &served.policies.concurrency {
+        Some(gates) => gates.enter(&edge.policies, &asked).await?,
+        None => Vec::new(),
+    };
+    if place.is_some() || !turns.is_empty() {
+        asked.held = Some(Arc::new(Held { _place: place, _turns: turns }));
+    }
+    reach(edge, served, asked, body).await
+}
+
+/// Turns a request away when there is too much to do. The edge says how it is even then.
+fn shed(edge: &Edge, served: &Served) -> Result<Option<Place>, Refusal> {
+    match &served.target {
+        Target::Own(Own::Index | Own::Live | Own::Ready | Own::OpenApi) => Ok(None),
+        _ => edge.policies.pressure.admit(served.policies.priority),
+    }
 }
 
 async fn reach(

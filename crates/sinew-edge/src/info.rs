@@ -15,7 +15,8 @@ use crate::{
 
 /// What a request passes, in the one order there is: what is sound is routed, traced, given its time, and put together.
 /// Policies to come take their places here when they are built, not before.
-pub const POLICIES: [&str; 7] = ["limits", "route", "trace", "rate limit", "quota", "deadline", "transform"];
+pub const POLICIES: [&str; 9] =
+    ["limits", "route", "trace", "shedding", "rate limit", "quota", "concurrency", "deadline", "transform"];
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -81,8 +81,8 @@ use tokio_util::{
 };
 
 pub use config::{
-    Action, Algorithm, Calendar, Config, ForwardedBy, From, Key, Match, Mirror, Mistake, Part, Period,
-    Policies, Quota, RateLimit, Reply, Route, Scope, Share, Target, Versions,
+    Action, Algorithm, Calendar, Concurrency, Config, ForwardedBy, From, Key, Match, Mirror, Mistake, Part,
+    Period, Policies, Priority, Quota, RateLimit, Reply, Route, Scope, Share, Shedding, Target, Versions,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
@@ -110,6 +110,8 @@ pub struct Running {
     _keeper: AbortOnDropHandle<()>,
     /// Writes what quotas count.
     _writer: AbortOnDropHandle<()>,
+    /// Measures how late tasks get their turn.
+    _gauge: AbortOnDropHandle<()>,
 }
 
 /// Changes the routes of a running edge.
@@ -188,6 +190,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     edge.table.load().bind(&edge.policies);
     let _keeper = AbortOnDropHandle::new(tokio::spawn(policy::shared::run(edge.clone())));
     let _writer = AbortOnDropHandle::new(tokio::spawn(policy::quota::run(edge.clone())));
+    let _gauge = AbortOnDropHandle::new(tokio::spawn(policy::pressure::measure(edge.clone())));
     let server = tokio::spawn(server::run(listener, edge.clone(), stop.clone()));
     let followed = edge.clone();
     let follower = tokio::spawn(async move {
@@ -196,7 +199,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     });
     tracing::info!(%address, "the edge is serving");
     let (server, _follower) = (AbortOnDropHandle::new(server), AbortOnDropHandle::new(follower));
-    Ok(Running { edge, address, stop, server, reloads, _follower, _keeper, _writer })
+    Ok(Running { edge, address, stop, server, reloads, _follower, _keeper, _writer, _gauge })
 }
 
 impl Running {

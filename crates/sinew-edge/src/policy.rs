@@ -5,12 +5,15 @@
 
 mod calendar;
 mod client;
+pub(crate) mod concurrency;
 mod key;
 mod keyed;
 mod meter;
+pub(crate) mod pressure;
 pub(crate) mod quota;
 pub(crate) mod rate;
 pub(crate) mod shared;
+mod visitors;
 
 use std::{
     collections::HashMap,
@@ -23,16 +26,29 @@ pub(crate) use keyed::Keyed;
 use sinew::bus::Kv;
 use tokio::sync::{Notify, OnceCell};
 
-use crate::config::{self, Config, Versions};
+use crate::config::{self, Config, Priority, Versions};
+use concurrency::{Gates, Rooms, Turn};
 use meter::{Meter, nanos};
+use pressure::{Place, Pressure};
 use quota::{Ledger, Quotas};
 use rate::Rates;
+pub(crate) use visitors::Visit;
+use visitors::Visitors;
 
 /// The policies of one route. A route without one pays one look for it.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
     pub(crate) rate_limit: Option<Rates>,
     pub(crate) quota: Option<Quotas>,
+    pub(crate) concurrency: Option<Gates>,
+    pub(crate) priority: Priority,
+}
+
+/// What a request holds while it is under way: until its answer is ready, or its stream has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) _place: Option<Place>,
+    pub(crate) _turns: Vec<Turn>,
 }
 
 /// What policies count and know, whatever becomes of routes.
@@ -46,6 +62,10 @@ pub(crate) struct State {
     tables: Mutex<HashMap<String, Arc<Keyed>>>,
     /// Told when a limit comes up.
     used: Notify,
+    /// By the names of limits of concurrency; a lock for the same reason.
+    rooms: Mutex<HashMap<String, Arc<Rooms>>>,
+    pub(crate) pressure: Pressure,
+    pub(crate) visitors: Visitors,
     /// By the names of quotas; a lock for the same reason.
     ledgers: Mutex<HashMap<String, Arc<Ledger>>>,
     /// Told when a quota comes up.
@@ -63,9 +83,12 @@ impl Policies {
         version: Option<&str>,
     ) -> Self {
         let rates = asked.rate_limit.as_deref().filter(|limits| !limits.is_empty());
+        let gates = asked.concurrency.as_deref().filter(|limits| !limits.is_empty());
         let quotas = asked.quota.as_deref().filter(|quotas| !quotas.is_empty());
         Self {
             rate_limit: rates.map(|limits| Rates::new(limits, route, versions, version)),
+            concurrency: gates.map(|limits| Gates::new(limits, route, versions, version)),
+            priority: asked.priority.unwrap_or_default(),
             quota: quotas.map(|quotas| Quotas::new(quotas, route, versions, version)),
         }
     }
@@ -80,7 +103,10 @@ impl Policies {
     /// Describes them for people.
     pub(crate) fn lines(&self) -> Vec<String> {
         let rates = self.rate_limit.iter().flat_map(Rates::lines);
-        rates.chain(self.quota.iter().flat_map(Quotas::lines)).collect()
+        let quotas = self.quota.iter().flat_map(Quotas::lines);
+        let gates = self.concurrency.iter().flat_map(Gates::lines);
+        let priority = (self.priority != Priority::Normal).then(|| format!("{} priority", self.priority));
+        priority.into_iter().chain(rates).chain(quotas).chain(gates).collect()
     }
 }
 
@@ -92,6 +118,9 @@ impl State {
             keys: config.max_limit_keys,
             tables: Mutex::default(),
             used: Notify::new(),
+            rooms: Mutex::default(),
+            pressure: Pressure::new(&config.shedding),
+            visitors: Visitors::new(config.max_connections_per_client),
             ledgers: Mutex::default(),
             accounted: Notify::new(),
             bucket: OnceCell::new(),

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Config, Edge, exchange};
+use crate::{Config, Edge, exchange, policy::Visit};
 
 /// Pauses after a failed accept: being out of file handles passes only when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -67,7 +67,11 @@ pub(crate) async fn run(listener: TcpListener, edge: Arc<Edge>, stop: Cancellati
     let graceful = GracefulShutdown::new();
     let (connections, abandon) = (TaskTracker::new(), CancellationToken::new());
     while let Some((accepted, permit)) = next(&listener, &room, &stop).await {
-        let serving = serve(builder.clone(), accepted, permit, edge.clone(), graceful.watcher());
+        let Ok(visit) = edge.policies.visitors.admit(accepted.1, &edge.policies.proxies) else {
+            tracing::debug!(client = %accepted.1, "a connection was closed: its client has too many");
+            continue;
+        };
+        let serving = serve(builder.clone(), accepted, (permit, visit), edge.clone(), graceful.watcher());
         connections.spawn(abandon.clone().run_until_cancelled_owned(serving));
     }
     drop(listener);
@@ -133,7 +137,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 async fn serve(
     builder: Builder,
     (stream, peer): (TcpStream, SocketAddr),
-    _permit: OwnedSemaphorePermit,
+    _counted: (OwnedSemaphorePermit, Option<Visit>),
     edge: Arc<Edge>,
     watcher: Watcher,
 ) {

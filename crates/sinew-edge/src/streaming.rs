@@ -24,6 +24,7 @@ use crate::{
     exchange::Asked,
     mapping::Mapping,
     operation::Operation,
+    policy::Held,
     problem::{self, Refusal},
     request::{self, Given},
     served::Served,
@@ -72,9 +73,17 @@ pub(crate) async fn open(
     let opened = tokio::time::timeout(budget, call).await.unwrap_or_else(|_| Err(late()));
     let items = opened.map_err(|error| Refusal::from(told(error, operation, repeatable)))?;
     let (pieces, taken) = mpsc::channel(AHEAD);
+    let held = asked.held.clone();
     let connection = head.extensions.get::<Connection>().cloned();
-    let pump =
-        Pump { edge: edge.clone(), operation: operation.clone(), framing, repeatable, pieces, connection };
+    let pump = Pump {
+        edge: edge.clone(),
+        operation: operation.clone(),
+        framing,
+        repeatable,
+        pieces,
+        connection,
+        _held: held,
+    };
     edge.tasks.spawn(pump.run(items));
     if let Some(switched) = switched {
         let upgrade =
@@ -94,6 +103,8 @@ struct Pump {
     repeatable: bool,
     pieces: mpsc::Sender<io::Result<Bytes>>,
     connection: Option<Connection>,
+    /// A stream is under way until it ends.
+    _held: Option<Arc<Held>>,
 }
 
 /// What comes next on a stream.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Mistake, Quota, RateLimit, below, quota, rate};
+use super::{Concurrency, Mistake, Priority, Quota, RateLimit, below, load, quota, rate};
 
 /// What requests have to pass on their way. A member that a route has replaces the general one whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +15,12 @@ pub struct Policies {
     /// How many requests pass in a day or a month of the calendar. All of these have to be kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Vec<Quota>>,
+    /// How many requests are under way at once, and how many wait. All of these have to be kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Vec<Concurrency>>,
+    /// Who is turned away first when the edge has too much to do; see `shedding`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
 }
 
 impl Policies {
@@ -24,6 +30,8 @@ impl Policies {
         Self {
             rate_limit: self.rate_limit.as_ref().or(general.rate_limit.as_ref()).cloned(),
             quota: self.quota.as_ref().or(general.quota.as_ref()).cloned(),
+            concurrency: self.concurrency.as_ref().or(general.concurrency.as_ref()).cloned(),
+            priority: self.priority.or(general.priority),
         }
     }
 
@@ -36,6 +44,8 @@ impl Policies {
     pub(crate) fn check(&self, at: &str, mistakes: &mut Vec<Mistake>) {
         rate::check(self.rate_limit.as_deref().unwrap_or_default(), &below(at, "rate_limit"), mistakes);
         quota::check(self.quota.as_deref().unwrap_or_default(), &below(at, "quota"), mistakes);
+        let concurrency = self.concurrency.as_deref().unwrap_or_default();
+        load::check(concurrency, &below(at, "concurrency"), mistakes);
     }
 }
 
