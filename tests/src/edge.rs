@@ -10,6 +10,7 @@ mod load;
 mod mapping;
 mod quotas;
 mod requests;
+mod resilience;
 mod routes;
 mod shop;
 mod streams;

@@ -1,6 +1,9 @@
 //! Reading a request's body: counted, so that a length that is missing or wrong changes nothing, and timed.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
@@ -27,6 +30,17 @@ pub(crate) struct Payload {
     pub(crate) form: Option<Box<Form>>,
 }
 
+/// How a body is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Most bytes.
+    pub(crate) limit: usize,
+    /// When it comes too late.
+    pub(crate) deadline: Deadline,
+    /// How many bytes have to come in each second, where that matters.
+    pub(crate) pace: Option<u32>,
+}
+
 impl Payload {
     /// Returns a body in a codec.
     pub(crate) fn plain(codec: ContentType, bytes: Bytes) -> Self {
@@ -47,8 +61,7 @@ impl Payload {
 pub(crate) async fn read(
     headers: &HeaderMap,
     mut body: Incoming,
-    limit: usize,
-    deadline: Deadline,
+    Reading { limit, deadline, pace }: Reading,
 ) -> Result<Payload, Refusal> {
     if body.is_end_stream() {
         return Ok(Payload::plain(ContentType::Json, Bytes::new()));
@@ -59,7 +72,7 @@ pub(crate) async fn read(
         if body.size_hint().lower() > limit as u64 {
             return Err(Refusal::too_large(limit));
         }
-        collect(&mut body, limit).await
+        paced(&mut body, limit, pace).await
     };
     let read = match deadline.remaining() {
         Some(left) => tokio::time::timeout(left, reading).await.unwrap_or_else(|_| Err(late())),
@@ -96,7 +109,28 @@ fn codec(headers: &HeaderMap, form: bool) -> Result<ContentType, Refusal> {
     ContentType::of(media_type).map_err(|error| Refusal::unsupported_media(error.to_string()))
 }
 
-async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Refusal> {
+/// Collects a body that has to come at a pace, from its first second on.
+async fn paced(body: &mut Incoming, limit: usize, pace: Option<u32>) -> Result<Bytes, Refusal> {
+    let came = AtomicUsize::new(0);
+    let Some(pace) = pace else { return collect(body, limit, &came).await };
+    let watch = async {
+        let mut due = 0;
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            due += pace as usize;
+            if came.load(Relaxed) < due {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        collected = collect(body, limit, &came) => collected,
+        () = watch => Err(late().detail(format!("send at least {pace} bytes a second"))),
+    }
+}
+
+async fn collect(body: &mut Incoming, limit: usize, came: &AtomicUsize) -> Result<Bytes, Refusal> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -105,6 +139,7 @@ async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Refusal> {
             Refusal::malformed("the body breaks off or is framed wrongly")
         };
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        came.fetch_add(data.len(), Relaxed);
         if data.len() > limit - first.len() - all.len() {
             return Err(Refusal::too_large(limit));
         }

@@ -17,6 +17,7 @@ use crate::{
     files,
     mapping::Mapping,
     operation::Operation,
+    policy::calls::Sending,
     problem::{self, Refusal},
     reply,
     request::{self, Given},
@@ -47,7 +48,7 @@ pub(crate) async fn one(
     // Before anything is done: an answer nobody can read would leave the client guessing.
     let wanted = accept::negotiate(&head.headers)?;
     let repeatable = operation.idempotent || request::idempotency_key(&head.headers)?.is_some();
-    let body = body::read(&head.headers, body, edge.config.max_body_bytes, asked.deadline).await?;
+    let body = body::read(&head.headers, body, asked.reading(edge)).await?;
     if !body.is_empty() && !served.takes_body() {
         return Err(Refusal::malformed("this method takes no body: give the fields in path and query"));
     }
@@ -95,13 +96,21 @@ pub(crate) async fn send(
 ) -> Result<(Span, Result<Message, Error>), Refusal> {
     let span = edge.bus.tracer().span(|| operation.name.clone(), SpanKind::Client, Some(asked.trace));
     let span = span.with("rpc.system", || "sinew").with("messaging.system", || "nats");
-    let budget = asked.deadline.within(edge.config.request_timeout());
+    let budget = asked.budget(edge);
     let headers = request::headers(&asked.head.headers, span.context(), budget, operation.codec)?;
-    let sent = deliver(edge, operation, &headers, payload, budget).await;
+    let sent = match &asked.policies.calls {
+        None => deliver(edge, operation, &headers, payload, budget).await,
+        Some(calls) => {
+            let keyed = request::idempotency_key(&asked.head.headers)?.is_some();
+            let repeatable = operation.idempotent || keyed;
+            calls.send(edge, Sending { operation, headers, payload, budget, repeatable }).await
+        }
+    };
     Ok((span, sent))
 }
 
-async fn deliver(
+/// Sends a request once.
+pub(crate) async fn deliver(
     edge: &Edge,
     operation: &Operation,
     headers: &Headers,

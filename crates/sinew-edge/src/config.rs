@@ -5,6 +5,7 @@ mod mistake;
 mod policies;
 mod quota;
 mod rate;
+mod resilience;
 mod route;
 
 use std::{net::SocketAddr, time::Duration};
@@ -13,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Error, Kind};
+use crate::{Error, Kind, taking::Pace};
 
 pub use load::{Concurrency, Priority, Shedding};
 pub use mistake::Mistake;
@@ -21,6 +22,7 @@ pub(crate) use mistake::below;
 pub use policies::Policies;
 pub use quota::{Calendar, Quota};
 pub use rate::{Algorithm, Key, Period, RateLimit, Scope};
+pub use resilience::{Breaker, Coalesce, Limits, Retry, Timeouts};
 pub use route::{Action, From, Match, Mirror, Part, Reply, Route, Share, Target, Versions};
 
 /// The smallest head buffer the HTTP implementation takes.
@@ -56,8 +58,10 @@ pub struct Config {
     pub max_connections_per_client: Option<usize>,
     /// Most requests at once on one HTTP/2 connection.
     pub max_streams: u32,
-    /// Longest time a client of a stream may take nothing of it, in milliseconds; then it is closed.
+    /// Longest time a client may take nothing of what it asked for, in milliseconds; then it is closed.
     pub slow_client_ms: u64,
+    /// How many bytes a second a client has to take while an answer waits for it, measured over `slow_client_ms`.
+    pub min_read_bytes_per_s: u32,
     /// Longest time draining waits for the requests in flight, in milliseconds.
     pub drain_timeout_ms: u64,
     /// Whether `POST /events/{domain}/{event}` publishes any event; without it only routes publish, those they name.
@@ -114,6 +118,7 @@ impl Default for Config {
             max_connections_per_client: None,
             max_streams: 128,
             slow_client_ms: 30_000,
+            min_read_bytes_per_s: 100,
             drain_timeout_ms: 20_000,
             open_events: true,
             files_bucket: "EDGE_FILES".to_owned(),
@@ -193,6 +198,13 @@ impl Config {
 
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// Returns what a client has to take of an answer: a stretch without a byte is always too little.
+    pub(crate) fn reading_pace(&self) -> Pace {
+        let stretch = Duration::from_millis(self.slow_client_ms);
+        let bytes = u64::from(self.min_read_bytes_per_s).saturating_mul(self.slow_client_ms) / 1_000;
+        Pace { stretch, bytes: bytes.max(1) }
     }
 
     pub(crate) fn drain_timeout(&self) -> Duration {

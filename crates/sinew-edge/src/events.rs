@@ -63,7 +63,7 @@ pub(crate) async fn publish_any(edge: &Edge, asked: Asked<'_>, body: Incoming) -
     let name = EventName::new(domain, event);
     let name = name.map_err(|reason| Refusal::malformed(format!("in the path, {reason}")))?;
     let attributes = Attributes::read(&asked.head.headers, &name.name)?;
-    let body = body::read(&asked.head.headers, body, edge.config.max_body_bytes, asked.deadline).await?;
+    let body = body::read(&asked.head.headers, body, asked.reading(edge)).await?;
     if body.form.is_some() {
         return Err(Refusal::unsupported_media("send the event as application/json or application/msgpack"));
     }
@@ -86,7 +86,7 @@ pub(crate) async fn publish(
 ) -> Result<Response, Refusal> {
     let wanted = accept::negotiate(&asked.head.headers)?;
     let attributes = Attributes::read(&asked.head.headers, &event.name)?;
-    let body = body::read(&asked.head.headers, body, edge.config.max_body_bytes, asked.deadline).await?;
+    let body = body::read(&asked.head.headers, body, asked.reading(edge)).await?;
     let given = Given { head: asked.head, values: &asked.values, body: &body };
     let data = request::payload(&Schema::open(), mapping, &given, ContentType::MessagePack)?;
     if let Some(form) = &body.form {
@@ -126,7 +126,7 @@ async fn store(
     let ctx = Ctx::traced(&edge.bus, "edge", Some(asked.trace));
     let (subject, headers) = (name.subject.as_str(), attributes.headers.clone());
     let publishing = sinew::publish_raw(&ctx, subject, &name.name, &attributes.id, headers, data);
-    let left = asked.deadline.within(edge.config.request_timeout());
+    let left = asked.budget(edge);
     let late = |_| Err(Error::new(Kind::TimedOut, "the event is not known to be stored"));
     tokio::time::timeout(left, publishing).await.unwrap_or_else(late)
 }

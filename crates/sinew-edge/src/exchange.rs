@@ -1,6 +1,12 @@
 //! One exchange from head to answer, on one screen: check, route, answer, sign. Whatever happens, a response comes out.
 
-use std::{borrow::Cow, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -9,8 +15,10 @@ use serde_json::json;
 use sinew::{Deadline, wire::TraceContext};
 
 use crate::{
-    Body, Edge, Response, aggregate, call, events, health, hygiene, matcher, openapi,
-    policy::{Held, pressure::Place},
+    Body, Edge, Response, aggregate,
+    body::Reading,
+    call, events, health, hygiene, matcher, openapi,
+    policy::{Held, Policies, rate::Standing},
     problem::Refusal,
     reply, request,
     served::{Own, Served, Target},
@@ -34,6 +42,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) deadline: Deadline,
     /// Who is at the other end of the connection.
     pub(crate) peer: SocketAddr,
+    /// What its route asks for.
+    pub(crate) policies: &'r Policies,
     /// What it holds, where it holds anything.
     pub(crate) held: Option<Arc<Held>>,
 }
@@ -57,7 +67,8 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
     let trace = Trace::begin(edge.bus.tracer(), &parts.headers, &parts.method, route);
     let answer = match routed {
         Ok(Routed::To(served, values)) => {
-            let asked = Asked { head: &parts, values, trace: trace.context(), deadline, peer, held: None };
+            let (head, trace, policies) = (&parts, trace.context(), &*served.policies);
+            let asked = Asked { head, values, trace, deadline, peer, policies, held: None };
             // A bug in here costs one request, not the connection and all its other requests.
             AssertUnwindSafe(answer(edge, &served, asked, body)).catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!(route, "answering a request panicked");
@@ -76,6 +87,23 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
 }
 
 impl Asked<'_> {
+    /// Returns how its body is read.
+    pub(crate) fn reading(&self, edge: &Edge) -> Reading {
+        let limits = self.policies.limits.as_ref();
+        let limit = limits.and_then(|limits| limits.max_body_bytes).unwrap_or(edge.config.max_body_bytes);
+        let body = self.policies.timeouts.as_ref().and_then(|timeouts| timeouts.body_ms);
+        let sooner = |ms| Deadline::after(self.deadline.within(Duration::from_millis(ms)));
+        let deadline = body.map_or(self.deadline, sooner);
+        Reading { limit, deadline, pace: limits.and_then(|limits| limits.min_body_bytes_per_s) }
+    }
+
+    /// Returns how long its operation may take for an answer.
+    pub(crate) fn budget(&self, edge: &Edge) -> Duration {
+        let left = self.deadline.remaining().unwrap_or_else(|| edge.config.request_timeout());
+        let answer = self.policies.timeouts.as_ref().and_then(|timeouts| timeouts.first_byte_ms);
+        answer.map_or(left, |ms| left.min(Duration::from_millis(ms)))
+    }
+
     /// Takes over the deadline the client asks for, where that is sooner.
     fn sooner(mut self) -> Result<Self, Refusal> {
         if let Some(limit) = request::timeout(&self.head.headers)? {
@@ -119,63 +147,59 @@ fn route<'r>(table: &Table, parts: &'r Parts) -> Result<Routed<'r>, Refusal> {
     }
 }
 
-/// Has a request pass its route's policies, in the order of [`crate::POLICIES`], and then reach its target.
+/// Answers a request. One whose route asks for nothing goes straight to its target.
 async fn answer(
     edge: &Arc<Edge>,
     served: &Served,
     asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Response, Refusal> {
-    let policies = &served.policies;
-    let place = shed(edge, served)?;
-    let rates = policies.rate_limit.as_ref().map(|rates| rates.pass(&edge.policies, &asked)).transpose()?;
-    let answer = counted(edge, served, place, asked, body).await;
-    match rates {
-        Some(standing) => Ok(standing.signed(answer)),
-        None => answer,
+    if served.policies.is_plain() && !edge.policies.pressure.is_watched() {
+        return reach(edge, served, asked, body).await;
     }
+    // Boxed: requests without policies do not carry the room they need.
+    Box::pin(pass(edge, served, asked, body)).await
 }
 
-/// Counts a request against its route's quotas.
-async fn counted(
+/// Has a request pass its route's policies, in the order of [`crate::POLICIES`], and then reach its target.
+async fn pass(
     edge: &Arc<Edge>,
     served: &Served,
-    place: Option<Place>,
-    asked: Asked<'_>,
-    body: Incoming,
-) -> Result<Response, Refusal> {
-    let Some(quotas) = &served.policies.quota else { return in_turn(edge, served, place, asked, body).await };
-    let standing = quotas.pass(edge, &asked).await?;
-    Ok(standing.signed(in_turn(edge, served, place, asked, body).await))
-}
-
-/// Has a request wait for its turn, where its route has only so many.
-async fn in_turn(
-    edge: &Arc<Edge>,
-    served: &Served,
-    place: Option<Place>,
     mut asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Response, Refusal> {
-    let turns = match &served.policies.concurrency {
-        Some(gates) => gates.enter(&edge.policies, &asked).await?,
-        None => Vec::new(),
+    let (policies, state) = (asked.policies, &edge.policies);
+    if let Some(limits) = &policies.limits {
+        hygiene::within(limits, &asked.head.headers)?;
+    }
+    if let Some(timeouts) = &policies.timeouts {
+        asked.deadline = timeouts.deadline(asked.deadline);
+    }
+    let place = if served.is_vital() { None } else { state.pressure.admit(policies.priority)? };
+    let mut standing = Standing::default();
+    let answer = async {
+        if let Some(rates) = &policies.rate_limit {
+            rates.pass(state, &asked, &mut standing)?;
+        }
+        if let Some(quotas) = &policies.quota {
+            quotas.pass(edge, &asked, &mut standing).await?;
+        }
+        let turns = match &policies.concurrency {
+            Some(gates) => gates.enter(state, &asked).await?,
+            None => Vec::new(),
+        };
+        asked.held = Held::some(place, turns);
+        match &policies.coalesce {
+            Some(coalesce) => coalesce.ask(edge, served, asked, body).await,
+            None => reach(edge, served, asked, body).await,
+        }
     };
-    if place.is_some() || !turns.is_empty() {
-        asked.held = Some(Arc::new(Held { _place: place, _turns: turns }));
-    }
-    reach(edge, served, asked, body).await
+    let answer = answer.await;
+    standing.signed(answer)
 }
 
-/// Turns a request away when there is too much to do. The edge says how it is even then.
-fn shed(edge: &Edge, served: &Served) -> Result<Option<Place>, Refusal> {
-    match &served.target {
-        Target::Own(Own::Index | Own::Live | Own::Ready | Own::OpenApi) => Ok(None),
-        _ => edge.policies.pressure.admit(served.policies.priority),
-    }
-}
-
-async fn reach(
+/// Has a request reach its route's target.
+pub(crate) async fn reach(
     edge: &Arc<Edge>,
     served: &Served,
     asked: Asked<'_>,

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, StatusCode, Version, header, request::Parts, uri::Authority};
 
-use crate::problem::Refusal;
+use crate::{config::Limits, problem::Refusal};
 
 /// Checks host and expectation.
 ///
@@ -18,6 +18,25 @@ pub(crate) fn check(parts: &Parts) -> Result<(), Refusal> {
         return Err(refusal.detail("the only expectation that is met is 100-continue"));
     }
     Ok(())
+}
+
+/// Holds header fields against the limits of a route.
+///
+/// # Errors
+/// 431 when there are too many, or they are too large.
+pub(crate) fn within(limits: &Limits, headers: &HeaderMap) -> Result<(), Refusal> {
+    let too_large = |detail: String| {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Err(Refusal::new(status, "header-fields-too-large", "the header fields are too large").detail(detail))
+    };
+    if let Some(most) = limits.max_headers.filter(|most| headers.len() > *most) {
+        return too_large(format!("send at most {most} header fields"));
+    }
+    let size = || headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    match limits.max_header_bytes.filter(|most| size() > *most) {
+        Some(most) => too_large(format!("send at most {most} bytes of header fields")),
+        None => Ok(()),
+    }
 }
 
 fn host(parts: &Parts) -> Result<(), Refusal> {

@@ -15,8 +15,20 @@ use crate::{
 
 /// What a request passes, in the one order there is: what is sound is routed, traced, given its time, and put together.
 /// Policies to come take their places here when they are built, not before.
-pub const POLICIES: [&str; 9] =
-    ["limits", "route", "trace", "shedding", "rate limit", "quota", "concurrency", "deadline", "transform"];
+pub const POLICIES: [&str; 12] = [
+    "limits",
+    "route",
+    "trace",
+    "deadline",
+    "shedding",
+    "rate limit",
+    "quota",
+    "concurrency",
+    "coalesce",
+    "transform",
+    "retry",
+    "circuit/bulkhead",
+];
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -209,7 +221,9 @@ impl Table {
     pub(crate) fn overview(&self) -> Overview {
         let own = self.own_routes().into_iter();
         let routes = own.chain(self.routes().iter().map(Arc::as_ref)).map(RouteInfo::of).collect();
-        let notes = self.notes().iter().map(|note| format!("{}: {}", note.route, note.message)).collect();
+        let notes = self.notes().iter().map(|note| format!("{}: {}", note.route, note.message));
+        let broken = self.routes().iter().flat_map(|route| route.policies.broken(&route.name));
+        let notes = notes.chain(broken).collect();
         Overview { routes, notes }
     }
 }

@@ -58,6 +58,7 @@ mod server;
 mod shape;
 mod streaming;
 mod table;
+mod taking;
 mod trace;
 
 use std::{
@@ -81,8 +82,9 @@ use tokio_util::{
 };
 
 pub use config::{
-    Action, Algorithm, Calendar, Concurrency, Config, ForwardedBy, From, Key, Match, Mirror, Mistake, Part,
-    Period, Policies, Priority, Quota, RateLimit, Reply, Route, Scope, Share, Shedding, Target, Versions,
+    Action, Algorithm, Breaker, Calendar, Coalesce, Concurrency, Config, ForwardedBy, From, Key, Limits,
+    Match, Mirror, Mistake, Part, Period, Policies, Priority, Quota, RateLimit, Reply, Retry, Route, Scope,
+    Share, Shedding, Target, Timeouts, Versions,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;

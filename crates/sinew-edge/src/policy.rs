@@ -4,7 +4,9 @@
 //! other routes may come and go meanwhile.
 
 mod calendar;
+pub(crate) mod calls;
 mod client;
+pub(crate) mod coalesce;
 pub(crate) mod concurrency;
 mod key;
 mod keyed;
@@ -23,10 +25,12 @@ use std::{
 
 pub(crate) use client::Proxies;
 pub(crate) use keyed::Keyed;
-use sinew::bus::Kv;
+use sinew::{bus::Kv, policy::Circuit};
 use tokio::sync::{Notify, OnceCell};
 
-use crate::config::{self, Config, Priority, Versions};
+use crate::config::{self, Config, Limits, Priority, Timeouts, Versions};
+use calls::{Calls, Family};
+use coalesce::{Coalesce, Flights};
 use concurrency::{Gates, Rooms, Turn};
 use meter::{Meter, nanos};
 use pressure::{Place, Pressure};
@@ -38,17 +42,30 @@ use visitors::Visitors;
 /// The policies of one route. A route without one pays one look for it.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
+    /// Whether requests pass anything on their way to the target.
+    policed: bool,
     pub(crate) rate_limit: Option<Rates>,
     pub(crate) quota: Option<Quotas>,
     pub(crate) concurrency: Option<Gates>,
     pub(crate) priority: Priority,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) coalesce: Option<Coalesce>,
+    pub(crate) calls: Option<Calls>,
 }
 
 /// What a request holds while it is under way: until its answer is ready, or its stream has ended.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    pub(crate) _place: Option<Place>,
-    pub(crate) _turns: Vec<Turn>,
+    _place: Option<Place>,
+    _turns: Vec<Turn>,
+}
+
+impl Held {
+    /// Returns what is held, where there is anything.
+    pub(crate) fn some(place: Option<Place>, turns: Vec<Turn>) -> Option<Arc<Self>> {
+        (place.is_some() || !turns.is_empty()).then(|| Arc::new(Self { _place: place, _turns: turns }))
+    }
 }
 
 /// What policies count and know, whatever becomes of routes.
@@ -64,6 +81,9 @@ pub(crate) struct State {
     used: Notify,
     /// By the names of limits of concurrency; a lock for the same reason.
     rooms: Mutex<HashMap<String, Arc<Rooms>>>,
+    /// By the ways in which operations are asked; a lock for the same reason.
+    families: Mutex<HashMap<String, Arc<Family>>>,
+    pub(crate) flights: Flights,
     pub(crate) pressure: Pressure,
     pub(crate) visitors: Visitors,
     /// By the names of quotas; a lock for the same reason.
@@ -88,7 +108,13 @@ impl Policies {
         Self {
             rate_limit: rates.map(|limits| Rates::new(limits, route, versions, version)),
             concurrency: gates.map(|limits| Gates::new(limits, route, versions, version)),
+            policed: !config::Policies { retry: None, breaker: None, bulkhead: None, ..asked.clone() }
+                .is_empty(),
             priority: asked.priority.unwrap_or_default(),
+            limits: asked.limits.clone(),
+            timeouts: asked.timeouts.clone(),
+            coalesce: asked.coalesce.as_ref().map(|asked| Coalesce::new(asked, route)),
+            calls: Calls::new(asked),
             quota: quotas.map(|quotas| Quotas::new(quotas, route, versions, version)),
         }
     }
@@ -100,13 +126,31 @@ impl Policies {
         }
     }
 
+    /// Says whether requests pass nothing on their way to the target. How operations are asked comes later.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.policed
+    }
+
+    /// Says which operations are not asked just now.
+    pub(crate) fn broken(&self, route: &str) -> Vec<String> {
+        let told = |(operation, circuit)| match circuit {
+            Circuit::HalfOpen => format!("{route}: {operation} is being tried again after it kept failing"),
+            _ => format!("{route}: {operation} keeps failing and is not asked for a while"),
+        };
+        self.calls.iter().flat_map(Calls::broken).map(told).collect()
+    }
+
     /// Describes them for people.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let rates = self.rate_limit.iter().flat_map(Rates::lines);
-        let quotas = self.quota.iter().flat_map(Quotas::lines);
-        let gates = self.concurrency.iter().flat_map(Gates::lines);
+        let limits = self.limits.iter().map(|limits| format!("limits {limits}"));
+        let timeouts = self.timeouts.iter().map(|timeouts| format!("timeouts {timeouts}"));
         let priority = (self.priority != Priority::Normal).then(|| format!("{} priority", self.priority));
-        priority.into_iter().chain(rates).chain(quotas).chain(gates).collect()
+        let coalesce = self.coalesce.iter().map(|_| "identical requests together".to_owned());
+        let lines = limits.chain(timeouts).chain(priority);
+        let lines = lines.chain(self.rate_limit.iter().flat_map(Rates::lines));
+        let lines = lines.chain(self.quota.iter().flat_map(Quotas::lines));
+        let lines = lines.chain(self.concurrency.iter().flat_map(Gates::lines)).chain(coalesce);
+        lines.chain(self.calls.iter().flat_map(Calls::lines)).collect()
     }
 }
 
@@ -119,6 +163,8 @@ impl State {
             tables: Mutex::default(),
             used: Notify::new(),
             rooms: Mutex::default(),
+            families: Mutex::default(),
+            flights: Flights::default(),
             pressure: Pressure::new(&config.shedding),
             visitors: Visitors::new(config.max_connections_per_client),
             ledgers: Mutex::default(),

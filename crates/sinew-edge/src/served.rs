@@ -143,6 +143,11 @@ impl Served {
         })
     }
 
+    /// Says whether it is answered however much there is to do: it is how others learn of that.
+    pub(crate) fn is_vital(&self) -> bool {
+        matches!(self.target, Target::Own(Own::Index | Own::Live | Own::Ready | Own::OpenApi))
+    }
+
     /// Says whether requests carry a body. `DELETE` has one only where a field is named for it.
     pub(crate) fn takes_body(&self) -> bool {
         match self.method {

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Config, Edge, exchange, policy::Visit};
+use crate::{Config, Edge, exchange, policy::Visit, taking::Taking};
 
 /// Pauses after a failed accept: being out of file handles passes only when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -147,6 +147,7 @@ async fn serve(
     }
     let asked = Arc::new(AtomicBool::new(false));
     let silence = silence(asked.clone(), edge.config.header_timeout());
+    let taking = Taking::new(stream, edge.config.reading_pace());
     let closed = CancellationToken::new();
     let own = Connection(closed.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -164,7 +165,7 @@ async fn serve(
         async move { Ok::<_, Infallible>(exchange::handle(&edge, request, peer).await) }
     });
     let connection =
-        watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
+        watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(taking), service).into_owned());
     tokio::select! {
         served = connection => {
             if let Err(error) = served {

@@ -15,7 +15,10 @@ use sinew::{
     bus::Message,
     wire::{ContentType, transcode},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 pub(crate) use framing::Framing;
 
@@ -56,24 +59,32 @@ pub(crate) async fn open(
     };
     let patience = request::timeout(&head.headers)?;
     let repeatable = operation.idempotent || request::idempotency_key(&head.headers)?.is_some();
-    let body = body::read(&head.headers, body, edge.config.max_body_bytes, asked.deadline).await?;
+    let body = body::read(&head.headers, body, asked.reading(edge)).await?;
     if !body.is_empty() && !served.takes_body() {
         return Err(Refusal::malformed("this method takes no body: give the fields in path and query"));
     }
     let given = Given { head, values: &asked.values, body: &body };
     let payload = request::payload(&operation.request, mapping, &given, operation.codec)?;
-    let budget = asked.deadline.within(edge.config.request_timeout());
+    let budget = asked.budget(edge);
     let headers = request::headers(&head.headers, None, budget, operation.codec)?;
     let ctx = Ctx::traced(&edge.bus, "edge", Some(asked.trace));
     let mut call = ctx.stream_raw(operation.subject.as_str().to_owned(), payload).headers(headers);
     if let Some(patience) = patience {
         call = call.within(patience);
     }
+    let guard = asked.policies.calls.as_ref().map(|calls| calls.guard(&edge.policies, &operation.name));
+    let pass = guard.as_ref().map(|guard| guard.enter()).transpose();
+    let pass = pass.map_err(|error| Refusal::from(problem::of_bus(&error, repeatable)))?;
     let late = || CallError::TimedOut;
     let opened = tokio::time::timeout(budget, call).await.unwrap_or_else(|_| Err(late()));
+    if let Some(pass) = pass {
+        pass.answered(opened.as_ref().err().map(CallError::to_problem).as_ref());
+    }
     let items = opened.map_err(|error| Refusal::from(told(error, operation, repeatable)))?;
     let (pieces, taken) = mpsc::channel(AHEAD);
     let held = asked.held.clone();
+    let idle = asked.policies.timeouts.as_ref().and_then(|timeouts| timeouts.idle_ms);
+    let idle = idle.map(Duration::from_millis);
     let connection = head.extensions.get::<Connection>().cloned();
     let pump = Pump {
         edge: edge.clone(),
@@ -83,6 +94,7 @@ pub(crate) async fn open(
         pieces,
         connection,
         _held: held,
+        idle,
     };
     edge.tasks.spawn(pump.run(items));
     if let Some(switched) = switched {
@@ -105,6 +117,8 @@ struct Pump {
     connection: Option<Connection>,
     /// A stream is under way until it ends.
     _held: Option<Arc<Held>>,
+    /// Longest time between two items.
+    idle: Option<Duration>,
 }
 
 /// What comes next on a stream.
@@ -119,13 +133,13 @@ enum Next {
 
 impl Pump {
     async fn run(self, mut items: StreamingRaw) {
-        let mut count = 0;
+        let (mut count, mut idle) = (0, self.idle.map(|idle| Instant::now() + idle));
         let opening = self.framing.opening();
         if !opening.is_empty() && !self.send(opening).await {
             return;
         }
         loop {
-            let piece = match self.next(&mut items).await {
+            let piece = match self.next(&mut items, &mut idle).await {
                 Next::Item(message) => match self.item(&message, count) {
                     Ok(piece) => {
                         count += 1;
@@ -153,17 +167,25 @@ impl Pump {
         }
     }
 
-    async fn next(&self, items: &mut StreamingRaw) -> Next {
+    async fn next(&self, items: &mut StreamingRaw, idle: &mut Option<Instant>) -> Next {
+        let silence = Instant::now() + HEARTBEAT;
+        let until = idle.map_or(silence, |idle| idle.min(silence));
         tokio::select! {
             biased;
             () = self.edge.closing.cancelled() => Next::Failed(ending()),
             () = self.pieces.closed() => Next::Gone,
             item = items.next() => match item {
                 None => Next::End,
-                Some(Ok(message)) => Next::Item(message),
+                Some(Ok(message)) => {
+                    *idle = self.idle.map(|idle| Instant::now() + idle);
+                    Next::Item(message)
+                }
                 Some(Err(error)) => Next::Failed(told(error, &self.operation, self.repeatable)),
             },
-            () = tokio::time::sleep(HEARTBEAT) => Next::Silence,
+            () = sleep_until(until) => match *idle {
+                Some(idle) if idle <= until => Next::Failed(idling()),
+                _ => Next::Silence,
+            },
         }
     }
 
@@ -229,6 +251,10 @@ fn response(status: StatusCode, framing: Framing, pieces: mpsc::Receiver<io::Res
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+fn idling() -> Problem {
+    Problem::new(504, "stream-idle", "the service sent nothing for too long")
 }
 
 fn ending() -> Problem {

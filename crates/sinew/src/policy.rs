@@ -34,10 +34,12 @@ mod budget;
 mod calls;
 mod dependency;
 mod describe;
+mod guard;
 mod retry;
 
 pub use breaker::Breaker;
 pub use calls::{CallService, Calls, Outgoing};
+pub use guard::{Circuit, Guard, Pass};
 pub use retry::CallRetry;
 
 pub(crate) use calls::{Dependencies, layer_error};

@@ -62,7 +62,7 @@ async fn a_request_is_explained_and_files_are_compared_without_a_bus() {
     let explain = ["--json", "edge", "explain", "http://api.example/orders/7", "--offline", "--config", &old];
     let told = sinew(&explain).await.succeeded().json();
     assert_eq!((&told["route"]["name"], &told["path"]), (&json!("order"), &json!({ "id": "7" })));
-    assert_eq!(told["policies"], json!(["limits", "route", "trace", "deadline", "transform"]));
+    assert_eq!(told["policies"], json!(sinew_edge::POLICIES));
     let elsewhere = sinew(&["--json", "edge", "explain", "/orders/7", "--offline", "--config", &old]).await;
     assert!(elsewhere.succeeded().json()["problem"].as_str().unwrap().starts_with("404"));
     let diff = sinew(&["edge", "diff", &old, &new]).await.succeeded();

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Concurrency, Mistake, Priority, Quota, RateLimit, below, load, quota, rate};
+use super::{
+    Breaker, Coalesce, Concurrency, Limits, Mistake, Priority, Quota, RateLimit, Retry, Timeouts, below,
+    load, quota, rate,
+};
 
 /// What requests have to pass on their way. A member that a route has replaces the general one whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +24,24 @@ pub struct Policies {
     /// Who is turned away first when the edge has too much to do; see `shedding`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
+    /// How large a request may be, and how slowly it may come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// How long things may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<Timeouts>,
+    /// Whether identical requests at one time are answered together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coalesce: Option<Coalesce>,
+    /// How operations are asked again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// When operations that keep failing are not asked for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<Breaker>,
+    /// How many requests to one operation are under way at once; further ones are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bulkhead: Option<u32>,
 }
 
 impl Policies {
@@ -28,10 +49,16 @@ impl Policies {
     #[must_use]
     pub fn over(&self, general: &Self) -> Self {
         Self {
-            rate_limit: self.rate_limit.as_ref().or(general.rate_limit.as_ref()).cloned(),
-            quota: self.quota.as_ref().or(general.quota.as_ref()).cloned(),
-            concurrency: self.concurrency.as_ref().or(general.concurrency.as_ref()).cloned(),
-            priority: self.priority.or(general.priority),
+            rate_limit: over(&self.rate_limit, &general.rate_limit),
+            quota: over(&self.quota, &general.quota),
+            concurrency: over(&self.concurrency, &general.concurrency),
+            priority: over(&self.priority, &general.priority),
+            limits: over(&self.limits, &general.limits),
+            timeouts: over(&self.timeouts, &general.timeouts),
+            coalesce: over(&self.coalesce, &general.coalesce),
+            retry: over(&self.retry, &general.retry),
+            breaker: over(&self.breaker, &general.breaker),
+            bulkhead: over(&self.bulkhead, &general.bulkhead),
         }
     }
 
@@ -46,7 +73,29 @@ impl Policies {
         quota::check(self.quota.as_deref().unwrap_or_default(), &below(at, "quota"), mistakes);
         let concurrency = self.concurrency.as_deref().unwrap_or_default();
         load::check(concurrency, &below(at, "concurrency"), mistakes);
+        if let Some(limits) = &self.limits {
+            limits.check(&below(at, "limits"), mistakes);
+        }
+        if let Some(timeouts) = &self.timeouts {
+            timeouts.check(&below(at, "timeouts"), mistakes);
+        }
+        if let Some(coalesce) = &self.coalesce {
+            coalesce.check(&below(at, "coalesce"), mistakes);
+        }
+        if let Some(retry) = &self.retry {
+            retry.check(&below(at, "retry"), mistakes);
+        }
+        if let Some(breaker) = &self.breaker {
+            breaker.check(&below(at, "breaker"), mistakes);
+        }
+        if self.bulkhead == Some(0) {
+            mistakes.push(Mistake::new(below(at, "bulkhead"), "0 lets nothing pass: use 1 or more"));
+        }
     }
+}
+
+fn over<T: Clone>(own: &Option<T>, general: &Option<T>) -> Option<T> {
+    own.as_ref().or(general.as_ref()).cloned()
 }
 
 #[cfg(test)]

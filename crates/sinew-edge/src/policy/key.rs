@@ -67,12 +67,16 @@ impl Digest {
         Self::short(ring::digest::digest(&SHA256, bytes).as_ref())
     }
 
+    /// Returns the digest of a list of parts.
+    pub(crate) fn of_parts<'p>(parts: impl IntoIterator<Item = Option<&'p [u8]>>) -> Self {
+        let mut context = Context::new(&SHA256);
+        parts.into_iter().for_each(|part| put(&mut context, part));
+        Self::short(context.finish().as_ref())
+    }
+
     /// Returns the digest of a name and a key.
     pub(crate) fn joined(name: &[u8], key: &Self) -> Self {
-        let mut context = Context::new(&SHA256);
-        put(&mut context, Some(name));
-        put(&mut context, Some(&key.0));
-        Self::short(context.finish().as_ref())
+        Self::of_parts([Some(name), Some(&key.0)])
     }
 
     /// Returns one of few digests.

@@ -44,6 +44,11 @@ impl Pressure {
         Self { settings: settings.clone(), in_flight: Arc::default(), lag: AtomicU64::new(0) }
     }
 
+    /// Says whether requests are ever turned away.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.settings.is_off()
+    }
+
     /// Takes a request on; `None` where nobody counts.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -68,6 +68,8 @@ pub(super) struct Ledger {
     /// Keys with accounts of their own.
     room: usize,
     stretch: ArcSwapOption<Stretch>,
+    /// When room was looked for last, in seconds: that looks at every account.
+    searched: AtomicI64,
     /// Held to look an account up, never across an await.
     accounts: Mutex<HashMap<Digest, Arc<Account>>>,
 }
@@ -84,6 +86,8 @@ struct Account {
     revision: AtomicU64,
     /// What it does not have yet.
     unwritten: AtomicU64,
+    /// Whether it was asked since room was looked for.
+    used: AtomicBool,
 }
 
 /// Writes what quotas count as long as the edge runs.
@@ -120,11 +124,16 @@ impl Quotas {
     /// Counts a request.
     ///
     /// # Errors
-    /// 429 when one of the quotas is used up; then it counts for none of them.
-    pub(crate) async fn pass(&self, edge: &Edge, asked: &Asked<'_>) -> Result<Standing, Refusal> {
+    /// 429 when one of the quotas is used up; then it counts for none of them. `standing` is told either way.
+    pub(crate) async fn pass(
+        &self,
+        edge: &Edge,
+        asked: &Asked<'_>,
+        standing: &mut Standing,
+    ) -> Result<(), Refusal> {
         let now = edge.bus.now();
         let client = edge.policies.proxies.client(asked.peer, &asked.head.headers);
-        let (mut counted, mut standing) = (Vec::with_capacity(self.0.len()), Standing::default());
+        let mut counted = Vec::with_capacity(self.0.len());
         for limit in &self.0 {
             let ledger = limit.ledger(&edge.policies);
             let crowd = Digest::from((u64::MAX, client.crowd()));
@@ -135,11 +144,11 @@ impl Quotas {
                 .add(limit.policy(&account.stretch), limit.field(left.unwrap_or(0), &account.stretch, now));
             if left.is_none() {
                 counted.iter().for_each(|account: &Arc<Account>| account.give_back());
-                return Err(limit.refuse(&account.stretch, now).headers(|headers| standing.sign(headers)));
+                return Err(limit.refuse(&account.stretch, now));
             }
             counted.push(account);
         }
-        Ok(standing)
+        Ok(())
     }
 }
 
@@ -155,6 +164,7 @@ impl Limit {
                     zone: self.quota.time_zone().unwrap_or(TimeZone::UTC),
                     room: state.keys,
                     stretch: ArcSwapOption::empty(),
+                    searched: AtomicI64::new(0),
                     accounts: Mutex::default(),
                 })
             };
@@ -187,6 +197,10 @@ impl Ledger {
     fn account(&self, key: Digest, crowd: Digest, now: Timestamp) -> Arc<Account> {
         let stretch = self.stretch(now);
         let mut accounts = self.accounts();
+        if accounts.len() >= self.room && self.searched.swap(now.as_second(), Relaxed) != now.as_second() {
+            // Who comes back after a while finds what is written in the bucket.
+            accounts.retain(|_, account| account.used.swap(false, Relaxed) || account.is_unwritten());
+        }
         let full = accounts.len() >= self.room && !accounts.contains_key(&key);
         let key = if full { crowd.folded() } else { key };
         let account = accounts.entry(key).or_insert_with(|| Account::new(self, key, &stretch));
@@ -212,8 +226,7 @@ impl Ledger {
     /// Returns accounts with something to write, and forgets those of times that are over.
     fn unwritten(&self, now: Timestamp) -> Vec<Arc<Account>> {
         let mut accounts = self.accounts();
-        let unwritten =
-            accounts.values().filter(|account| account.unwritten.load(Relaxed) > 0).cloned().collect();
+        let unwritten = accounts.values().filter(|account| account.is_unwritten()).cloned().collect();
         accounts.retain(|_, account| account.stretch.holds(now));
         unwritten
     }
@@ -230,6 +243,7 @@ impl Account {
             written: AtomicU64::new(0),
             revision: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
+            used: AtomicBool::new(true),
         })
     }
 
@@ -259,8 +273,13 @@ impl Account {
         Ok(())
     }
 
+    fn is_unwritten(&self) -> bool {
+        self.unwritten.load(Relaxed) > 0
+    }
+
     /// Counts one request and returns how many are left; `None` where there are none.
     fn take(&self, limit: u64) -> Option<u64> {
+        self.used.store(true, Relaxed);
         let counted = self.unwritten.fetch_add(1, Relaxed) + 1 + self.written.load(Relaxed);
         if counted > limit {
             self.give_back();

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::{
@@ -72,8 +72,13 @@ impl Rates {
     /// Counts a request.
     ///
     /// # Errors
-    /// 429 when one of the limits is reached; then it counts for none of them.
-    pub(crate) fn pass(&self, state: &State, asked: &Asked<'_>) -> Result<Standing, Refusal> {
+    /// 429 when one of the limits is reached; then it counts for none of them. `standing` is told either way.
+    pub(crate) fn pass(
+        &self,
+        state: &State,
+        asked: &Asked<'_>,
+        standing: &mut Standing,
+    ) -> Result<(), Refusal> {
         let client = state.proxies.client(asked.peer, &asked.head.headers);
         let now = state.now();
         let mut tightest: Option<Told<'_>> = None;
@@ -83,37 +88,21 @@ impl Rates {
             let (verdict, place) = counts.take(rate.key.of(asked.head, &client), client.crowd(), now);
             if !verdict.admitted {
                 counted.into_iter().for_each(|(counts, place)| counts.give_back(place, now));
-                return Err(self.refuse((rate, verdict), asked));
+                standing.add(self.policy.clone(), rate.limit(&verdict));
+                return Err(rate.refuse(&verdict, asked));
             }
             counted.push((counts, place));
             if tightest.is_none_or(|(_, other)| verdict.remaining < other.remaining) {
                 tightest = Some((rate, verdict));
             }
         }
-        Ok(self.standing(tightest))
+        standing.add(self.policy.clone(), tightest.and_then(|(rate, verdict)| rate.limit(&verdict)));
+        Ok(())
     }
 
     /// Describes each for people.
     pub(super) fn lines(&self) -> impl Iterator<Item = String> {
         self.rates.iter().map(|rate| format!("rate limit {}", rate.line))
-    }
-
-    fn standing(&self, told: Option<Told<'_>>) -> Standing {
-        let mut standing = Standing::default();
-        standing.add(self.policy.clone(), told.and_then(|(rate, verdict)| rate.limit(&verdict)));
-        standing
-    }
-
-    fn refuse(&self, (rate, verdict): Told<'_>, asked: &Asked<'_>) -> Refusal {
-        tracing::debug!(limit = rate.id, path = asked.head.uri.path(), "a request came above its limit");
-        let seconds = verdict.retry.div_ceil(SECOND).max(1);
-        let title = "too many requests";
-        let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", title)
-            .detail(format!("{} is used up: ask again in {seconds} s", rate.name))
-            .with("policy", rate.name.as_str())
-            .with("violated-policies", json!([rate.name]))
-            .after(seconds);
-        refusal.headers(|headers| self.standing(Some((rate, verdict))).sign(headers))
     }
 }
 
@@ -126,17 +115,18 @@ impl Standing {
     }
 
     /// Tells the client with whatever it is answered.
-    pub(crate) fn signed(self, answer: Result<Response, Refusal>) -> Response {
-        let mut response = answer.unwrap_or_else(Refusal::into_response);
-        self.sign(response.headers_mut());
-        response
-    }
-
-    /// Tells the client; what others told stays.
-    pub(crate) fn sign(self, headers: &mut HeaderMap) {
-        for (name, value) in self.0 {
-            headers.append(name, value);
+    ///
+    /// # Errors
+    /// The refusal, where there is nothing to tell.
+    pub(crate) fn signed(self, answer: Result<Response, Refusal>) -> Result<Response, Refusal> {
+        if self.0.is_empty() {
+            return answer;
         }
+        let mut response = answer.unwrap_or_else(Refusal::into_response);
+        for (name, value) in self.0 {
+            response.headers_mut().append(name, value);
+        }
+        Ok(response)
     }
 }
 
@@ -158,6 +148,16 @@ impl Rate {
 
     fn counts(&self, state: &State) -> &Keyed {
         self.counts.get_or_init(|| state.table(&self.id, self.meter, self.shared))
+    }
+
+    fn refuse(&self, verdict: &Verdict, asked: &Asked<'_>) -> Refusal {
+        tracing::debug!(limit = self.id, path = asked.head.uri.path(), "a request came above its limit");
+        let seconds = verdict.retry.div_ceil(SECOND).max(1);
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "too many requests")
+            .detail(format!("{} is used up: ask again in {seconds} s", self.name))
+            .with("policy", self.name.as_str())
+            .with("violated-policies", json!([self.name]))
+            .after(seconds)
     }
 
     fn limit(&self, verdict: &Verdict) -> Option<HeaderValue> {

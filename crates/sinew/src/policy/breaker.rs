@@ -19,6 +19,8 @@ pub struct Breaker {
     pub(super) pause: Duration,
     pub(super) longest: Duration,
     pub(super) probes: u32,
+    /// Failures in a row that open it, however few calls there were.
+    pub(super) in_a_row: Option<u32>,
 }
 
 /// The right to make one attempt; it has to be settled.
@@ -36,6 +38,8 @@ pub(super) struct Circuit {
     epoch: u64,
     /// Openings since it was last closed.
     openings: u32,
+    /// Failures since the last good answer.
+    in_a_row: u32,
 }
 
 #[derive(Debug)]
@@ -71,6 +75,7 @@ impl Default for Breaker {
             pause: Duration::from_secs(1),
             longest: Duration::from_secs(30),
             probes: 3,
+            in_a_row: None,
         }
     }
 }
@@ -81,6 +86,13 @@ impl Breaker {
     pub fn opens_at(mut self, share: f64, calls: u32, window: Duration) -> Self {
         (self.share, self.calls) = (share.clamp(0.01, 1.0), calls.max(1));
         self.window = window.max(Duration::from_millis(10));
+        self
+    }
+
+    /// Opens also when `count` calls failed one after another, however few there were.
+    #[must_use]
+    pub fn opens_after(mut self, count: u32) -> Self {
+        self.in_a_row = Some(count.max(1));
         self
     }
 
@@ -107,7 +119,7 @@ impl Breaker {
 impl Circuit {
     pub(super) fn new(settings: Breaker) -> Self {
         let state = State::Closed(Window::new(settings.window));
-        Self { settings, state, epoch: 0, openings: 0 }
+        Self { settings, state, epoch: 0, openings: 0, in_a_row: 0 }
     }
 
     /// Lets an attempt through, or says how long to wait.
@@ -136,7 +148,9 @@ impl Circuit {
             State::Closed(window) => {
                 let Some(passed) = passed else { return };
                 window.count(passed, now);
-                !passed && window.is_bad(&self.settings)
+                self.in_a_row = if passed { 0 } else { self.in_a_row.saturating_add(1) };
+                let row = self.settings.in_a_row.is_some_and(|count| self.in_a_row >= count);
+                !passed && (row || window.is_bad(&self.settings))
             }
             State::HalfOpen { out, passed: good } => {
                 *out = out.saturating_sub(1);
@@ -162,8 +176,18 @@ impl Circuit {
         !matches!(self.state, State::Closed(_))
     }
 
+    /// Returns the state for people.
+    pub(super) fn describe(&self) -> super::Circuit {
+        match self.state {
+            State::Closed(_) => super::Circuit::Closed,
+            State::Open { .. } => super::Circuit::Open,
+            State::HalfOpen { .. } => super::Circuit::HalfOpen,
+        }
+    }
+
     fn enter(&mut self, state: State) {
         self.state = state;
+        self.in_a_row = 0;
         self.epoch += 1;
     }
 }

@@ -37,7 +37,8 @@ pub(crate) struct Dependency {
 }
 
 /// The right to make one attempt. Dropped unsettled, the attempt says nothing about the dependency.
-pub(crate) struct Pass<'a> {
+#[derive(Debug)]
+pub struct Pass<'a> {
     dependency: &'a Dependency,
     ticket: Option<Ticket>,
     _place: Option<SemaphorePermit<'a>>,
@@ -96,6 +97,11 @@ impl Dependency {
         Error::new(Kind::BulkheadFull, text).retry_after(BULKHEAD_PAUSE)
     }
 
+    /// Returns the state of the circuit; closed where there is none.
+    pub(super) fn state(&self) -> super::Circuit {
+        self.circuit().map_or(super::Circuit::Closed, |circuit| circuit.describe())
+    }
+
     fn circuit(&self) -> Option<MutexGuard<'_, Circuit>> {
         Some(self.circuit.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -118,14 +124,14 @@ impl Dependency {
 
 impl Pass<'_> {
     /// Tells how the attempt ended.
-    pub(crate) fn answered(mut self, problem: Option<&Problem>) {
+    pub fn answered(mut self, problem: Option<&Problem>) {
         let failed =
             problem.is_some_and(|problem| problem.status == 504 || (problem.status >= 500 && problem.retry));
         self.settle(Some(!failed));
     }
 
     /// Tells that it brought no answer.
-    pub(crate) fn failed(mut self, error: &Error) {
+    pub fn failed(mut self, error: &Error) {
         let counts = matches!(error.kind(), Kind::TimedOut | Kind::NoResponders);
         self.settle(counts.then_some(false));
     }

@@ -154,3 +154,20 @@ fn an_answer_from_before_it_opened_says_nothing() {
     assert_eq!(lab.call(true), Ok(()), "the old failure did not open it again");
     assert!(!lab.circuit.is_broken());
 }
+
+proptest! {
+    /// So many failures in a row open it, and no fewer, whatever went well before.
+    #[test]
+    fn failures_in_a_row_open_it_however_few_calls_there_were(count in 1u32..20, before in 0u32..20) {
+        let settings = Breaker::default().opens_at(1.0, 1_000, 1_000 * MS).opens_after(count);
+        let mut lab = Lab { circuit: Circuit::new(settings), now: Duration::ZERO, out: Vec::new() };
+        for _ in 0..before {
+            (1..count).for_each(|_| lab.call(false).unwrap());
+            lab.call(true).unwrap();
+        }
+        (1..count).for_each(|_| lab.call(false).unwrap());
+        prop_assert!(!lab.circuit.is_broken());
+        lab.call(false).unwrap();
+        prop_assert!(lab.circuit.is_broken() && lab.call(true).is_err());
+    }
+}
