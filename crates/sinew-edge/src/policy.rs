@@ -191,3 +191,46 @@ impl State {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn built(asked: serde_json::Value) -> Policies {
+        let asked: config::Policies = serde_json::from_value(asked).unwrap();
+        Policies::new(&asked, "route", &Versions::default(), None)
+    }
+
+    #[test]
+    fn people_are_told_every_policy_with_its_numbers() {
+        let all = built(json!({
+            "rate_limit": [{ "name": "each", "requests": 5, "per": "60s", "key": ["ip"], "shared": true }],
+            "quota": [{ "name": "plan", "requests": 9, "per": "day", "scope": "edge" }],
+            "concurrency": [{ "name": "few", "requests": 2, "waiting": 3 }],
+            "priority": "low", "limits": { "max_headers": 7 }, "timeouts": { "body_ms": 8 }, "coalesce": {},
+            "retry": {}, "breaker": {}, "bulkhead": 4,
+        }));
+        let expected = [
+            "limits 7 header fields",
+            "timeouts body 8 ms",
+            "low priority",
+            "rate limit each 5 per 1m, by ip, with all replicas",
+            "quota plan 9 per day, on all routes",
+            "concurrency few 2 at once, 3 wait up to 1000 ms",
+            "identical requests together",
+            "retry up to 3 attempts, 20 % of requests",
+            "circuit opens at 10 failures in a row, or 50 % of 20 in 10000 ms",
+            "bulkhead of 4",
+        ];
+        assert_eq!(all.lines(), expected);
+    }
+
+    #[test]
+    fn who_asks_for_nothing_pays_for_nothing_on_the_way_to_the_target() {
+        assert!(Policies::default().is_plain() && built(json!({})).is_plain());
+        assert!(built(json!({ "retry": {} })).is_plain(), "that comes behind the target's door");
+        assert!(!built(json!({ "priority": "low" })).is_plain());
+    }
+}
