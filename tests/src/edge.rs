@@ -13,6 +13,7 @@ mod requests;
 mod resilience;
 mod routes;
 mod shop;
+mod smuggling;
 mod streams;
 mod traces;
 

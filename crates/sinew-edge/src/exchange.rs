@@ -61,7 +61,8 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
     let began = Instant::now();
     let deadline = Deadline::after(edge.config.request_timeout());
     let (parts, body) = request.into_parts();
-    let routed = hygiene::check(&parts).and_then(|()| route(&edge.table.load(), &parts));
+    let routed =
+        hygiene::check(&parts, &edge.config).and_then(|()| route(&edge.table.load(), &parts));
     let served = routed.as_ref().ok().and_then(Routed::served).cloned();
     let route = served.as_ref().map(|served| served.path.as_str());
     let trace = Trace::begin(edge.bus.tracer(), &parts.headers, &parts.method, route);
@@ -82,6 +83,17 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
     let status = response.status().as_u16();
     let (method, route) = (parts.method.as_str(), route.unwrap_or("-"));
     tracing::debug!(method, route, status, elapsed = ?began.elapsed(), trace = %trace.context().trace, "answered");
+    trace.end(status);
+    response
+}
+
+/// Answers a request that stands for one that could not be read.
+pub(crate) fn refuse(edge: &Edge, request: &Request<Incoming>, refusal: Refusal) -> Response {
+    let (headers, method) = (request.headers(), request.method());
+    let trace = Trace::begin(edge.bus.tracer(), headers, method, None);
+    let response = sign(refusal.into_response(), method, trace.context());
+    let status = response.status().as_u16();
+    tracing::debug!(status, trace = %trace.context().trace, "what a client sent is no request");
     trace.end(status);
     response
 }

@@ -3,13 +3,23 @@
 
 use http::{HeaderMap, StatusCode, Version, header, request::Parts, uri::Authority};
 
-use crate::{config::Limits, problem::Refusal};
+use crate::{
+    config::{Config, Limits},
+    problem::Refusal,
+};
 
-/// Checks host and expectation.
+/// What a header field costs beside its name and value (RFC 9113, section 6.5.2).
+const FIELD: usize = 32;
+
+/// Checks host, expectation and, where the guard in front of the HTTP implementation could not, the head's size.
 ///
 /// # Errors
-/// 400 for a missing, doubled, malformed or contradicting host, 417 for an expectation nobody meets.
-pub(crate) fn check(parts: &Parts) -> Result<(), Refusal> {
+/// 400 for a missing, doubled, malformed or contradicting host, 417 for an expectation nobody meets, 414 and 431 for too
+/// large a head.
+pub(crate) fn check(parts: &Parts, config: &Config) -> Result<(), Refusal> {
+    if parts.version == Version::HTTP_2 {
+        size(parts, config)?;
+    }
     host(parts)?;
     let mut expectations = parts.headers.get_all(header::EXPECT).iter();
     if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
@@ -37,6 +47,20 @@ pub(crate) fn within(limits: &Limits, headers: &HeaderMap) -> Result<(), Refusal
         Some(most) => too_large(format!("send at most {most} bytes of header fields")),
         None => Ok(()),
     }
+}
+
+/// Heads of HTTP/2 come compressed: only here their size is known.
+fn size(parts: &Parts, config: &Config) -> Result<(), Refusal> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > config.max_header_bytes {
+        return Err(Refusal::new(StatusCode::URI_TOO_LONG, "uri-too-long", "the uri is too long"));
+    }
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    if parts.headers.len() > config.max_headers || fields.sum::<usize>() > config.max_header_bytes {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Refusal::new(status, "headers-too-large", "the head is too large"));
+    }
+    Ok(())
 }
 
 fn host(parts: &Parts) -> Result<(), Refusal> {
@@ -74,7 +98,7 @@ mod tests {
 
     fn status(request: http::request::Builder) -> u16 {
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        check(&parts).map_or_else(|refusal| refusal.problem().status, |()| 200)
+        check(&parts, &Config::default()).map_or_else(|refusal| refusal.problem().status, |()| 200)
     }
 
     #[test]

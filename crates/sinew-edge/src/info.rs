@@ -119,7 +119,7 @@ pub fn explain(config: &Config, services: &Services, request: Request<()>) -> Ex
         problem: Some(problem),
         policies: policies.clone(),
     };
-    if let Err(refusal) = hygiene::check(&head) {
+    if let Err(refusal) = hygiene::check(&head, config) {
         return refused(refusal.problem().to_string());
     }
     let table = Table::build(config, services);

@@ -38,6 +38,7 @@ mod events;
 mod exchange;
 mod files;
 mod form;
+mod guard;
 mod health;
 mod hygiene;
 mod info;

@@ -4,14 +4,11 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use http::{Request, Version, header};
+use http::{Method, Request, StatusCode, Version, header};
 use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -26,7 +23,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Config, Edge, exchange, policy::Visit, taking::Taking};
+use crate::{
+    Config, Edge, Response, exchange,
+    guard::{Guard, Limits, Line},
+    policy::Visit,
+    taking::Taking,
+};
 
 /// Pauses after a failed accept: being out of file handles passes only when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -96,7 +98,8 @@ fn builder(config: &Config) -> Builder {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_streams)
-        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+        // Twice the limit: what is between is refused with a document, beyond that the implementation refuses.
+        .max_header_list_size(u32::try_from(config.max_header_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESET_STREAMS)
         .max_local_error_reset_streams(RESET_STREAMS)
         .keep_alive_interval(KEEP_ALIVE)
@@ -145,13 +148,13 @@ async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch nagle's algorithm off");
     }
-    let asked = Arc::new(AtomicBool::new(false));
-    let silence = silence(asked.clone(), edge.config.header_timeout());
+    let line = Arc::new(Line::default());
+    let silence = silence(line.clone(), edge.config.header_timeout());
     let taking = Taking::new(stream, edge.config.reading_pace());
+    let guard = Guard::new(taking, line.clone(), Limits::of(&edge.config));
     let closed = CancellationToken::new();
     let own = Connection(closed.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
         let edge = edge.clone();
         if request.version() < Version::HTTP_2 {
             // A connection that several requests share is not closed for one of them.
@@ -162,10 +165,10 @@ async fn serve(
                 request.extensions_mut().insert(Upgrade(Arc::new(Mutex::new(Some(upgrade)))));
             }
         }
-        async move { Ok::<_, Infallible>(exchange::handle(&edge, request, peer).await) }
+        answer(edge, line.clone(), request, peer)
     });
     let connection =
-        watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(taking), service).into_owned());
+        watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(guard), service).into_owned());
     tokio::select! {
         served = connection => {
             if let Err(error) = served {
@@ -177,10 +180,29 @@ async fn serve(
     }
 }
 
+/// Answers a request, or says why the guard refused what it stands for.
+async fn answer(
+    edge: Arc<Edge>,
+    line: Arc<Line>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Response, Infallible> {
+    let (number, fault) = line.begin();
+    if let Some(fault) = fault {
+        return Ok(exchange::refuse(&edge, &request, fault.refusal()));
+    }
+    let asks = request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
+    let response = exchange::handle(&edge, request, peer).await;
+    if asks {
+        line.decide(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    }
+    Ok(response)
+}
+
 /// Ends when no request came in time. The HTTP implementation watches over heads only once it knows the version.
-async fn silence(asked: Arc<AtomicBool>, limit: Duration) {
+async fn silence(line: Arc<Line>, limit: Duration) {
     tokio::time::sleep(limit).await;
-    if asked.load(Ordering::Relaxed) {
+    if line.is_used() {
         std::future::pending::<()>().await;
     }
 }

@@ -150,7 +150,7 @@ async fn heads_that_are_no_http_end_the_connection() {
     let system = System::start_with(edge::Config { max_headers: 10, ..edge::Config::default() }).await;
     let many: String = (0..11).map(|n| format!("x-{n}: 1\r\n")).collect();
     for (head, status) in [
-        ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), 505),
         ("\u{1}\u{2}\u{3}\r\n\r\n".to_owned(), 400),
         (format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n"), 431),
         (format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(64 * 1024)), 431),
