@@ -82,7 +82,7 @@ fn fit(family: &str, ranges: &[&str], is: impl Fn(&str) -> bool) -> Fit {
     fit
 }
 
-fn quality(parameters: &str) -> f32 {
+pub(crate) fn quality(parameters: &str) -> f32 {
     let named = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
     let value =
         named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("q")).map(|(_, value)| value.trim()).next();

@@ -6,18 +6,24 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use sinew::{Deadline, wire::ContentType};
 
 use crate::{
+    coding::{Coding, Undecoded},
     form::{Encoding, Form},
     problem::Refusal,
 };
 
 /// Longest time to go on reading a body that is refused already.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// What a client is told that sent something else.
+const READ: &str =
+    "application/json, application/msgpack, application/x-www-form-urlencoded, multipart/form-data";
+const DECODED: &str = "gzip, br, zstd";
 
 /// A body as it came, and how to read it.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +62,7 @@ impl Payload {
 /// Reads all of a body.
 ///
 /// # Errors
-/// 415 for a media type or content encoding that is not read, 413 for more than `limit` bytes, 408 when it does not
+/// 415 for a media type or content encoding that is not read, 413 for more than `limit` bytes, also once decoded, 408 when it does not
 /// come before the deadline, 400 when it breaks off.
 pub(crate) async fn read(
     headers: &HeaderMap,
@@ -66,6 +72,7 @@ pub(crate) async fn read(
     if body.is_end_stream() {
         return Ok(Payload::plain(ContentType::Json, Bytes::new()));
     }
+    let coding = coding(headers)?;
     let form = Encoding::of(headers);
     let codec = codec(headers, form.is_some())?;
     let reading = async {
@@ -84,7 +91,10 @@ pub(crate) async fn read(
     {
         linger(&mut body, limit).await;
     }
-    let bytes = read?;
+    let bytes = match coding {
+        None => read?,
+        Some(coding) => decoded(coding, read?, limit).await?,
+    };
     match form {
         None => Ok(Payload::plain(codec, bytes)),
         Some(encoding) => {
@@ -96,17 +106,42 @@ pub(crate) async fn read(
 
 /// Reads the media type of a body; absent means JSON. A form is read apart from that.
 fn codec(headers: &HeaderMap, form: bool) -> Result<ContentType, Refusal> {
-    let identity = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(header::CONTENT_ENCODING).iter().all(identity) {
-        return Err(Refusal::unsupported_media(
-            "content encodings are not supported: send the body as it is",
-        ));
-    }
     if form {
         return Ok(ContentType::Json);
     }
     let media_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("not ascii"));
-    ContentType::of(media_type).map_err(|error| Refusal::unsupported_media(error.to_string()))
+    ContentType::of(media_type).map_err(|error| {
+        let refusal = Refusal::unsupported_media(error.to_string());
+        refusal.headers(|headers| drop(headers.insert(header::ACCEPT, HeaderValue::from_static(READ))))
+    })
+}
+
+/// Reads the coding of a body: one at most.
+fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Refusal> {
+    let mut named = headers.get_all(header::CONTENT_ENCODING).iter();
+    let Some(value) = named.next() else { return Ok(None) };
+    let name = value.to_str().map(str::trim).unwrap_or_default();
+    if named.next().is_none() {
+        if name.eq_ignore_ascii_case("identity") {
+            return Ok(None);
+        }
+        if let Some(coding) = Coding::named(name) {
+            return Ok(Some(coding));
+        }
+    }
+    let refusal = Refusal::unsupported_media(format!("send the body as it is, or in one of {DECODED}"));
+    Err(refusal.headers(|headers| {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(DECODED));
+    }))
+}
+
+async fn decoded(coding: Coding, bytes: Bytes, limit: usize) -> Result<Bytes, Refusal> {
+    coding.decode(bytes, limit).await.map_err(|error| match error {
+        Undecoded::TooLarge => Refusal::too_large(limit),
+        Undecoded::Malformed => {
+            Refusal::malformed(format!("the body is not in the coding {}", coding.as_str()))
+        }
+    })
 }
 
 /// Collects a body that has to come at a pace, from its first second on.
@@ -199,8 +234,19 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_body_is_refused_rather_than_misread() {
-        assert_eq!(of(&[("content-encoding", "gzip")]), None);
-        assert_eq!(of(&[("content-encoding", "identity")]), Some(ContentType::Json));
+    fn one_coding_is_read_and_a_list_of_them_is_not() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_ENCODING, value.parse().unwrap());
+            }
+            coding(&headers).map_err(|refusal| refusal.into_response().headers()["accept-encoding"].clone())
+        };
+        assert_eq!(of(&[]).unwrap(), None);
+        assert_eq!(of(&["identity"]).unwrap(), None);
+        assert_eq!(of(&["X-Gzip"]).unwrap(), Some(Coding::Gzip));
+        for bad in [&["deflate"][..], &["gzip, br"], &["gzip", "br"], &[""]] {
+            assert_eq!(of(bad).unwrap_err(), DECODED, "{bad:?}");
+        }
     }
 }

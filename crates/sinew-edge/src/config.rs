@@ -5,6 +5,7 @@ mod mistake;
 mod policies;
 mod quota;
 mod rate;
+mod replies;
 mod resilience;
 mod route;
 
@@ -22,6 +23,7 @@ pub(crate) use mistake::below;
 pub use policies::Policies;
 pub use quota::{Calendar, Quota};
 pub use rate::{Algorithm, Key, Period, RateLimit, Scope};
+pub use replies::{Compression, Conditional, Lifecycle, Link};
 pub use resilience::{Breaker, Coalesce, Limits, Retry, Timeouts};
 pub use route::{Action, From, Match, Mirror, Part, Reply, Route, Share, Target, Versions};
 

@@ -18,7 +18,7 @@ use crate::{
     Body, Edge, Response, aggregate,
     body::Reading,
     call, events, health, hygiene, matcher, openapi,
-    policy::{Held, Policies, rate::Standing},
+    policy::{Held, Policies, rate::Standing, replies},
     problem::Refusal,
     reply, request,
     served::{Own, Served, Target},
@@ -61,8 +61,7 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
     let began = Instant::now();
     let deadline = Deadline::after(edge.config.request_timeout());
     let (parts, body) = request.into_parts();
-    let routed =
-        hygiene::check(&parts, &edge.config).and_then(|()| route(&edge.table.load(), &parts));
+    let routed = hygiene::check(&parts, &edge.config).and_then(|()| route(&edge.table.load(), &parts));
     let served = routed.as_ref().ok().and_then(Routed::served).cloned();
     let route = served.as_ref().map(|served| served.path.as_str());
     let trace = Trace::begin(edge.bus.tracer(), &parts.headers, &parts.method, route);
@@ -79,7 +78,10 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
         Ok(Routed::Methods(allow)) => Ok(methods(&allow)),
         Err(refusal) => Err(refusal),
     };
-    let response = sign(answer.unwrap_or_else(Refusal::into_response), &parts.method, trace.context());
+    let mut response = sign(answer.unwrap_or_else(Refusal::into_response), &parts.method, trace.context());
+    if let Some(lifecycle) = served.as_ref().and_then(|served| served.policies.lifecycle.as_ref()) {
+        lifecycle.sign(response.headers_mut());
+    }
     let status = response.status().as_u16();
     let (method, route) = (parts.method.as_str(), route.unwrap_or("-"));
     tracing::debug!(method, route, status, elapsed = ?began.elapsed(), trace = %trace.context().trace, "answered");
@@ -201,10 +203,13 @@ async fn pass(
             None => Vec::new(),
         };
         asked.held = Held::some(place, turns);
-        match &policies.coalesce {
-            Some(coalesce) => coalesce.ask(edge, served, asked, body).await,
-            None => reach(edge, served, asked, body).await,
-        }
+        let head = asked.head;
+        let reply = match &policies.coalesce {
+            Some(coalesce) => coalesce.ask(edge, served, asked, body).await?,
+            None => reach(edge, served, asked, body).await?,
+        };
+        // What was answered once for several clients each of them gets as it likes it.
+        if policies.shape_replies() { replies::finish(policies, head, reply).await } else { Ok(reply) }
     };
     let answer = answer.await;
     standing.signed(answer)

@@ -98,8 +98,14 @@ enum Stage {
     /// The beginning of HTTP/2, or the first head.
     Opening,
     Head(Head),
-    Length { left: u64, upgrades: bool },
-    Chunks { chunks: Chunks, upgrades: bool },
+    Length {
+        left: u64,
+        upgrades: bool,
+    },
+    Chunks {
+        chunks: Chunks,
+        upgrades: bool,
+    },
     /// Nothing, until the service has said whether the client gets the bare connection.
     Asked,
     Frames(Frames),
@@ -333,7 +339,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             match &this.stage {
-                Stage::Open if this.held.is_empty() => return Pin::new(&mut this.socket).poll_read(cx, buffer),
+                Stage::Open if this.held.is_empty() => {
+                    return Pin::new(&mut this.socket).poll_read(cx, buffer);
+                }
                 Stage::Asked => {
                     let upgraded = ready!(this.line.poll_decided(this.heads, cx));
                     this.stage = if upgraded { Stage::Open } else { Stage::Head(Head::default()) };
@@ -348,7 +356,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 // The implementation answers and closes; it would take an end for a client that is gone.
                 Stage::Refused => return Poll::Pending,
                 Stage::Broken => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "wrongly framed body")));
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "wrongly framed body",
+                    )));
                 }
                 _ => {}
             }

@@ -15,7 +15,7 @@ use crate::{
 
 /// What a request passes, in the one order there is: what is sound is routed, traced, given its time, and put together.
 /// Policies to come take their places here when they are built, not before.
-pub const POLICIES: [&str; 12] = [
+pub const POLICIES: [&str; 15] = [
     "limits",
     "route",
     "trace",
@@ -28,6 +28,9 @@ pub const POLICIES: [&str; 12] = [
     "transform",
     "retry",
     "circuit/bulkhead",
+    "conditions",
+    "compression",
+    "lifecycle",
 ];
 
 /// One route.

@@ -30,6 +30,7 @@ mod accept;
 mod aggregate;
 mod body;
 mod call;
+mod coding;
 mod conditions;
 mod config;
 mod discovery;
@@ -82,10 +83,11 @@ use tokio_util::{
     task::{AbortOnDropHandle, TaskTracker},
 };
 
+pub use coding::Coding;
 pub use config::{
-    Action, Algorithm, Breaker, Calendar, Coalesce, Concurrency, Config, ForwardedBy, From, Key, Limits,
-    Match, Mirror, Mistake, Part, Period, Policies, Priority, Quota, RateLimit, Reply, Retry, Route, Scope,
-    Share, Shedding, Target, Timeouts, Versions,
+    Action, Algorithm, Breaker, Calendar, Coalesce, Compression, Concurrency, Conditional, Config, ForwardedBy,
+    From, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake, Part, Period, Policies, Priority, Quota,
+    RateLimit, Reply, Retry, Route, Scope, Share, Shedding, Target, Timeouts, Versions,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;

@@ -16,6 +16,8 @@ pub(crate) enum Body {
     Whole(Full<Bytes>),
     /// Ends when its sender is dropped; an error breaks it off, so that a client sees that it is not whole.
     Pieces(mpsc::Receiver<io::Result<Bytes>>),
+    /// Left out, and nobody knows how long it would be.
+    Unknown,
     /// Breaks off when it is asked again.
     Broken(io::Error),
 }
@@ -54,6 +56,7 @@ impl HttpBody for Body {
                 }
                 piece => Poll::Ready(piece.map(|piece| piece.map(Frame::data))),
             },
+            Self::Unknown => Poll::Ready(None),
             Self::Broken(error) => Poll::Ready(Some(Err(io::Error::new(error.kind(), error.to_string())))),
         }
     }
@@ -61,14 +64,14 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
-            Self::Pieces(_) | Self::Broken(_) => false,
+            Self::Pieces(_) | Self::Unknown | Self::Broken(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(whole) => whole.size_hint(),
-            Self::Pieces(_) | Self::Broken(_) => SizeHint::default(),
+            Self::Pieces(_) | Self::Unknown | Self::Broken(_) => SizeHint::default(),
         }
     }
 }
@@ -78,6 +81,7 @@ impl fmt::Debug for Body {
         match self {
             Self::Whole(_) => f.write_str("Whole"),
             Self::Pieces(_) => f.write_str("Pieces"),
+            Self::Unknown => f.write_str("Unknown"),
             Self::Broken(error) => write!(f, "Broken({error})"),
         }
     }

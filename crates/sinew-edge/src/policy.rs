@@ -7,13 +7,17 @@ mod calendar;
 pub(crate) mod calls;
 mod client;
 pub(crate) mod coalesce;
+mod compression;
 pub(crate) mod concurrency;
+pub(crate) mod conditional;
 mod key;
 mod keyed;
+mod lifecycle;
 mod meter;
 pub(crate) mod pressure;
 pub(crate) mod quota;
 pub(crate) mod rate;
+pub(crate) mod replies;
 pub(crate) mod shared;
 mod visitors;
 
@@ -32,6 +36,9 @@ use crate::config::{self, Config, Limits, Priority, Timeouts, Versions};
 use calls::{Calls, Family};
 use coalesce::{Coalesce, Flights};
 use concurrency::{Gates, Rooms, Turn};
+use compression::Compression;
+use conditional::Conditional;
+use lifecycle::Lifecycle;
 use meter::{Meter, nanos};
 use pressure::{Place, Pressure};
 use quota::{Ledger, Quotas};
@@ -52,6 +59,9 @@ pub(crate) struct Policies {
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) coalesce: Option<Coalesce>,
     pub(crate) calls: Option<Calls>,
+    pub(crate) conditional: Option<Conditional>,
+    pub(crate) compression: Option<Compression>,
+    pub(crate) lifecycle: Option<Lifecycle>,
 }
 
 /// What a request holds while it is under way: until its answer is ready, or its stream has ended.
@@ -105,6 +115,7 @@ impl Policies {
         let rates = asked.rate_limit.as_deref().filter(|limits| !limits.is_empty());
         let gates = asked.concurrency.as_deref().filter(|limits| !limits.is_empty());
         let quotas = asked.quota.as_deref().filter(|quotas| !quotas.is_empty());
+        let coding = asked.compression.as_ref().filter(|compression| !compression.encodings.is_empty());
         Self {
             rate_limit: rates.map(|limits| Rates::new(limits, route, versions, version)),
             concurrency: gates.map(|limits| Gates::new(limits, route, versions, version)),
@@ -116,6 +127,9 @@ impl Policies {
             coalesce: asked.coalesce.as_ref().map(|asked| Coalesce::new(asked, route)),
             calls: Calls::new(asked),
             quota: quotas.map(|quotas| Quotas::new(quotas, route, versions, version)),
+            conditional: asked.conditional.as_ref().map(Conditional::new),
+            compression: coding.map(Compression::new),
+            lifecycle: asked.lifecycle.as_ref().map(Lifecycle::new),
         }
     }
 
@@ -140,6 +154,11 @@ impl Policies {
         self.calls.iter().flat_map(Calls::broken).map(told).collect()
     }
 
+    /// Says whether replies do not go out as they are.
+    pub(crate) fn shape_replies(&self) -> bool {
+        self.conditional.is_some() || self.compression.is_some()
+    }
+
     /// Describes them for people.
     pub(crate) fn lines(&self) -> Vec<String> {
         let limits = self.limits.iter().map(|limits| format!("limits {limits}"));
@@ -150,7 +169,10 @@ impl Policies {
         let lines = lines.chain(self.rate_limit.iter().flat_map(Rates::lines));
         let lines = lines.chain(self.quota.iter().flat_map(Quotas::lines));
         let lines = lines.chain(self.concurrency.iter().flat_map(Gates::lines)).chain(coalesce);
-        lines.chain(self.calls.iter().flat_map(Calls::lines)).collect()
+        let lines = lines.chain(self.calls.iter().flat_map(Calls::lines));
+        let conditional = self.conditional.iter().map(|_| "conditional requests".to_owned());
+        let lines = lines.chain(conditional).chain(self.compression.iter().map(Compression::line));
+        lines.chain(self.lifecycle.iter().flat_map(Lifecycle::lines)).collect()
     }
 }
 

@@ -66,7 +66,7 @@ async fn fields_that_do_not_fit_are_told_by_name() {
 #[tokio::test]
 async fn media_types_are_negotiated_before_anything_is_done() {
     let system = System::start().await;
-    for bad in [("content-type", "text/plain"), ("content-encoding", "gzip")] {
+    for bad in [("content-type", "text/plain"), ("content-encoding", "deflate")] {
         system.client.send("POST", "/things", &[bad], "{}").await.problem(415, "unsupported-media-type");
     }
     let reply = system.client.send("POST", "/wait", &[("accept", "text/html")], "").await;

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Breaker, Coalesce, Concurrency, Limits, Mistake, Priority, Quota, RateLimit, Retry, Timeouts, below,
-    load, quota, rate,
+    Breaker, Coalesce, Compression, Concurrency, Conditional, Lifecycle, Limits, Mistake, Priority, Quota,
+    RateLimit, Retry, Timeouts, below, load, quota, rate,
 };
 
 /// What requests have to pass on their way. A member that a route has replaces the general one whole.
@@ -42,6 +42,15 @@ pub struct Policies {
     /// How many requests to one operation are under way at once; further ones are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bulkhead: Option<u32>,
+    /// Replies with entity tags, and requests that only want what they do not have, or only what they know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditional: Option<Conditional>,
+    /// Replies made smaller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// What clients are told of the life of a route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Lifecycle>,
 }
 
 impl Policies {
@@ -59,6 +68,9 @@ impl Policies {
             retry: over(&self.retry, &general.retry),
             breaker: over(&self.breaker, &general.breaker),
             bulkhead: over(&self.bulkhead, &general.bulkhead),
+            conditional: over(&self.conditional, &general.conditional),
+            compression: over(&self.compression, &general.compression),
+            lifecycle: over(&self.lifecycle, &general.lifecycle),
         }
     }
 
@@ -90,6 +102,12 @@ impl Policies {
         }
         if self.bulkhead == Some(0) {
             mistakes.push(Mistake::new(below(at, "bulkhead"), "0 lets nothing pass: use 1 or more"));
+        }
+        if let Some(compression) = &self.compression {
+            compression.check(&below(at, "compression"), mistakes);
+        }
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.check(&below(at, "lifecycle"), mistakes);
         }
     }
 }

@@ -159,9 +159,24 @@ mod tests {
     #[test]
     fn what_could_be_read_in_two_ways_is_wrong() {
         for body in [
-            "\r\n", "x\r\n", "3\nabc", "3\r\nabcd\r\n", "3\r\nabc\n0\r\n\r\n", "-3\r\n", "0x3\r\n", " 3\r\n",
-            "3 \r\n", "3;a\nb\r\n", "3;a\rb\r\n", "3;a=\"x\r\n\"\r\nabc\r\n", "3;\0\r\n", "10000000000000000\r\n",
-            "00000000000000003\r\n", "0\r\ncontent-length: 3\r\n\r\n", "0\r\nx : 1\r\n\r\n", "0\r\nx: 1\n\r\n",
+            "\r\n",
+            "x\r\n",
+            "3\nabc",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n0\r\n\r\n",
+            "-3\r\n",
+            "0x3\r\n",
+            " 3\r\n",
+            "3 \r\n",
+            "3;a\nb\r\n",
+            "3;a\rb\r\n",
+            "3;a=\"x\r\n\"\r\nabc\r\n",
+            "3;\0\r\n",
+            "10000000000000000\r\n",
+            "00000000000000003\r\n",
+            "0\r\ncontent-length: 3\r\n\r\n",
+            "0\r\nx : 1\r\n\r\n",
+            "0\r\nx: 1\n\r\n",
             "0\r\n\n",
         ] {
             assert!(matches!(whole(body.as_bytes()), Seen::Wrong(_)), "{body:?}");

@@ -170,8 +170,7 @@ impl Head {
         if self.chunked {
             return Ok(());
         }
-        let name = |coding: &[u8]| coding.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let names: Vec<&[u8]> = value.split(|byte| *byte == b',').map(name).collect();
+        let names: Vec<&[u8]> = value.split(|byte| *byte == b',').map(without_parameters).collect();
         if !names.iter().all(|name| is_token(name)) {
             return Err(Fault::malformed("the transfer-encoding is no list of codings"));
         }
@@ -223,6 +222,10 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
 
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])
+}
+
+fn without_parameters(coding: &[u8]) -> &[u8] {
+    coding.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 /// Asks the parser that will read it.

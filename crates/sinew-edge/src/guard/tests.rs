@@ -29,7 +29,8 @@ async fn passed(bytes: &[u8], piece: usize) -> (Vec<u8>, Option<(u64, u16)>) {
 
 #[tokio::test]
 async fn whole_requests_pass_unchanged_one_behind_another() {
-    let two = b"POST /a?b=%20 HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabcGET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let two =
+        b"POST /a?b=%20 HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabcGET / HTTP/1.1\r\nhost: a\r\n\r\n";
     for piece in [1, 7, 24, 1024] {
         assert_eq!(passed(two, piece).await, (two.to_vec(), None), "{piece}");
     }
