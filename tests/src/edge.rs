@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod events;
+mod floods;
 mod forms;
 mod input;
 mod life;
@@ -9,6 +10,7 @@ mod limits;
 mod load;
 mod mapping;
 mod quotas;
+mod replies;
 mod requests;
 mod resilience;
 mod routes;

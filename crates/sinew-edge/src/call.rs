@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
 use sinew::{
     Error, Kind,
@@ -17,7 +18,7 @@ use crate::{
     files,
     mapping::Mapping,
     operation::Operation,
-    policy::calls::Sending,
+    policy::{calls::Sending, conditional},
     problem::{self, Refusal},
     reply,
     request::{self, Given},
@@ -61,9 +62,20 @@ pub(crate) async fn one(
         mirror(edge, copy, *percent, operation.codec, &asked, &payload);
     }
     let (span, sent) = send(edge, operation, &asked, payload).await?;
-    let message = sent.map_err(|error| Refusal::from(problem::of_bus(&error, repeatable)));
-    let answer =
-        message.and_then(|message| reply::translate(&message, operation, &served.shape, wanted, repeatable));
+    let message = sent.as_ref().map_err(|error| Refusal::from(problem::of_bus(error, repeatable)));
+    let mut answer =
+        message.and_then(|message| reply::translate(message, operation, &served.shape, wanted, repeatable));
+    if let Ok(response) = &mut answer
+        && response.status() == StatusCode::ACCEPTED
+        && request::prefers_async(&head.headers)
+    {
+        response.headers_mut().insert("preference-applied", HeaderValue::from_static("respond-async"));
+    }
+    if asked.policies.conditional.is_some()
+        && let (Ok(response), Ok(message)) = (&mut answer, &sent)
+    {
+        conditional::take_over(message, response.headers_mut());
+    }
     end(span, answer)
 }
 
@@ -97,7 +109,10 @@ pub(crate) async fn send(
     let span = edge.bus.tracer().span(|| operation.name.clone(), SpanKind::Client, Some(asked.trace));
     let span = span.with("rpc.system", || "sinew").with("messaging.system", || "nats");
     let budget = asked.budget(edge);
-    let headers = request::headers(&asked.head.headers, span.context(), budget, operation.codec)?;
+    let mut headers = request::headers(&asked.head.headers, span.context(), budget, operation.codec)?;
+    if asked.policies.conditional.is_some() {
+        conditional::hand_on(asked.head, &mut headers)?;
+    }
     let sent = match &asked.policies.calls {
         None => deliver(edge, operation, &headers, payload, budget).await,
         Some(calls) => {

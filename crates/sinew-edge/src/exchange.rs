@@ -17,7 +17,7 @@ use sinew::{Deadline, wire::TraceContext};
 use crate::{
     Body, Edge, Response, aggregate,
     body::Reading,
-    call, events, health, hygiene, matcher, openapi,
+    call, events, health, hygiene, linkset, matcher, openapi,
     policy::{Held, Policies, rate::Standing, replies},
     problem::Refusal,
     reply, request,
@@ -227,6 +227,7 @@ pub(crate) async fn reach(
         Target::Own(Own::Live) => Ok(health::live()),
         Target::Own(Own::Ready) => Ok(health::ready(&edge.checks)),
         Target::Own(Own::OpenApi) => Ok(openapi::answer(edge)),
+        Target::Own(Own::Catalog) => Ok(linkset::answer()),
         Target::Own(Own::Publish) => events::publish_any(edge, asked.sooner()?, body).await,
         Target::Event(event, mapping) => {
             events::publish(edge, served, event, mapping, asked.sooner()?, body).await

@@ -133,7 +133,9 @@ impl Fault {
     pub(crate) fn refusal(self) -> Refusal {
         let (code, title) = match self.status {
             StatusCode::URI_TOO_LONG => ("uri-too-long", "the uri is too long"),
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => ("headers-too-large", "the head is too large"),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                ("header-fields-too-large", "the head is too large")
+            }
             StatusCode::NOT_IMPLEMENTED => ("unknown-transfer-coding", "unknown transfer coding"),
             StatusCode::HTTP_VERSION_NOT_SUPPORTED => ("unknown-http-version", "unknown version of HTTP"),
             _ => return Refusal::malformed(self.detail),

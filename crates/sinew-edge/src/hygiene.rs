@@ -58,7 +58,7 @@ fn size(parts: &Parts, config: &Config) -> Result<(), Refusal> {
     let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
     if parts.headers.len() > config.max_headers || fields.sum::<usize>() > config.max_header_bytes {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Err(Refusal::new(status, "headers-too-large", "the head is too large"));
+        return Err(Refusal::new(status, "header-fields-too-large", "the head is too large"));
     }
     Ok(())
 }

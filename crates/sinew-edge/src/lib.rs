@@ -43,6 +43,7 @@ mod guard;
 mod health;
 mod hygiene;
 mod info;
+mod linkset;
 mod mapping;
 mod matcher;
 mod openapi;
@@ -85,9 +86,9 @@ use tokio_util::{
 
 pub use coding::Coding;
 pub use config::{
-    Action, Algorithm, Breaker, Calendar, Coalesce, Compression, Concurrency, Conditional, Config, ForwardedBy,
-    From, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake, Part, Period, Policies, Priority, Quota,
-    RateLimit, Reply, Retry, Route, Scope, Share, Shedding, Target, Timeouts, Versions,
+    Action, Algorithm, Breaker, Calendar, Coalesce, Compression, Concurrency, Conditional, Config,
+    ForwardedBy, From, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake, Part, Period, Policies,
+    Priority, Quota, RateLimit, Reply, Retry, Route, Scope, Share, Shedding, Target, Timeouts, Versions,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;

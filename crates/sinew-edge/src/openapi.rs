@@ -60,7 +60,10 @@ pub(crate) fn document(table: &Table, title: &str) -> Value {
 /// Routes that everybody reaches come before those for few.
 fn ordered(table: &Table) -> Vec<&Served> {
     let told = |served: &&Served| {
-        !matches!(served.target, Target::Own(Own::Index | Own::Live | Own::Ready | Own::OpenApi))
+        !matches!(
+            served.target,
+            Target::Own(Own::Index | Own::Live | Own::Ready | Own::OpenApi | Own::Catalog)
+        )
     };
     let own = table.own_routes().into_iter();
     let mut routes: Vec<&Served> = own.chain(table.routes().iter().map(AsRef::as_ref)).filter(told).collect();

@@ -137,6 +137,13 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> 
     limit.map(Some).ok_or_else(|| Refusal::malformed("request-timeout takes a positive number of seconds"))
 }
 
+/// Says whether the client would rather be told where the answer will be than wait for it (RFC 7240).
+pub(crate) fn prefers_async(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::PREFER).iter().filter_map(|value| value.to_str().ok());
+    let names = lines.flat_map(|line| line.split(',')).filter_map(|one| one.split([';', '=']).next());
+    names.map(str::trim).any(|name| name.eq_ignore_ascii_case("respond-async"))
+}
+
 /// Says why a payload could not be read.
 pub(crate) fn unreadable(error: CodecError) -> Refusal {
     Refusal::malformed(error.to_string())
@@ -450,6 +457,20 @@ mod tests {
             super::headers(&from, None, Duration::ZERO, ContentType::Json).unwrap().get("tracestate"),
             None
         );
+    }
+
+    #[test]
+    fn a_client_may_prefer_not_to_wait() {
+        for (prefer, expected) in [
+            ("respond-async", true),
+            ("return=minimal, Respond-Async; wait=5", true),
+            ("wait=10", false),
+            ("respond-asynchronously", false),
+        ] {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static("prefer"), prefer.parse().unwrap())]);
+            assert_eq!(prefers_async(&headers), expected, "{prefer}");
+        }
     }
 
     #[test]

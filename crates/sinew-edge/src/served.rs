@@ -68,6 +68,8 @@ pub(crate) enum Own {
     Ready,
     /// Describes the routes.
     OpenApi,
+    /// Says where that is.
+    Catalog,
     /// Publishes an event.
     Publish,
 }
@@ -98,7 +100,8 @@ pub(crate) struct Member {
 }
 
 impl Own {
-    pub(crate) const ALL: [Self; 5] = [Self::Index, Self::Live, Self::Ready, Self::OpenApi, Self::Publish];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Index, Self::Live, Self::Ready, Self::OpenApi, Self::Catalog, Self::Publish];
 
     /// Returns method and path template.
     pub(crate) const fn route(self) -> (Method, &'static str) {
@@ -107,6 +110,7 @@ impl Own {
             Self::Live => (Method::GET, "/healthz/live"),
             Self::Ready => (Method::GET, "/healthz/ready"),
             Self::OpenApi => (Method::GET, "/openapi.json"),
+            Self::Catalog => (Method::GET, "/.well-known/api-catalog"),
             Self::Publish => (Method::POST, "/events/{domain}/{event}"),
         }
     }

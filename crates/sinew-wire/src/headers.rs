@@ -44,6 +44,16 @@ pub mod header {
     pub const STATUS: &str = "Sinew-Status";
     /// Path of the resource a reply is about; the edge sends it as `Location`.
     pub const LOCATION: &str = "Sinew-Location";
+    /// Entity tag of what a reply holds, in quotes.
+    pub const ETAG: &str = "etag";
+    /// When what a reply holds was changed last, as a date of HTTP.
+    pub const LAST_MODIFIED: &str = "last-modified";
+    /// The tags a client knows, where the edge has its conditions judged by the service: nothing is done for others.
+    pub const IF_MATCH: &str = "if-match";
+    /// The tags a client does not want.
+    pub const IF_NONE_MATCH: &str = "if-none-match";
+    /// The date behind which nothing may have changed.
+    pub const IF_UNMODIFIED_SINCE: &str = "if-unmodified-since";
     /// The HTTP client's `Prefer` header, handed on by the edge.
     pub const PREFER: &str = "prefer";
     /// Text of a service error, as other NATS clients expect it (ADR-32).

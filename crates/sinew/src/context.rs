@@ -47,6 +47,7 @@ struct Inner {
     gone: OnceLock<CancellationToken>,
     reply: OnceLock<u16>,
     location: OnceLock<String>,
+    etag: OnceLock<String>,
     /// Put in once and taken out once, at the beginning of a handler; of every other request it is never touched.
     incoming: Mutex<Option<Incoming>>,
 }
@@ -62,6 +63,7 @@ impl Ctx {
     ) -> Self {
         let (bus, service) = (bus.clone(), service.clone());
         let (gone, reply, location) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let etag = OnceLock::new();
         let message = Some(message);
         let (sequence, redelivery) = (None, None);
         let inner = Inner {
@@ -76,6 +78,7 @@ impl Ctx {
             gone,
             reply,
             location,
+            etag,
             incoming: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
@@ -109,6 +112,7 @@ impl Ctx {
             gone: OnceLock::new(),
             reply: OnceLock::new(),
             location: OnceLock::new(),
+            etag: OnceLock::new(),
             incoming: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
@@ -308,6 +312,14 @@ impl Ctx {
         let _ = self.inner.location.set(path.into());
     }
 
+    /// Names the state of the resource the reply is about; the edge sends it as `ETag` where its route judges conditions,
+    /// and hands the client's `If-Match` on in header `if-match`. The first call counts.
+    ///
+    /// `revision` is any text without quotes, such as a version or a digest.
+    pub fn reply_etag(&self, revision: impl fmt::Display) {
+        let _ = self.inner.etag.set(format!("\"{revision}\""));
+    }
+
     /// Writes what travels with every message sent on behalf of this work.
     pub(crate) fn inherit(&self, headers: &mut Headers, trace: Option<TraceContext>) {
         if let Some(trace) = trace {
@@ -335,6 +347,9 @@ impl Ctx {
         }
         if let Some(location) = self.inner.location.get() {
             let _ = headers.set(header::LOCATION, location.clone());
+        }
+        if let Some(etag) = self.inner.etag.get() {
+            let _ = headers.set(header::ETAG, etag.clone());
         }
     }
 }

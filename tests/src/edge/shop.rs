@@ -210,6 +210,9 @@ async fn place(request: Place, ctx: Ctx) -> Result<Value, ShopError> {
 }
 
 async fn read(request: Read, ctx: Ctx) -> Result<Value, ShopError> {
+    if request.id == "tagged" {
+        ctx.reply_etag("tagged");
+    }
     Ok(json!({ "id": request.id, "limit": request.limit, "tags": request.tags, "seen": seen(&ctx) }))
 }
 
@@ -278,5 +281,6 @@ fn seen(ctx: &Ctx) -> Value {
         "prefer": ctx.header(header::PREFER),
         "content-type": ctx.header(header::CONTENT_TYPE),
         "timeout": ctx.header(header::TIMEOUT),
+        "if-match": ctx.header(header::IF_MATCH),
     })
 }

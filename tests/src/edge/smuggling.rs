@@ -19,8 +19,7 @@ use crate::harness::{SOON, eventually};
 
 const CASES: &str = include_str!("../../data/smuggling.json");
 const POST: &str = "POST /raw/echo HTTP/1.1\r\nhost: a\r\n";
-const NEXT: &str =
-    "POST /raw/echo HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+const NEXT: &str = "POST /raw/echo HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +58,11 @@ async fn every_case_of_the_corpus_has_its_verdict_and_nothing_hidden_reaches_a_s
             let answer = exchange(&system, &case.bytes(), cut).await;
             let seen = (statuses(&answer), reached.load(Ordering::SeqCst) - before);
             if seen != (case.answers.clone(), case.reached) {
-                wrong.push(format!("{} (cut at {cut}): {seen:?}, not {:?}", case.name, (&case.answers, case.reached)));
+                wrong.push(format!(
+                    "{} (cut at {cut}): {seen:?}, not {:?}",
+                    case.name,
+                    (&case.answers, case.reached)
+                ));
             }
             if seen.0.last().is_some_and(|status| *status >= 400) {
                 // A refusal of the implementation's own would be an empty response, which is no document.

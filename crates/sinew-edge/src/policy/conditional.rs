@@ -8,6 +8,10 @@ use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use ring::digest::{SHA256, digest};
+use sinew::{
+    bus::Message,
+    wire::{Headers, header as wire},
+};
 
 use crate::{Body, Response, coding::Coding, config, problem::Refusal};
 
@@ -82,6 +86,40 @@ impl Conditional {
                 let title = "the resource is not as the request wants it";
                 Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", title))
             }
+        }
+    }
+}
+
+/// Hands the conditions of a change on: only the service knows what it would change.
+///
+/// # Errors
+/// 400 where they cannot be sent.
+pub(crate) fn hand_on(head: &Parts, to: &mut Headers) -> Result<(), Refusal> {
+    if reads(&head.method) {
+        return Ok(());
+    }
+    for name in [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE] {
+        let Some(list) = joined(&head.headers, name.clone()) else { continue };
+        let known: Vec<String> = match name {
+            header::IF_UNMODIFIED_SINCE => vec![list],
+            _ => tags(&list).into_iter().map(without_coding).collect(),
+        };
+        let name = match name {
+            header::IF_MATCH => wire::IF_MATCH,
+            header::IF_NONE_MATCH => wire::IF_NONE_MATCH,
+            _ => wire::IF_UNMODIFIED_SINCE,
+        };
+        to.set(name, known.join(", ")).map_err(|error| Refusal::malformed(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Takes over what a service says of the state of its resource, unless the route says otherwise.
+pub(crate) fn take_over(message: &Message, to: &mut HeaderMap) {
+    for (name, own) in [(header::ETAG, wire::ETAG), (header::LAST_MODIFIED, wire::LAST_MODIFIED)] {
+        let value = message.header(own).and_then(|text| HeaderValue::try_from(text).ok());
+        if let Some(value) = value.filter(|_| !to.contains_key(&name)) {
+            to.insert(name, value);
         }
     }
 }

@@ -181,7 +181,10 @@ fn own(config: &Config) -> Tree {
     let wanted = |own: &Own| match own {
         Own::Publish => config.open_events,
         Own::Index => !config.routes.iter().any(|route| route.matches.path == "/"),
-        Own::OpenApi => !config.routes.iter().any(|route| route.matches.path == "/openapi.json"),
+        Own::OpenApi | Own::Catalog => {
+            let (_, path) = own.route();
+            !config.routes.iter().any(|route| route.matches.path == path)
+        }
         Own::Live | Own::Ready => true,
     };
     for mut served in Own::ALL.into_iter().filter(wanted).filter_map(Served::own) {
