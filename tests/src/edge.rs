@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod events;
+mod feeds;
 mod forms;
 mod input;
 mod life;

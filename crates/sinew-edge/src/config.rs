@@ -1,5 +1,6 @@
 //! The edge's settings: limits against clients, how long things may take, and routes. Values only, no file is read here.
 
+mod feed;
 mod mistake;
 mod route;
 
@@ -9,8 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Error, Kind};
+use crate::{Error, Kind, feed::Criterion, matcher::Template};
 
+pub use feed::{Feed, FeedFormat};
 pub use mistake::Mistake;
 pub(crate) use mistake::below;
 pub use route::{Action, From, Match, Mirror, Part, Reply, Route, Share, Target, Versions};
@@ -51,6 +53,9 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// Whether `POST /events/{domain}/{event}` publishes any event; without it only routes publish, those they name.
     pub open_events: bool,
+    /// How `GET /events/{domain}/{event}` is followed by anybody; without it only routes are, those they name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_feeds: Option<Feed>,
     /// The bucket of objects that files of forms are stored in. Services forget those they have used.
     pub files_bucket: String,
     /// Replicas of that bucket, where it does not stand yet.
@@ -77,6 +82,7 @@ impl Default for Config {
             slow_client_ms: 30_000,
             drain_timeout_ms: 20_000,
             open_events: true,
+            open_feeds: None,
             files_bucket: "EDGE_FILES".to_owned(),
             files_replicas: 1,
             discovery_ms: 10_000,
@@ -125,6 +131,10 @@ impl Config {
         if !(MIN_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&self.max_header_bytes) {
             let message = format!("has to be {MIN_HEADER_BYTES} to {MAX_HEADER_BYTES}");
             mistakes.push(Mistake::new("/max_header_bytes", message));
+        }
+        if let Some(feed) = &self.open_feeds {
+            feed.out_of_range("/open_feeds", &mut mistakes);
+            Criterion::read(&feed.filter, &Template::default(), "/open_feeds/filter", &mut mistakes);
         }
         let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if self.files_bucket.is_empty() || !self.files_bucket.bytes().all(name) {

@@ -1,6 +1,6 @@
 //! One exchange from head to answer, on one screen: check, route, answer, sign. Whatever happens, a response comes out.
 
-use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{borrow::Cow, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -9,7 +9,7 @@ use serde_json::json;
 use sinew::{Deadline, wire::TraceContext};
 
 use crate::{
-    Body, Edge, Response, aggregate, call, events, health, hygiene, matcher, openapi,
+    Body, Edge, Response, aggregate, call, events, feed, health, hygiene, matcher, openapi,
     problem::Refusal,
     reply, request,
     served::{Own, Served, Target},
@@ -31,6 +31,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) trace: TraceContext,
     /// When an answer comes too late.
     pub(crate) deadline: Deadline,
+    /// The other end of the connection.
+    pub(crate) peer: IpAddr,
 }
 
 /// Where a request goes.
@@ -42,7 +44,7 @@ enum Routed<'r> {
 }
 
 /// Answers one request.
-pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>) -> Response {
+pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: IpAddr) -> Response {
     let began = Instant::now();
     let deadline = Deadline::after(edge.config.request_timeout());
     let (parts, body) = request.into_parts();
@@ -52,7 +54,7 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>) -> Resp
     let trace = Trace::begin(edge.bus.tracer(), &parts.headers, &parts.method, route);
     let answer = match routed {
         Ok(Routed::To(served, values)) => {
-            let asked = Asked { head: &parts, values, trace: trace.context(), deadline };
+            let asked = Asked { head: &parts, values, trace: trace.context(), deadline, peer };
             // A bug in here costs one request, not the connection and all its other requests.
             AssertUnwindSafe(answer(edge, &served, asked, body)).catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!(route, "answering a request panicked");
@@ -126,6 +128,8 @@ async fn answer(
         Target::Own(Own::Ready) => Ok(health::ready(&edge.checks)),
         Target::Own(Own::OpenApi) => Ok(openapi::answer(edge)),
         Target::Own(Own::Publish) => events::publish_any(edge, asked.sooner()?, body).await,
+        Target::Own(Own::Follow) => feed::open_any(edge, served, asked).await,
+        Target::Feed(plan) => feed::open(edge, served, plan, asked).await,
         Target::Event(event, mapping) => {
             events::publish(edge, served, event, mapping, asked.sooner()?, body).await
         }

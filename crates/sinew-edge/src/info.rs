@@ -9,7 +9,7 @@ use crate::{
     Config, hygiene,
     mapping::Mapping,
     matcher,
-    served::Served,
+    served::{Served, Target},
     table::{Lookup, Services, Table},
 };
 
@@ -170,6 +170,10 @@ impl RouteInfo {
     pub(crate) fn of(served: &Served) -> Self {
         let mirror = served.mirror.iter().map(|(callee, percent)| format!("{percent} % copied to {callee}"));
         let mapped = served.target.mapping().map(Mapping::lines).unwrap_or_default();
+        let followed = match &served.target {
+            Target::Feed(feed) => feed.lines(),
+            _ => Vec::new(),
+        };
         Self {
             name: served.name.clone(),
             origin: served.origin.as_str(),
@@ -178,7 +182,7 @@ impl RouteInfo {
             path: served.path.clone(),
             conditions: served.conditions.lines(),
             to: served.target.describe(),
-            details: mapped.into_iter().chain(served.shape.lines()).chain(mirror).collect(),
+            details: mapped.into_iter().chain(followed).chain(served.shape.lines()).chain(mirror).collect(),
         }
     }
 

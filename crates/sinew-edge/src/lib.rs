@@ -36,6 +36,7 @@ mod discovery;
 mod error;
 mod events;
 mod exchange;
+mod feed;
 mod files;
 mod form;
 mod health;
@@ -79,7 +80,10 @@ use tokio_util::{
     task::{AbortOnDropHandle, TaskTracker},
 };
 
-pub use config::{Action, Config, From, Match, Mirror, Mistake, Part, Reply, Route, Share, Target, Versions};
+pub use config::{
+    Action, Config, Feed, FeedFormat, From, Match, Mirror, Mistake, Part, Reply, Route, Share, Target,
+    Versions,
+};
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
 pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, explain, overview};
@@ -132,6 +136,8 @@ struct Edge {
     mirrors: Arc<Semaphore>,
     /// Where files go, opened when the first one comes.
     files: OnceCell<Objects>,
+    /// Who follows which events.
+    feeds: feed::Feeds,
 }
 
 /// Starts serving, and returns once the address is bound and the routes of the standing contracts are in place.
@@ -162,6 +168,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     let (tasks, mirrors) = (TaskTracker::new(), Arc::new(Semaphore::new(call::MIRRORED)));
     let stop = CancellationToken::new();
     let closing = stop.clone();
+    let feeds = feed::Feeds::start(&bus, &tasks, closing.clone());
     let edge = Arc::new(Edge {
         config,
         bus,
@@ -172,6 +179,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
         tasks,
         mirrors,
         files: OnceCell::new(),
+        feeds,
     });
     let server = tokio::spawn(server::run(listener, edge.clone(), stop.clone()));
     let followed = edge.clone();

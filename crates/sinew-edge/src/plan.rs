@@ -82,6 +82,9 @@ fn plan(route: &Route, versions: &Versions, at: &str, mistakes: &mut Vec<Mistake
     let mirror = mirror(route, at, mistakes);
     let shape = Shape::read(&route.reply, &format!("{at}/reply"), mistakes);
     let (method, template, goal) = (method?, template?, goal?);
+    if matches!(goal, Goal::Feed(_)) && method != Method::GET {
+        mistakes.push(Mistake::new(below(&matches, "method"), "events are followed with GET"));
+    }
     if mistakes.len() > before {
         return None;
     }

@@ -6,6 +6,7 @@ use http::Method;
 
 use crate::{
     conditions::Conditions,
+    feed::FeedPlan,
     mapping::Mapping,
     matcher::Template,
     operation::Operation,
@@ -51,6 +52,7 @@ pub(crate) enum Target {
     Call(Callee, Mapping),
     Split(Split),
     Event(EventName, Mapping),
+    Feed(FeedPlan),
     Aggregate(Vec<Member>),
 }
 
@@ -67,6 +69,8 @@ pub(crate) enum Own {
     OpenApi,
     /// Publishes an event.
     Publish,
+    /// Follows an event.
+    Follow,
 }
 
 /// Who answers.
@@ -95,7 +99,8 @@ pub(crate) struct Member {
 }
 
 impl Own {
-    pub(crate) const ALL: [Self; 5] = [Self::Index, Self::Live, Self::Ready, Self::OpenApi, Self::Publish];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Index, Self::Live, Self::Ready, Self::OpenApi, Self::Publish, Self::Follow];
 
     /// Returns method and path template.
     pub(crate) const fn route(self) -> (Method, &'static str) {
@@ -105,6 +110,7 @@ impl Own {
             Self::Ready => (Method::GET, "/healthz/ready"),
             Self::OpenApi => (Method::GET, "/openapi.json"),
             Self::Publish => (Method::POST, "/events/{domain}/{event}"),
+            Self::Follow => (Method::GET, "/events/{domain}/{event}"),
         }
     }
 }
@@ -154,7 +160,7 @@ impl Target {
         match self {
             Self::Call(_, mapping) | Self::Event(_, mapping) => Some(mapping),
             Self::Split(split) => Some(&split.mapping),
-            Self::Own(_) | Self::Aggregate(_) => None,
+            Self::Own(_) | Self::Feed(_) | Self::Aggregate(_) => None,
         }
     }
 
@@ -164,7 +170,7 @@ impl Target {
             Self::Call(callee, _) => vec![callee],
             Self::Split(split) => split.shares.iter().map(|(_, callee)| callee).collect(),
             Self::Aggregate(members) => members.iter().map(|member| &member.callee).collect(),
-            Self::Own(_) | Self::Event(..) => Vec::new(),
+            Self::Own(_) | Self::Event(..) | Self::Feed(_) => Vec::new(),
         }
     }
 
@@ -184,6 +190,7 @@ impl Target {
                 weights.collect::<Vec<_>>().join(", ")
             }
             Self::Event(event, _) => format!("event {}", event.name),
+            Self::Feed(feed) => format!("events {}", feed.events().join(", ")),
             Self::Aggregate(members) => {
                 let members = members.iter().map(|member| format!("{}: {}", member.name, member.callee));
                 members.collect::<Vec<_>>().join(", ")

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     io,
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -44,6 +45,8 @@ pub(crate) struct Connection(CancellationToken);
 pub(crate) struct Upgrade(Arc<Mutex<Option<OnUpgrade>>>);
 
 type Builder = auto::Builder<TokioExecutor>;
+/// A connection, and whose it is.
+type Client = (TcpStream, SocketAddr);
 
 impl Connection {
     /// Closes it, whatever is under way.
@@ -65,8 +68,8 @@ pub(crate) async fn run(listener: TcpListener, edge: Arc<Edge>, stop: Cancellati
     let room = Arc::new(Semaphore::new(edge.config.max_connections));
     let graceful = GracefulShutdown::new();
     let (connections, abandon) = (TaskTracker::new(), CancellationToken::new());
-    while let Some((stream, permit)) = next(&listener, &room, &stop).await {
-        let serving = serve(builder.clone(), stream, permit, edge.clone(), graceful.watcher());
+    while let Some((client, permit)) = next(&listener, &room, &stop).await {
+        let serving = serve(builder.clone(), client, permit, edge.clone(), graceful.watcher());
         connections.spawn(abandon.clone().run_until_cancelled_owned(serving));
     }
     drop(listener);
@@ -104,7 +107,7 @@ async fn next(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(Client, OwnedSemaphorePermit)> {
     let accepted = async {
         // Waiting for room comes first: a client in the system's queue costs nothing here.
         let permit = room.clone().acquire_owned().await.ok()?;
@@ -113,11 +116,11 @@ async fn next(
     stop.run_until_cancelled(accepted).await.flatten()
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> Client {
     let mut pause = ACCEPT_PAUSE;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(client) => return client,
             // Gone before it was accepted: the client's business.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -131,7 +134,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 
 async fn serve(
     builder: Builder,
-    stream: TcpStream,
+    (stream, peer): Client,
     _permit: OwnedSemaphorePermit,
     edge: Arc<Edge>,
     watcher: Watcher,
@@ -147,6 +150,7 @@ async fn serve(
     let service = service_fn(move |mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         let edge = edge.clone();
+        let peer = peer.ip();
         if request.version() < Version::HTTP_2 {
             // A connection that several requests share is not closed for one of them.
             request.extensions_mut().insert(own.clone());
@@ -156,7 +160,7 @@ async fn serve(
                 request.extensions_mut().insert(Upgrade(Arc::new(Mutex::new(Some(upgrade)))));
             }
         }
-        async move { Ok::<_, Infallible>(exchange::handle(&edge, request).await) }
+        async move { Ok::<_, Infallible>(exchange::handle(&edge, request, peer).await) }
     });
     let connection =
         watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
