@@ -3,6 +3,7 @@
 mod feed;
 mod mistake;
 mod route;
+mod webhook;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,6 +17,7 @@ pub use feed::{Feed, FeedFormat};
 pub use mistake::Mistake;
 pub(crate) use mistake::below;
 pub use route::{Action, From, Match, Mirror, Part, Reply, Route, Share, Target, Versions};
+pub use webhook::{Secret, Webhook, WebhookMode, WebhookRetry};
 
 /// The smallest head buffer the HTTP implementation takes.
 const MIN_HEADER_BYTES: usize = 8 * 1024;
@@ -56,6 +58,10 @@ pub struct Config {
     /// How `GET /events/{domain}/{event}` is followed by anybody; without it only routes are, those they name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_feeds: Option<Feed>,
+    /// Whose webhooks may be sent to routes that publish: what they name as `WebHook-Request-Origin`; `*` for anybody's.
+    pub webhook_origins: Vec<String>,
+    /// Most events a minute that such a sender is told it may send; 0 names no limit.
+    pub webhook_rate: u32,
     /// The bucket of objects that files of forms are stored in. Services forget those they have used.
     pub files_bucket: String,
     /// Replicas of that bucket, where it does not stand yet.
@@ -66,6 +72,8 @@ pub struct Config {
     pub versions: Versions,
     /// Routes beside those of contracts. On the same path these come first.
     pub routes: Vec<Route>,
+    /// Who is sent events.
+    pub webhooks: Vec<Webhook>,
 }
 
 impl Default for Config {
@@ -83,11 +91,14 @@ impl Default for Config {
             drain_timeout_ms: 20_000,
             open_events: true,
             open_feeds: None,
+            webhook_origins: vec!["*".to_owned()],
+            webhook_rate: 0,
             files_bucket: "EDGE_FILES".to_owned(),
             files_replicas: 1,
             discovery_ms: 10_000,
             versions: Versions::default(),
             routes: Vec::new(),
+            webhooks: Vec::new(),
         }
     }
 }

@@ -61,7 +61,11 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: I
                 Err(Refusal::internal())
             })
         }
-        Ok(Routed::Methods(allow)) => Ok(methods(&allow)),
+        Ok(Routed::Methods(allow)) => {
+            let mut response = methods(&allow);
+            events::consent(&edge.config, &edge.table.load(), &parts, &mut response);
+            Ok(response)
+        }
         Err(refusal) => Err(refusal),
     };
     let response = sign(answer.unwrap_or_else(Refusal::into_response), &parts.method, trace.context());
@@ -127,7 +131,7 @@ async fn answer(
         Target::Own(Own::Live) => Ok(health::live()),
         Target::Own(Own::Ready) => Ok(health::ready(&edge.checks)),
         Target::Own(Own::OpenApi) => Ok(openapi::answer(edge)),
-        Target::Own(Own::Publish) => events::publish_any(edge, asked.sooner()?, body).await,
+        Target::Own(Own::Publish) => events::publish_any(edge, served, asked.sooner()?, body).await,
         Target::Own(Own::Follow) => feed::open_any(edge, served, asked).await,
         Target::Feed(plan) => feed::open(edge, served, plan, asked).await,
         Target::Event(event, mapping) => {

@@ -20,9 +20,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use sinew::{EVENTS, Timestamp, bus::admin::Place};
 use tokio::sync::mpsc;
 
-pub(crate) use filter::Criterion;
+pub(crate) use filter::{Criterion, Filter};
 pub(crate) use hub::Feeds;
-pub(crate) use plan::FeedPlan;
+pub(crate) use item::Item;
+pub(crate) use plan::{FeedPlan, names, subjects};
 
 use crate::{
     Edge, Response, accept,
@@ -46,7 +47,7 @@ const FORMAT: &str = "format";
 
 /// What a client asks for.
 struct Wish {
-    filter: filter::Filter,
+    filter: Filter,
     format: FeedFormat,
     start: Start,
 }
@@ -142,7 +143,7 @@ impl Wish {
             Some("cloudevents") => FeedFormat::CloudEvents,
             Some(_) => return Err(Refusal::malformed("format is data or cloudevents")),
         };
-        let filter = filter::Filter::of(&plan.criteria, head, &asked.values, &pairs)?;
+        let filter = Filter::of(&plan.criteria, head, &asked.values, &pairs)?;
         Ok(Self { filter, format, start: Start::read(head, &pairs, plan.settings.replay)? })
     }
 }

@@ -59,6 +59,7 @@ mod shape;
 mod streaming;
 mod table;
 mod trace;
+mod webhook;
 
 use std::{
     fmt,
@@ -81,8 +82,8 @@ use tokio_util::{
 };
 
 pub use config::{
-    Action, Config, Feed, FeedFormat, From, Match, Mirror, Mistake, Part, Reply, Route, Share, Target,
-    Versions,
+    Action, Config, Feed, FeedFormat, From, Match, Mirror, Mistake, Part, Reply, Route, Secret, Share,
+    Target, Versions, Webhook, WebhookMode, WebhookRetry,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
@@ -92,6 +93,7 @@ pub use table::Services;
 use outgoing::Body;
 use routes::{Follower, Reload};
 use table::Table;
+use webhook::Webhooks;
 
 type Response = http::Response<Body>;
 
@@ -104,6 +106,7 @@ pub struct Running {
     stop: CancellationToken,
     server: AbortOnDropHandle<()>,
     reloads: mpsc::Sender<Reload>,
+    webhooks: Webhooks,
     /// Follows the catalogue as long as there may be requests.
     _follower: AbortOnDropHandle<()>,
 }
@@ -164,6 +167,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     let (draining, following) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let mut checks = checks(&bus, &draining, &following);
     checks.extend(extra);
+    let webhooks = Webhooks::start(&config, &bus).await?;
     let table = ArcSwap::from_pointee(follower.table());
     let (tasks, mirrors) = (TaskTracker::new(), Arc::new(Semaphore::new(call::MIRRORED)));
     let stop = CancellationToken::new();
@@ -189,7 +193,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     });
     tracing::info!(%address, "the edge is serving");
     let (server, _follower) = (AbortOnDropHandle::new(server), AbortOnDropHandle::new(follower));
-    Ok(Running { edge, address, stop, server, reloads, _follower })
+    Ok(Running { edge, address, stop, server, reloads, webhooks, _follower })
 }
 
 impl Running {
@@ -221,7 +225,10 @@ impl Running {
     pub async fn drain(self) {
         self.edge.draining.store(true, Ordering::Relaxed);
         self.stop.cancel();
-        if let Err(error) = self.server.await {
+        // Nobody's request waits for them, so both end side by side.
+        let limit = self.edge.config.drain_timeout();
+        let ((), served) = tokio::join!(self.webhooks.drain(limit), self.server);
+        if let Err(error) = served {
             tracing::error!(%error, "the accept loop failed");
         }
         self.edge.tasks.close();

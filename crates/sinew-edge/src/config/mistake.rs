@@ -5,7 +5,7 @@ use std::{fmt, sync::OnceLock};
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, webhook};
 use crate::plan;
 
 /// One thing that is wrong, and where.
@@ -53,6 +53,7 @@ pub(super) fn read(value: &Value) -> Result<Config, Vec<Mistake>> {
 pub(super) fn all(config: &Config) -> Vec<Mistake> {
     let mut mistakes = config.out_of_range();
     mistakes.extend(plan::mistakes(config));
+    mistakes.extend(webhook::mistakes(&config.webhooks));
     mistakes
 }
 

@@ -30,7 +30,7 @@ enum Part {
 
 /// The criteria of one client.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Filter(Vec<(Part, Value)>);
+pub(crate) struct Filter(Vec<(Part, Value)>);
 
 impl Criterion {
     /// Reads the criteria of a route.
@@ -42,10 +42,7 @@ impl Criterion {
     ) -> Vec<Self> {
         let mut criteria = Vec::new();
         for (name, from) in filter {
-            let part = match name.starts_with('/') {
-                true => Part::Data(name.clone()),
-                false => Part::Header(name.to_ascii_lowercase()),
-            };
+            let part = Part::of(name);
             match source(from, template) {
                 Ok(source) => criteria.push(Self { part, source }),
                 Err(reason) => mistakes.push(Mistake::new(below(at, name), reason)),
@@ -75,7 +72,22 @@ impl Criterion {
     }
 }
 
+impl Part {
+    fn of(name: &str) -> Self {
+        if name.starts_with('/') {
+            Self::Data(name.to_owned())
+        } else {
+            Self::Header(name.to_ascii_lowercase())
+        }
+    }
+}
+
 impl Filter {
+    /// Takes what no client decides about.
+    pub(crate) fn fixed(filter: &std::collections::BTreeMap<String, Value>) -> Self {
+        Self(filter.iter().map(|(name, value)| (Part::of(name), value.clone())).collect())
+    }
+
     /// Reads what a client asks for.
     ///
     /// # Errors
@@ -112,7 +124,7 @@ impl Filter {
     }
 
     /// Says whether an event passes.
-    pub(super) fn passes(&self, item: &Item) -> bool {
+    pub(crate) fn passes(&self, item: &Item) -> bool {
         self.0.iter().all(|(part, wanted)| match part {
             Part::Data(pointer) => item.value().pointer(pointer).is_some_and(|found| is(found, wanted)),
             Part::Header(name) => item.header(name).is_some_and(|found| is_text(&found, wanted)),
@@ -133,7 +145,10 @@ fn is(found: &Value, wanted: &Value) -> bool {
 fn is_text(found: &str, wanted: &Value) -> bool {
     match wanted {
         Value::String(text) => text == found,
-        wanted => wanted.to_string() == found,
+        wanted => {
+            let wanted = wanted.to_string();
+            wanted == found
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
 use sinew::{
-    bus::Followed,
+    bus::{Followed, Message},
     wire::{CloudEvent, ContentType, Headers, header, transcode},
 };
 
@@ -23,7 +23,7 @@ pub(super) enum Dress {
 
 /// An event of the stream.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(crate) struct Item {
     pub(super) sequence: u64,
     /// `<domain>.<event>`.
     pub(super) event: String,
@@ -38,16 +38,20 @@ pub(super) struct Item {
 
 impl Item {
     pub(super) fn new(followed: &Followed) -> Self {
-        let message = &followed.message;
+        let stored = sinew::Timestamp::try_from(followed.stored).unwrap_or_default();
+        Self::of(&followed.message, followed.sequence, stored)
+    }
+
+    /// Reads a message.
+    pub(crate) fn of(message: &Message, sequence: u64, stored: sinew::Timestamp) -> Self {
         let event = message.subject();
-        let stored = sinew::Timestamp::try_from(followed.stored).map(|time| time.to_string());
         Self {
-            sequence: followed.sequence,
+            sequence,
             event: event.strip_prefix("evt.").unwrap_or(event).to_owned(),
             headers: message.headers(),
             // A copy: what came is part of a larger piece of memory, which would be kept as long.
             payload: Bytes::copy_from_slice(message.payload()),
-            stored: stored.unwrap_or_default(),
+            stored: stored.to_string(),
             data: OnceLock::new(),
             value: OnceLock::new(),
             written: Default::default(),
@@ -91,7 +95,7 @@ impl Item {
     }
 
     /// Returns the data as one line of JSON; what is neither JSON nor MessagePack becomes a string.
-    fn data(&self) -> &Bytes {
+    pub(crate) fn data(&self) -> &Bytes {
         self.data.get_or_init(|| {
             let codec = ContentType::of(self.headers.media_type().as_deref());
             let json = codec.ok().and_then(|codec| transcode(codec, ContentType::Json, &self.payload).ok());
@@ -101,7 +105,7 @@ impl Item {
     }
 
     /// Writes the whole event in the JSON format of CloudEvents 1.0.
-    fn cloud_event(&self) -> Bytes {
+    pub(crate) fn cloud_event(&self) -> Bytes {
         let members = self.attributes();
         let mut written = Value::Object(members).to_string().into_bytes();
         written.pop();
@@ -111,7 +115,8 @@ impl Item {
         written.into()
     }
 
-    fn attributes(&self) -> Map<String, Value> {
+    /// Returns the attributes of the event, its data left out.
+    pub(crate) fn attributes(&self) -> Map<String, Value> {
         // An event of somebody who knows no CloudEvents becomes one.
         let own = CloudEvent::read(&self.headers).unwrap_or_else(|| CloudEvent {
             id: self.sequence.to_string(),

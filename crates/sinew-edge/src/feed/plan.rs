@@ -121,6 +121,12 @@ pub(crate) fn subjects(events: &[String], at: &str, mistakes: &mut Vec<Mistake>)
     patterns.iter().map(|(domain, event)| format!("evt.{domain}.{event}")).collect()
 }
 
+/// Names the events that such a list stands for, without overlaps.
+pub(crate) fn names(events: &[String]) -> Vec<String> {
+    let subjects = subjects(events, "", &mut Vec::new());
+    subjects.iter().map(|subject| subject.strip_prefix("evt.").unwrap_or(subject).to_owned()).collect()
+}
+
 fn is_name<T: std::str::FromStr>(text: &str) -> bool {
     text == "*" || text.parse::<T>().is_ok()
 }
