@@ -12,6 +12,7 @@ mod routes;
 mod shop;
 mod streams;
 mod traces;
+mod webhooks;
 
 use std::net::SocketAddr;
 

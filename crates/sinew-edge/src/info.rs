@@ -6,7 +6,9 @@ use http::Request;
 use serde::Serialize;
 
 use crate::{
-    Config, hygiene,
+    Config,
+    config::Webhook,
+    hygiene,
     mapping::Mapping,
     matcher,
     served::{Served, Target},
@@ -48,6 +50,25 @@ pub struct Overview {
     pub routes: Vec<RouteInfo>,
     /// Routes that were asked for and are not served, and operations that nobody serves yet.
     pub notes: Vec<String>,
+    /// Who is sent events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookInfo>,
+}
+
+/// One webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WebhookInfo {
+    /// Its name, and that of its group of service `edge`.
+    pub name: String,
+    /// The events it is sent.
+    pub events: Vec<String>,
+    /// Where they go.
+    pub url: String,
+    /// Whether requests are signed.
+    pub signed: bool,
+    /// What events are ordered by, where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_by: Option<String>,
 }
 
 /// What one set of routes has and another has not.
@@ -93,7 +114,7 @@ pub struct Explanation {
 /// assert!(overview.routes.iter().any(|route| route.path == "/healthz/live"));
 /// ```
 pub fn overview(config: &Config, services: &Services) -> Overview {
-    Table::build(config, services).overview()
+    Overview { webhooks: WebhookInfo::all(config), ..Table::build(config, services).overview() }
 }
 
 /// Says where a request goes at an edge of this configuration when these services are there.
@@ -126,6 +147,19 @@ pub fn explain(config: &Config, services: &Services, request: Request<()>) -> Ex
             refused(format!("405: the path takes {}", names.join(", ")))
         }
         Lookup::Nothing => refused("404: there is no route at this path".to_owned()),
+    }
+}
+
+impl WebhookInfo {
+    pub(crate) fn all(config: &Config) -> Vec<Self> {
+        let one = |webhook: &Webhook| Self {
+            name: webhook.name.clone(),
+            events: webhook.events.clone(),
+            url: webhook.url.clone(),
+            signed: !webhook.secrets.is_empty(),
+            order_by: webhook.order_by.clone(),
+        };
+        config.webhooks.iter().map(one).collect()
     }
 }
 
@@ -208,7 +242,7 @@ impl Table {
         let own = self.own_routes().into_iter();
         let routes = own.chain(self.routes().iter().map(Arc::as_ref)).map(RouteInfo::of).collect();
         let notes = self.notes().iter().map(|note| format!("{}: {}", note.route, note.message)).collect();
-        Overview { routes, notes }
+        Overview { routes, notes, webhooks: Vec::new() }
     }
 }
 

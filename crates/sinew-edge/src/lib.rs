@@ -87,7 +87,7 @@ pub use config::{
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
-pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, explain, overview};
+pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, WebhookInfo, explain, overview};
 pub use table::Services;
 
 use outgoing::Body;
@@ -214,7 +214,8 @@ impl Running {
 
     /// Returns the routes in force.
     pub fn overview(&self) -> Overview {
-        self.edge.table.load().overview()
+        let webhooks = WebhookInfo::all(&self.edge.config);
+        Overview { webhooks, ..self.edge.table.load().overview() }
     }
 
     /// Calls itself not ready, stops accepting, and finishes the requests in flight; bounded by
