@@ -1,6 +1,6 @@
 //! One exchange from head to answer, on one screen: check, route, answer, sign. Whatever happens, a response comes out.
 
-use std::{borrow::Cow, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{borrow::Cow, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -32,7 +32,7 @@ pub(crate) struct Asked<'r> {
     /// When an answer comes too late.
     pub(crate) deadline: Deadline,
     /// The other end of the connection.
-    pub(crate) peer: IpAddr,
+    pub(crate) peer: SocketAddr,
 }
 
 /// Where a request goes.
@@ -44,7 +44,7 @@ enum Routed<'r> {
 }
 
 /// Answers one request.
-pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: IpAddr) -> Response {
+pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: SocketAddr) -> Response {
     let began = Instant::now();
     let deadline = Deadline::after(edge.config.request_timeout());
     let (parts, body) = request.into_parts();

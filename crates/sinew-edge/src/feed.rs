@@ -107,7 +107,7 @@ pub(crate) async fn open(
         return Ok(response(Body::default()));
     }
     let position = wish.start.clone().find(edge).await?;
-    let seat = edge.feeds.seat(wanted(served, plan, asked.peer)).await.map_err(full)?;
+    let seat = edge.feeds.seat(wanted(served, plan, asked.peer.ip())).await.map_err(full)?;
     let tail = tail::Tail::begin(&edge.feeds, seat, wish.filter, position).await;
     let tail = tail.ok_or_else(|| Refusal::from(streaming::ending()))?;
     let settings = plan.settings;

@@ -150,7 +150,6 @@ async fn serve(
     let service = service_fn(move |mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         let edge = edge.clone();
-        let peer = peer.ip();
         if request.version() < Version::HTTP_2 {
             // A connection that several requests share is not closed for one of them.
             request.extensions_mut().insert(own.clone());

@@ -302,22 +302,14 @@ async fn clients_are_limited_by_route_and_by_address_and_a_place_is_free_when_on
 #[tokio::test]
 async fn a_client_gets_no_more_events_a_second_than_it_may() {
     let system = system(json!({ "events": ["orders.*"], "feed": { "max_rate": 10 } })).await;
-    let mut feed = Feed::open(&system, "/feed", &[]).await;
     for n in 0..20 {
         number(&system, n).await;
     }
-    let began = Instant::now();
-    assert_eq!(feed.numbers(20).await.len(), 20);
-    // Ten came at once, the others a tenth of a second apart; storing them may have taken some of that time.
+    // Ten come at once, the others a tenth of a second apart.
     let mut late = Feed::open(&system, "/feed", &[("last-event-id", "0")]).await;
-    let again = Instant::now();
+    let began = Instant::now();
     assert_eq!(late.numbers(20).await, (0..20).collect::<Vec<_>>());
-    assert!(
-        again.elapsed() >= Duration::from_millis(900),
-        "{:?} after {:?}",
-        again.elapsed(),
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
