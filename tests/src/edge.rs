@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod events;
+mod feeds;
 mod floods;
 mod forms;
 mod input;
@@ -18,6 +19,7 @@ mod shop;
 mod smuggling;
 mod streams;
 mod traces;
+mod webhooks;
 
 use std::net::SocketAddr;
 

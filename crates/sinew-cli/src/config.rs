@@ -25,6 +25,16 @@ pub(crate) fn edge(path: Option<&Path>) -> Result<sinew_edge::Config, Error> {
     read_edge(&text, &path.display().to_string())
 }
 
+/// Reads the secrets that a configuration of the edge names, from files and the environment.
+pub(crate) fn secrets(config: &mut sinew_edge::Config) -> Result<(), Error> {
+    let read = config.resolve_secrets(|name| std::env::var(name).ok(), |path| std::fs::read_to_string(path));
+    read.map_err(|mistakes| {
+        let message = mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n");
+        Error::new(Kind::Document, code::CONFIG, message)
+            .hint("a secret is text in a file or a variable: `openssl rand -base64 32` makes one")
+    })
+}
+
 fn read_edge(text: &str, name: &str) -> Result<sinew_edge::Config, Error> {
     if is_empty(text) {
         return Ok(sinew_edge::Config::default());

@@ -8,7 +8,7 @@ use sinew::{
 };
 use sinew_edge::ReadyCheck;
 
-use crate::{error::Error, session::Session};
+use crate::{config, error::Error, session::Session};
 
 /// What runs in this process. Call [`Roles::drain`] before the process ends, also after an error.
 #[derive(Default)]
@@ -84,8 +84,9 @@ impl Roles {
     pub(crate) async fn start_edge(
         &mut self,
         session: &Session,
-        config: sinew_edge::Config,
+        mut config: sinew_edge::Config,
     ) -> Result<SocketAddr, Error> {
+        config::secrets(&mut config)?;
         let bus = session.connect_to(self.url(session), "edge").await?;
         match sinew_edge::start_with(config, bus.clone(), self.checks()).await {
             Ok(running) => {

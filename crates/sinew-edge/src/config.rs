@@ -1,5 +1,6 @@
 //! The edge's settings: limits against clients, how long things may take, and routes. Values only, no file is read here.
 
+mod feed;
 mod load;
 mod mistake;
 mod policies;
@@ -8,6 +9,7 @@ mod rate;
 mod replies;
 mod resilience;
 mod route;
+mod webhook;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,8 +17,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Error, Kind, taking::Pace};
+use crate::{Error, Kind, feed::Criterion, matcher::Template, taking::Pace};
 
+pub use feed::{Feed, FeedFormat};
 pub use load::{Concurrency, Priority, Shedding};
 pub use mistake::Mistake;
 pub(crate) use mistake::below;
@@ -26,6 +29,7 @@ pub use rate::{Algorithm, Key, Period, RateLimit, Scope};
 pub use replies::{Compression, Conditional, Lifecycle, Link};
 pub use resilience::{Breaker, Coalesce, Limits, Retry, Timeouts};
 pub use route::{Action, From, Match, Mirror, Part, Reply, Route, Share, Target, Versions};
+pub use webhook::{Secret, Webhook, WebhookMode, WebhookRetry};
 
 /// The smallest head buffer the HTTP implementation takes.
 const MIN_HEADER_BYTES: usize = 8 * 1024;
@@ -68,6 +72,13 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// Whether `POST /events/{domain}/{event}` publishes any event; without it only routes publish, those they name.
     pub open_events: bool,
+    /// How `GET /events/{domain}/{event}` is followed by anybody; without it only routes are, those they name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_feeds: Option<Feed>,
+    /// Whose webhooks may be sent to routes that publish: what they name as `WebHook-Request-Origin`; `*` for anybody's.
+    pub webhook_origins: Vec<String>,
+    /// Most events a minute that such a sender is told it may send; 0 names no limit.
+    pub webhook_rate: u32,
     /// The bucket of objects that files of forms are stored in. Services forget those they have used.
     pub files_bucket: String,
     /// Replicas of that bucket, where it does not stand yet.
@@ -94,6 +105,8 @@ pub struct Config {
     pub policies: Policies,
     /// Routes beside those of contracts. On the same path these come first.
     pub routes: Vec<Route>,
+    /// Who is sent events.
+    pub webhooks: Vec<Webhook>,
 }
 
 /// In which header field a proxy says who asks.
@@ -123,6 +136,9 @@ impl Default for Config {
             min_read_bytes_per_s: 100,
             drain_timeout_ms: 20_000,
             open_events: true,
+            open_feeds: None,
+            webhook_origins: vec!["*".to_owned()],
+            webhook_rate: 0,
             files_bucket: "EDGE_FILES".to_owned(),
             files_replicas: 1,
             discovery_ms: 10_000,
@@ -135,6 +151,7 @@ impl Default for Config {
             shedding: Shedding::default(),
             policies: Policies::default(),
             routes: Vec::new(),
+            webhooks: Vec::new(),
         }
     }
 }
@@ -187,6 +204,10 @@ impl Config {
             mistakes.push(Mistake::new("/max_connections_per_client", message));
         }
         mistakes.extend(self.shedding.mistakes());
+        if let Some(feed) = &self.open_feeds {
+            feed.out_of_range("/open_feeds", &mut mistakes);
+            Criterion::read(&feed.filter, &Template::default(), "/open_feeds/filter", &mut mistakes);
+        }
         let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if self.files_bucket.is_empty() || !self.files_bucket.bytes().all(name) {
             mistakes.push(Mistake::new("/files_bucket", "write letters, digits, - and _"));

@@ -1,6 +1,10 @@
 //! `POST /events/{domain}/{event}`: a client's event becomes a stored message, attributes and all.
 //!
-//! Source: CloudEvents 1.0, HTTP protocol binding, section 3.1: binary mode, attributes in percent-encoded `ce-` fields.
+//! Source: CloudEvents 1.0, HTTP protocol binding, section 3.1: binary mode, attributes in percent-encoded `ce-` fields. What
+//! comes whole is read in [`structured`].
+
+mod handshake;
+mod structured;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -13,8 +17,12 @@ use sinew::{
     wire::{CloudEvent, ContentType, Headers, encode, header, transcode},
 };
 
+pub(crate) use handshake::consent;
+use structured::{Mode, Sent};
+
 use crate::{
-    Edge, Response, accept, body,
+    Edge, Response, accept,
+    body::{self, Payload},
     exchange::Asked,
     files,
     mapping::Mapping,
@@ -23,7 +31,7 @@ use crate::{
     reply,
     request::{self, Given},
     schema::Schema,
-    served::Served,
+    served::{Served, Target},
 };
 
 /// Longest id a client may choose, in bytes.
@@ -37,6 +45,8 @@ const CORE: [&str; 8] =
 #[derive(Debug)]
 struct Attributes {
     id: String,
+    /// What tells it from every other event of its name: ids are unique within a source.
+    key: String,
     /// Whether the client chose the id, so that it may safely send the event again.
     chosen: bool,
     headers: Headers,
@@ -46,7 +56,7 @@ struct Attributes {
 #[derive(Debug, Serialize)]
 struct Stored<'a> {
     id: &'a str,
-    stream: &'a str,
+    stream: String,
     sequence: u64,
     /// Whether it had been stored before under the same id.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -56,20 +66,18 @@ struct Stored<'a> {
 /// Publishes the event that the path names, and answers when it is stored.
 ///
 /// # Errors
-/// 400 for a name or attribute that cannot be used, otherwise as the bus reports.
-pub(crate) async fn publish_any(edge: &Edge, asked: Asked<'_>, body: Incoming) -> Result<Response, Refusal> {
-    let wanted = accept::negotiate(&asked.head.headers)?;
+/// 400 for a name or attribute that cannot be used, 415 for another media type, 422 with everything that is wrong with events
+/// that come whole; otherwise as the bus reports.
+pub(crate) async fn publish_any(
+    edge: &Edge,
+    served: &Served,
+    asked: Asked<'_>,
+    body: Incoming,
+) -> Result<Response, Refusal> {
     let [domain, event] = asked.values.as_slice() else { return Err(Refusal::internal()) };
     let name = EventName::new(domain, event);
     let name = name.map_err(|reason| Refusal::malformed(format!("in the path, {reason}")))?;
-    let attributes = Attributes::read(&asked.head.headers, &name.name)?;
-    let body = body::read(&asked.head.headers, body, asked.reading(edge)).await?;
-    if body.form.is_some() {
-        return Err(Refusal::unsupported_media("send the event as application/json or application/msgpack"));
-    }
-    let data = transcode(body.codec, ContentType::MessagePack, &body.bytes).map_err(request::unreadable)?;
-    let (response, _) = acknowledged(edge, &asked, &name, &attributes, data, wanted).await?;
-    Ok(response)
+    publish(edge, served, &name, &Mapping::default(), asked, body).await
 }
 
 /// Publishes the event that a route names.
@@ -85,30 +93,84 @@ pub(crate) async fn publish(
     body: Incoming,
 ) -> Result<Response, Refusal> {
     let wanted = accept::negotiate(&asked.head.headers)?;
-    let attributes = Attributes::read(&asked.head.headers, &event.name)?;
+    let mode = Mode::of(&asked.head.headers)?;
+    let attributes =
+        mode.is_none().then(|| Attributes::read(&asked.head.headers, &event.name)).transpose()?;
     let body = body::read(&asked.head.headers, body, asked.reading(edge)).await?;
-    let given = Given { head: asked.head, values: &asked.values, body: &body };
-    let data = request::payload(&Schema::open(), mapping, &given, ContentType::MessagePack)?;
-    if let Some(form) = &body.form {
-        files::store(edge, form, asked.deadline).await?;
-    }
-    let (response, bytes) = acknowledged(edge, &asked, event, &attributes, data, wanted).await?;
+    let data = |body: &Payload| {
+        let given = Given { head: asked.head, values: &asked.values, body };
+        // What the path names is taken as it comes, whatever the query says.
+        if matches!(served.target, Target::Own(_)) {
+            if body.form.is_some() {
+                let detail = "send the event as application/json or application/msgpack";
+                return Err(Refusal::unsupported_media(detail));
+            }
+            return transcode(body.codec, ContentType::MessagePack, &body.bytes).map_err(request::unreadable);
+        }
+        request::payload(&Schema::open(), mapping, &given, ContentType::MessagePack)
+    };
+    let (response, bytes) = match (mode, attributes) {
+        (None, Some(attributes)) => {
+            let data = data(&body)?;
+            if let Some(form) = &body.form {
+                files::store(edge, form, asked.deadline).await?;
+            }
+            let stored = acknowledged(edge, &asked, event, &attributes, data).await?;
+            accepted(&stored, wanted)?
+        }
+        (Some(mode), _) => {
+            let sent = mode.read(&body.bytes)?;
+            let mut events = Vec::new();
+            for sent in sent {
+                let json = Bytes::from(sent.data.to_string());
+                events.push((
+                    Attributes::of(&asked.head.headers, sent)?,
+                    data(&Payload::plain(ContentType::Json, json))?,
+                ));
+            }
+            let stored = all(edge, &asked, event, &events).await?;
+            match (mode, stored.as_slice()) {
+                (Mode::Structured, [one]) => accepted(one, wanted)?,
+                (_, many) => accepted(&many, wanted)?,
+            }
+        }
+        (None, None) => return Err(Refusal::internal()),
+    };
     served.shape.apply(response, &bytes, wanted)
 }
 
-async fn acknowledged(
+/// Stores several events, one after the other: they stand in the stream in the order in which they came.
+async fn all<'e>(
     edge: &Edge,
     asked: &Asked<'_>,
     name: &EventName,
-    attributes: &Attributes,
+    events: &'e [(Attributes, Bytes)],
+) -> Result<Vec<Stored<'e>>, Refusal> {
+    let mut stored = Vec::new();
+    for (attributes, data) in events {
+        match acknowledged(edge, asked, name, attributes, data.clone()).await {
+            Ok(one) => stored.push(one),
+            // Their ids make it harmless to send all of them again.
+            Err(refusal) => return Err(refusal.with("stored", stored.len())),
+        }
+    }
+    Ok(stored)
+}
+
+async fn acknowledged<'e>(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    name: &EventName,
+    attributes: &'e Attributes,
     data: Bytes,
-    wanted: ContentType,
-) -> Result<(Response, Bytes), Refusal> {
+) -> Result<Stored<'e>, Refusal> {
     let ack = store(edge, asked, name, attributes, data).await;
     let ack = ack.map_err(|error| Refusal::from(problem::of_bus(&error, attributes.chosen)))?;
-    let Attributes { id, .. } = attributes;
-    let stored = Stored { id, stream: &ack.stream, sequence: ack.sequence, duplicate: ack.duplicate };
-    let bytes = encode(wanted, &stored).map_err(|_| Refusal::internal())?;
+    Ok(Stored { id: &attributes.id, stream: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate })
+}
+
+fn accepted(stored: &impl Serialize, wanted: ContentType) -> Result<(Response, Bytes), Refusal> {
+    let bytes = encode(wanted, stored).map_err(|_| Refusal::internal())?;
     Ok((reply::response(StatusCode::ACCEPTED, None, wanted, bytes.clone()), bytes))
 }
 
@@ -125,7 +187,7 @@ async fn store(
     }
     let ctx = Ctx::traced(&edge.bus, "edge", Some(asked.trace));
     let (subject, headers) = (name.subject.as_str(), attributes.headers.clone());
-    let publishing = sinew::publish_raw(&ctx, subject, &name.name, &attributes.id, headers, data);
+    let publishing = sinew::publish_raw(&ctx, subject, &name.name, &attributes.key, headers, data);
     let left = asked.budget(edge);
     let late = |_| Err(Error::new(Kind::TimedOut, "the event is not known to be stored"));
     tokio::time::timeout(left, publishing).await.unwrap_or_else(late)
@@ -133,8 +195,15 @@ async fn store(
 
 impl Attributes {
     fn read(from: &HeaderMap, name: &str) -> Result<Self, Refusal> {
-        if attribute(from, "ce-specversion")?.is_some_and(|version| version != "1.0") {
-            return Err(Refusal::malformed("ce-specversion has to be 1.0"));
+        if let Some(version) = attribute(from, "ce-specversion")? {
+            let required = ["ce-id", "ce-source", "ce-type"].into_iter();
+            let missing =
+                required.filter(|name| !from.contains_key(*name)).map(|name| format!("{name} is missing"));
+            let version = (version != "1.0").then(|| "ce-specversion has to be 1.0".to_owned());
+            let wrong: Vec<String> = version.into_iter().chain(missing).collect();
+            if !wrong.is_empty() {
+                return Err(Refusal::malformed(wrong.join(", ")));
+            }
         }
         let key = request::idempotency_key(from)?.map(str::to_owned);
         let chosen = attribute(from, "ce-id")?.or(key);
@@ -149,13 +218,31 @@ impl Attributes {
             return Err(Refusal::malformed(format!("an event's id has at most {MAX_ID} bytes")));
         }
         let mut headers = Headers::new();
-        let unusable = |error: sinew::wire::InvalidHeader| Refusal::malformed(error.to_string());
         extensions(from, &mut headers)?;
+        Self::write(from, event, headers, chosen.is_some())
+    }
+
+    /// Takes over what an event says of itself.
+    fn of(from: &HeaderMap, sent: Sent) -> Result<Self, Refusal> {
+        Self::write(from, sent.event, sent.extensions, true)
+    }
+
+    fn write(
+        from: &HeaderMap,
+        event: CloudEvent,
+        mut headers: Headers,
+        chosen: bool,
+    ) -> Result<Self, Refusal> {
+        let unusable = |error: sinew::wire::InvalidHeader| Refusal::malformed(error.to_string());
         event.write(&mut headers).map_err(unusable)?;
         headers.set(header::CONTENT_TYPE, ContentType::MessagePack.as_str()).map_err(unusable)?;
         // The trace itself is written by whoever publishes, as the parent of what consumers do.
         request::propagate(from, None, &mut headers);
-        Ok(Self { id: event.id, chosen: chosen.is_some(), headers })
+        let key = match event.source.as_str() {
+            SOURCE => event.id.clone(),
+            source => format!("{} {}", CloudEvent::encode(source), event.id),
+        };
+        Ok(Self { id: event.id, key, chosen, headers })
     }
 }
 
@@ -231,6 +318,7 @@ mod tests {
     fn attributes_that_cannot_be_used_are_refused() {
         for bad in [
             ("ce-specversion", "0.3"),
+            ("ce-specversion", "1.0"),
             ("ce-id", ""),
             ("ce-id", "a%0Ab"),
             ("ce-id", "%ff"),

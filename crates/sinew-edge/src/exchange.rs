@@ -17,7 +17,7 @@ use sinew::{Deadline, wire::TraceContext};
 use crate::{
     Body, Edge, Response, aggregate,
     body::Reading,
-    call, events, health, hygiene, linkset, matcher, openapi,
+    call, events, feed, health, hygiene, linkset, matcher, openapi,
     policy::{Held, Policies, rate::Standing, replies},
     problem::Refusal,
     reply, request,
@@ -75,7 +75,11 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
                 Err(Refusal::internal())
             })
         }
-        Ok(Routed::Methods(allow)) => Ok(methods(&allow)),
+        Ok(Routed::Methods(allow)) => {
+            let mut response = methods(&allow);
+            events::consent(&edge.config, &edge.table.load(), &parts, &mut response);
+            Ok(response)
+        }
         Err(refusal) => Err(refusal),
     };
     let mut response = sign(answer.unwrap_or_else(Refusal::into_response), &parts.method, trace.context());
@@ -228,7 +232,9 @@ pub(crate) async fn reach(
         Target::Own(Own::Ready) => Ok(health::ready(&edge.checks)),
         Target::Own(Own::OpenApi) => Ok(openapi::answer(edge)),
         Target::Own(Own::Catalog) => Ok(linkset::answer()),
-        Target::Own(Own::Publish) => events::publish_any(edge, asked.sooner()?, body).await,
+        Target::Own(Own::Publish) => events::publish_any(edge, served, asked.sooner()?, body).await,
+        Target::Own(Own::Follow) => feed::open_any(edge, served, asked).await,
+        Target::Feed(plan) => feed::open(edge, served, plan, asked).await,
         Target::Event(event, mapping) => {
             events::publish(edge, served, event, mapping, asked.sooner()?, body).await
         }

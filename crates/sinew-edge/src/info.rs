@@ -6,10 +6,12 @@ use http::Request;
 use serde::Serialize;
 
 use crate::{
-    Config, hygiene,
+    Config,
+    config::Webhook,
+    hygiene,
     mapping::Mapping,
     matcher,
-    served::Served,
+    served::{Served, Target},
     table::{Lookup, Services, Table},
 };
 
@@ -64,6 +66,25 @@ pub struct Overview {
     pub routes: Vec<RouteInfo>,
     /// Routes that were asked for and are not served, and operations that nobody serves yet.
     pub notes: Vec<String>,
+    /// Who is sent events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookInfo>,
+}
+
+/// One webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WebhookInfo {
+    /// Its name, and that of its group of service `edge`.
+    pub name: String,
+    /// The events it is sent.
+    pub events: Vec<String>,
+    /// Where they go.
+    pub url: String,
+    /// Whether requests are signed.
+    pub signed: bool,
+    /// What events are ordered by, where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_by: Option<String>,
 }
 
 /// What one set of routes has and another has not.
@@ -109,7 +130,7 @@ pub struct Explanation {
 /// assert!(overview.routes.iter().any(|route| route.path == "/healthz/live"));
 /// ```
 pub fn overview(config: &Config, services: &Services) -> Overview {
-    Table::build(config, services).overview()
+    Overview { webhooks: WebhookInfo::all(config), ..Table::build(config, services).overview() }
 }
 
 /// Says where a request goes at an edge of this configuration when these services are there.
@@ -142,6 +163,19 @@ pub fn explain(config: &Config, services: &Services, request: Request<()>) -> Ex
             refused(format!("405: the path takes {}", names.join(", ")))
         }
         Lookup::Nothing => refused("404: there is no route at this path".to_owned()),
+    }
+}
+
+impl WebhookInfo {
+    pub(crate) fn all(config: &Config) -> Vec<Self> {
+        let one = |webhook: &Webhook| Self {
+            name: webhook.name.clone(),
+            events: webhook.events.clone(),
+            url: webhook.url.clone(),
+            signed: !webhook.secrets.is_empty(),
+            order_by: webhook.order_by.clone(),
+        };
+        config.webhooks.iter().map(one).collect()
     }
 }
 
@@ -186,6 +220,10 @@ impl RouteInfo {
     pub(crate) fn of(served: &Served) -> Self {
         let mirror = served.mirror.iter().map(|(callee, percent)| format!("{percent} % copied to {callee}"));
         let mapped = served.target.mapping().map(Mapping::lines).unwrap_or_default();
+        let followed = match &served.target {
+            Target::Feed(feed) => feed.lines(),
+            _ => Vec::new(),
+        };
         Self {
             name: served.name.clone(),
             origin: served.origin.as_str(),
@@ -196,6 +234,7 @@ impl RouteInfo {
             to: served.target.describe(),
             details: mapped
                 .into_iter()
+                .chain(followed)
                 .chain(served.shape.lines())
                 .chain(mirror)
                 .chain(served.policies.lines())
@@ -227,7 +266,7 @@ impl Table {
         let notes = self.notes().iter().map(|note| format!("{}: {}", note.route, note.message));
         let broken = self.routes().iter().flat_map(|route| route.policies.broken(&route.name));
         let notes = notes.chain(broken).collect();
-        Overview { routes, notes }
+        Overview { routes, notes, webhooks: Vec::new() }
     }
 }
 

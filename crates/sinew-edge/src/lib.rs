@@ -37,6 +37,7 @@ mod discovery;
 mod error;
 mod events;
 mod exchange;
+mod feed;
 mod files;
 mod form;
 mod guard;
@@ -63,6 +64,7 @@ mod streaming;
 mod table;
 mod taking;
 mod trace;
+mod webhook;
 
 use std::{
     fmt,
@@ -86,18 +88,20 @@ use tokio_util::{
 
 pub use coding::Coding;
 pub use config::{
-    Action, Algorithm, Breaker, Calendar, Coalesce, Compression, Concurrency, Conditional, Config,
-    ForwardedBy, From, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake, Part, Period, Policies,
-    Priority, Quota, RateLimit, Reply, Retry, Route, Scope, Share, Shedding, Target, Timeouts, Versions,
+    Action, Algorithm, Breaker, Calendar, Coalesce, Compression, Concurrency, Conditional, Config, Feed,
+    FeedFormat, ForwardedBy, From, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake, Part, Period,
+    Policies, Priority, Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share, Shedding, Target,
+    Timeouts, Versions, Webhook, WebhookMode, WebhookRetry,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
-pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, explain, overview};
+pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, WebhookInfo, explain, overview};
 pub use table::Services;
 
 use outgoing::Body;
 use routes::{Follower, Reload};
 use table::Table;
+use webhook::Webhooks;
 
 type Response = http::Response<Body>;
 
@@ -110,6 +114,7 @@ pub struct Running {
     stop: CancellationToken,
     server: AbortOnDropHandle<()>,
     reloads: mpsc::Sender<Reload>,
+    webhooks: Webhooks,
     /// Follows the catalogue as long as there may be requests.
     _follower: AbortOnDropHandle<()>,
     /// Keeps what limits count.
@@ -150,6 +155,8 @@ struct Edge {
     policies: policy::State,
     /// Where files go, opened when the first one comes.
     files: OnceCell<Objects>,
+    /// Who follows which events.
+    feeds: feed::Feeds,
 }
 
 /// Starts serving, and returns once the address is bound and the routes of the standing contracts are in place.
@@ -176,11 +183,13 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     let (draining, following) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let mut checks = checks(&bus, &draining, &following);
     checks.extend(extra);
+    let webhooks = Webhooks::start(&config, &bus).await?;
     let table = ArcSwap::from_pointee(follower.table());
     let (tasks, mirrors) = (TaskTracker::new(), Arc::new(Semaphore::new(call::MIRRORED)));
     let stop = CancellationToken::new();
     let closing = stop.clone();
     let policies = policy::State::new(&config);
+    let feeds = feed::Feeds::start(&bus, &tasks, closing.clone());
     let edge = Arc::new(Edge {
         config,
         bus,
@@ -192,6 +201,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
         mirrors,
         policies,
         files: OnceCell::new(),
+        feeds,
     });
     edge.table.load().bind(&edge.policies);
     let _keeper = AbortOnDropHandle::new(tokio::spawn(policy::shared::run(edge.clone())));
@@ -205,7 +215,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     });
     tracing::info!(%address, "the edge is serving");
     let (server, _follower) = (AbortOnDropHandle::new(server), AbortOnDropHandle::new(follower));
-    Ok(Running { edge, address, stop, server, reloads, _follower, _keeper, _writer, _gauge })
+    Ok(Running { edge, address, stop, server, reloads, webhooks, _follower, _keeper, _writer, _gauge })
 }
 
 impl Running {
@@ -226,7 +236,8 @@ impl Running {
 
     /// Returns the routes in force.
     pub fn overview(&self) -> Overview {
-        self.edge.table.load().overview()
+        let webhooks = WebhookInfo::all(&self.edge.config);
+        Overview { webhooks, ..self.edge.table.load().overview() }
     }
 
     /// Calls itself not ready, stops accepting, and finishes the requests in flight; bounded by
@@ -237,7 +248,10 @@ impl Running {
     pub async fn drain(self) {
         self.edge.draining.store(true, Ordering::Relaxed);
         self.stop.cancel();
-        if let Err(error) = self.server.await {
+        // Nobody's request waits for them, so both end side by side.
+        let limit = self.edge.config.drain_timeout();
+        let ((), served) = tokio::join!(self.webhooks.drain(limit), self.server);
+        if let Err(error) = served {
             tracing::error!(%error, "the accept loop failed");
         }
         self.edge.tasks.close();

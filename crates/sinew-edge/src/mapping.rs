@@ -115,7 +115,8 @@ impl Source {
     }
 }
 
-fn source(from: &config::From, template: &Template) -> Result<Source, String> {
+/// Reads one source.
+pub(crate) fn source(from: &config::From, template: &Template) -> Result<Source, String> {
     let given = [
         from.path.is_some(),
         from.query.is_some(),

@@ -169,6 +169,13 @@ fn parameters(served: &Served, path: &str, request: Option<&Request>) -> Vec<Val
             json!({ "name": name, "in": place, "required": requires(field), "schema": property(field) }),
         );
     }
+    if let Target::Feed(feed) = &served.target {
+        let from = feed.takes_past().then_some("from");
+        let names = ["last_event_id", "format"].into_iter().chain(from).chain(feed.parameters());
+        told.extend(names.map(
+            |name| json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } }),
+        ));
+    }
     if let (Some(mapping), Some(request), false) = (mapping, request, served.takes_body()) {
         for field in request.names().filter(|field| !mapping.sets(field)) {
             let schema = property(field);
@@ -185,7 +192,12 @@ fn responses(served: &Served, callee: Option<&Operation>, schemas: &mut Schemas)
     let described = json!({ "description": status.canonical_reason().unwrap_or("Success") });
     told.insert(status.as_str().to_owned(), described);
     if status != StatusCode::NO_CONTENT {
-        told[status.as_str()]["content"] = contents(&schema);
+        told[status.as_str()]["content"] = match &served.target {
+            Target::Feed(_) | Target::Own(Own::Follow) => {
+                json!({ "text/event-stream": { "schema": { "type": "string" } } })
+            }
+            _ => contents(&schema),
+        };
     }
     let mut codes: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for error in callee.into_iter().flat_map(Operation::errors).filter(|error| error.code != "*") {
@@ -200,6 +212,7 @@ fn responses(served: &Served, callee: Option<&Operation>, schemas: &mut Schemas)
 
 fn success(served: &Served, callee: Option<&Operation>, schemas: &mut Schemas) -> (StatusCode, Value) {
     match &served.target {
+        Target::Feed(_) | Target::Own(Own::Follow) => (StatusCode::OK, Value::Bool(true)),
         Target::Event(..) | Target::Own(_) => {
             let stored = json!({ "type": "object", "required": ["id", "stream", "sequence"], "properties": {
                 "id": { "type": "string" }, "stream": { "type": "string" },

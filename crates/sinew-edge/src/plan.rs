@@ -89,6 +89,9 @@ fn plan(route: &Route, versions: &Versions, at: &str, mistakes: &mut Vec<Mistake
     let shape = Shape::read(&route.reply, &format!("{at}/reply"), mistakes);
     route.policies.check(&below(at, "policies"), mistakes);
     let (method, template, goal) = (method?, template?, goal?);
+    if matches!(goal, Goal::Feed(_)) && method != Method::GET {
+        mistakes.push(Mistake::new(below(&matches, "method"), "events are followed with GET"));
+    }
     if mistakes.len() > before {
         return None;
     }

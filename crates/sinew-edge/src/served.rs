@@ -6,6 +6,7 @@ use http::Method;
 
 use crate::{
     conditions::Conditions,
+    feed::FeedPlan,
     mapping::Mapping,
     matcher::Template,
     operation::Operation,
@@ -54,6 +55,7 @@ pub(crate) enum Target {
     Call(Callee, Mapping),
     Split(Split),
     Event(EventName, Mapping),
+    Feed(FeedPlan),
     Aggregate(Vec<Member>),
 }
 
@@ -72,6 +74,8 @@ pub(crate) enum Own {
     Catalog,
     /// Publishes an event.
     Publish,
+    /// Follows an event.
+    Follow,
 }
 
 /// Who answers.
@@ -100,8 +104,8 @@ pub(crate) struct Member {
 }
 
 impl Own {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Index, Self::Live, Self::Ready, Self::OpenApi, Self::Catalog, Self::Publish];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Index, Self::Live, Self::Ready, Self::OpenApi, Self::Catalog, Self::Publish, Self::Follow];
 
     /// Returns method and path template.
     pub(crate) const fn route(self) -> (Method, &'static str) {
@@ -112,6 +116,7 @@ impl Own {
             Self::OpenApi => (Method::GET, "/openapi.json"),
             Self::Catalog => (Method::GET, "/.well-known/api-catalog"),
             Self::Publish => (Method::POST, "/events/{domain}/{event}"),
+            Self::Follow => (Method::GET, "/events/{domain}/{event}"),
         }
     }
 }
@@ -149,7 +154,7 @@ impl Served {
 
     /// Says whether it is answered however much there is to do: it is how others learn of that.
     pub(crate) fn is_vital(&self) -> bool {
-        matches!(self.target, Target::Own(Own::Index | Own::Live | Own::Ready | Own::OpenApi))
+        matches!(self.target, Target::Own(Own::Index | Own::Live | Own::Ready | Own::OpenApi | Own::Catalog))
     }
 
     /// Says whether requests carry a body. `DELETE` has one only where a field is named for it.
@@ -167,7 +172,7 @@ impl Target {
         match self {
             Self::Call(_, mapping) | Self::Event(_, mapping) => Some(mapping),
             Self::Split(split) => Some(&split.mapping),
-            Self::Own(_) | Self::Aggregate(_) => None,
+            Self::Own(_) | Self::Feed(_) | Self::Aggregate(_) => None,
         }
     }
 
@@ -177,7 +182,7 @@ impl Target {
             Self::Call(callee, _) => vec![callee],
             Self::Split(split) => split.shares.iter().map(|(_, callee)| callee).collect(),
             Self::Aggregate(members) => members.iter().map(|member| &member.callee).collect(),
-            Self::Own(_) | Self::Event(..) => Vec::new(),
+            Self::Own(_) | Self::Event(..) | Self::Feed(_) => Vec::new(),
         }
     }
 
@@ -197,6 +202,7 @@ impl Target {
                 weights.collect::<Vec<_>>().join(", ")
             }
             Self::Event(event, _) => format!("event {}", event.name),
+            Self::Feed(feed) => format!("events {}", feed.events().join(", ")),
             Self::Aggregate(members) => {
                 let members = members.iter().map(|member| format!("{}: {}", member.name, member.callee));
                 members.collect::<Vec<_>>().join(", ")

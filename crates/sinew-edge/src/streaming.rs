@@ -3,7 +3,7 @@
 //! A client that does not take what it asked for is told so and closed; when the edge ends, so does every stream.
 
 mod framing;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -104,7 +104,8 @@ pub(crate) async fn open(
         edge.tasks.spawn(websocket::carry(upgrade, taken, edge.closing.clone(), limit));
         return Ok(switched);
     }
-    Ok(response(served.shape.status.unwrap_or(operation.status), framing, taken))
+    let status = served.shape.status.unwrap_or(operation.status);
+    Ok(response(status, framing.media_type(), Body::Pieces(taken)))
 }
 
 /// Carries items from the service to the client.
@@ -243,11 +244,12 @@ impl Pump {
     }
 }
 
-fn response(status: StatusCode, framing: Framing, pieces: mpsc::Receiver<io::Result<Bytes>>) -> Response {
-    let mut response = Response::new(Body::Pieces(pieces));
+/// Returns the response that a stream is the body of.
+pub(crate) fn response(status: StatusCode, media_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(framing.media_type()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
@@ -257,7 +259,8 @@ fn idling() -> Problem {
     Problem::new(504, "stream-idle", "the service sent nothing for too long")
 }
 
-fn ending() -> Problem {
+/// Says that a stream ends because the edge does.
+pub(crate) fn ending() -> Problem {
     Problem::new(503, "shutting-down", "this edge is ending: ask again").retriable()
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod inlet;
 mod lanes;
 mod ordered;
 mod policy;
+mod raw;
 mod settings;
 mod settle;
 mod spill;
@@ -22,6 +23,7 @@ use crate::{Bus, Ctx, Error, EventHandler, Kind, bus::Message};
 pub use batch::BatchGroup;
 pub use inlet::Redelivery;
 pub use policy::Retry;
+pub use raw::{Events, Reaction};
 pub use settings::{GroupOf, Ordered};
 pub(crate) use worker::Health;
 
@@ -178,7 +180,7 @@ where
             })
         });
         let (group, order) = (self.group.clone(), self.order.clone());
-        let spec = worker::Spec { group, subject: E::SUBJECT, event: E::NAME, react, order };
+        let spec = worker::Spec { group, subject: E::SUBJECT.into(), event: E::NAME.into(), react, order };
         Box::pin(worker::start(spec, bus.clone(), service.clone(), tasks, halt.clone()))
     }
 }

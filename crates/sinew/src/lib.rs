@@ -125,7 +125,7 @@ pub use context::{Ctx, Deadline};
 pub use encoded::Encoded;
 pub use error::{CallError, Error, Kind};
 pub use extract::{Attempt, Caller, FromHeader, FromMessage, FromRef, Header, IdempotencyKey, State};
-pub use group::{BatchGroup, Group, GroupOf, Ordered, Redelivery, Retry};
+pub use group::{BatchGroup, Events, Group, GroupOf, Ordered, Reaction, Redelivery, Retry};
 pub use handler::{EventHandler, Handler, IntoReply, StreamHandler, UploadHandler};
 pub use jiff::Timestamp;
 pub use policy::{Breaker, CallRetry, Calls, Policy};

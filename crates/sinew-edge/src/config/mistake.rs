@@ -5,7 +5,7 @@ use std::{fmt, sync::OnceLock};
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, webhook};
 use crate::{plan, policy};
 
 /// One thing that is wrong, and where.
@@ -55,6 +55,7 @@ pub(super) fn all(config: &Config) -> Vec<Mistake> {
     mistakes.extend(policy::Proxies::mistakes(config));
     config.policies.check("/policies", &mut mistakes);
     mistakes.extend(plan::mistakes(config));
+    mistakes.extend(webhook::mistakes(&config.webhooks));
     mistakes
 }
 

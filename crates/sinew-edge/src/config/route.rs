@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Policies;
+use super::{Feed, Policies};
 
 /// One route: which requests it takes, and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,7 +56,7 @@ pub struct Match {
     pub version: Option<String>,
 }
 
-/// Where requests go: exactly one of `operation`, `split`, `event`, `workflow` and `aggregate`.
+/// Where requests go: exactly one of `operation`, `split`, `event`, `events`, `workflow` and `aggregate`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
@@ -69,6 +69,12 @@ pub struct Target {
     /// Published as this event, as `domain.event`; answered when it is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
+    /// To these events as they are stored, each as `domain.event`; `*` stands for every domain or event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+    /// How clients follow `events`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed: Option<Feed>,
     /// To this workflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<String>,

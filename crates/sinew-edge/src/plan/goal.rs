@@ -4,6 +4,7 @@ use sinew::wire::{self, ServiceName, Subject};
 
 use crate::{
     config::{Action, Mistake, Target, below},
+    feed::FeedPlan,
     mapping::Mapping,
     matcher::Template,
 };
@@ -15,6 +16,7 @@ pub(crate) enum Goal {
     /// To one of several, by weight.
     Split(Vec<Share>, Mapping),
     Event(EventName, Mapping),
+    Feed(FeedPlan),
     /// To all of them; one member of the response each.
     Aggregate(Vec<Part>),
 }
@@ -61,16 +63,21 @@ impl Goal {
             target.operation.is_some(),
             !target.split.is_empty(),
             target.event.is_some(),
+            !target.events.is_empty(),
             target.workflow.is_some(),
             !target.aggregate.is_empty(),
         ];
         if given.into_iter().filter(|given| *given).count() != 1 {
-            let message = "say exactly one of `operation`, `split`, `event`, `workflow` and `aggregate`";
+            let message =
+                "say exactly one of `operation`, `split`, `event`, `events`, `workflow` and `aggregate`";
             mistakes.push(Mistake::new(at, message));
             return None;
         }
         if target.workflow.is_none() && (target.action.is_some() || target.signal.is_some()) {
             mistakes.push(Mistake::new(at, "`action` and `signal` need a `workflow`"));
+        }
+        if target.events.is_empty() && target.feed.is_some() {
+            mistakes.push(Mistake::new(below(at, "feed"), "belongs to `events`, which are not there"));
         }
         let fields = below(at, "fields");
         // Without a template the path is wrong, and has been told already.
@@ -82,6 +89,20 @@ impl Goal {
         }
         if let Some(name) = &target.event {
             return Some(Self::Event(EventName::read(name, &below(at, "event"), mistakes)?, mapping));
+        }
+        if !target.events.is_empty() {
+            if !target.fields.is_empty() || target.body.is_some() {
+                let message = "a feed takes nothing from the request but what `feed.filter` names";
+                mistakes.push(Mistake::new(fields, message));
+            }
+            let feed = target.feed.clone().unwrap_or_default();
+            return Some(Self::Feed(FeedPlan::read(
+                &target.events,
+                &feed,
+                template.unwrap_or(&empty),
+                at,
+                mistakes,
+            )));
         }
         if let Some(name) = &target.workflow {
             return workflow(name, target, mapping, at, mistakes);

@@ -1,6 +1,6 @@
 //! Who a request comes from: the address of the connection, or what a trusted proxy says of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 
@@ -44,6 +44,14 @@ impl Client {
     /// Returns what is counted as one client: an address of IPv4, the first 64 bits of one of IPv6.
     pub(crate) fn network(&self) -> &[u8] {
         &self.bytes[..self.length]
+    }
+
+    /// Returns the same as an address.
+    pub(crate) fn address(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(_) => self.address,
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        }
     }
 
     /// Returns the same as a number.

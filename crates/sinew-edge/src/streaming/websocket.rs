@@ -23,8 +23,11 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const MAX_MESSAGE: usize = 4 * 1024;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// A connection that has become a WebSocket.
+pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
 /// Says whether a request asks to go on as a WebSocket.
-pub(super) fn asks(head: &Parts) -> bool {
+pub(crate) fn asks(head: &Parts) -> bool {
     let upgrade = head.headers.get(header::UPGRADE);
     head.version == Version::HTTP_11
         && upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
@@ -34,7 +37,7 @@ pub(super) fn asks(head: &Parts) -> bool {
 ///
 /// # Errors
 /// 400 for a handshake that is none, 426 for another version of the protocol.
-pub(super) fn handshake(head: &Parts) -> Result<Response, Refusal> {
+pub(crate) fn handshake(head: &Parts) -> Result<Response, Refusal> {
     let key = key(&head.headers).filter(|_| head.method == Method::GET && connects(&head.headers));
     let key = key.ok_or_else(|| Refusal::malformed("the websocket handshake is not complete"))?;
     if head.headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
@@ -60,12 +63,7 @@ pub(super) async fn carry(
     closing: CancellationToken,
     limit: Duration,
 ) {
-    let upgraded = match upgrade.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => return tracing::debug!(%error, "a connection did not become a websocket"),
-    };
-    let limits = Limits::default().max_payload_len(Some(MAX_MESSAGE));
-    let mut socket = ServerBuilder::new().limits(limits).serve(TokioIo::new(upgraded));
+    let Some(mut socket) = open(upgrade).await else { return };
     let (code, reason) = loop {
         let message = tokio::select! {
             biased;
@@ -89,13 +87,16 @@ pub(super) async fn carry(
     close(&mut socket, code, reason, limit).await;
 }
 
+/// Takes the connection over; `None` where it was lost.
+pub(crate) async fn open(upgrade: OnUpgrade) -> Option<Socket> {
+    let upgraded =
+        upgrade.await.map_err(|error| tracing::debug!(%error, "a connection did not become a websocket"));
+    let limits = Limits::default().max_payload_len(Some(MAX_MESSAGE));
+    Some(ServerBuilder::new().limits(limits).serve(TokioIo::new(upgraded.ok()?)))
+}
+
 /// Says why there is no more, and waits a moment for the client to agree.
-async fn close(
-    socket: &mut WebSocketStream<TokioIo<Upgraded>>,
-    code: CloseCode,
-    reason: &str,
-    limit: Duration,
-) {
+pub(crate) async fn close(socket: &mut Socket, code: CloseCode, reason: &str, limit: Duration) {
     let farewell = async {
         if socket.send(Message::close(Some(code), reason)).await.is_ok() {
             while socket.next().await.is_some_and(|heard| heard.is_ok()) {}
@@ -105,7 +106,7 @@ async fn close(
 }
 
 /// An item is JSON, which is text.
-fn text(piece: Bytes) -> Message {
+pub(crate) fn text(piece: Bytes) -> Message {
     match String::from_utf8(piece.into()) {
         Ok(text) => Message::text(text),
         Err(error) => Message::binary(error.into_bytes()),

@@ -180,6 +180,7 @@ fn own(config: &Config) -> Tree {
     let mut tree = Matcher::new();
     let wanted = |own: &Own| match own {
         Own::Publish => config.open_events,
+        Own::Follow => config.open_feeds.is_some(),
         Own::Index => !config.routes.iter().any(|route| route.matches.path == "/"),
         Own::OpenApi | Own::Catalog => {
             let (_, path) = own.route();
@@ -216,6 +217,7 @@ fn route_of(plan: Plan, operations: &Operations, versions: &Versions) -> Served 
     let target = match plan.goal {
         Goal::Operation(named, mapping) => Target::Call(find(named), mapping),
         Goal::Event(event, mapping) => Target::Event(event, mapping),
+        Goal::Feed(feed) => Target::Feed(feed),
         Goal::Split(shares, mapping) => {
             let mut until = 0_u32;
             let sum = |share: crate::plan::Share| {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use sinew_wire::Headers;
 use tokio::sync::watch;
@@ -48,6 +48,8 @@ pub struct Followed {
 
 /// What is delivered by one consumer.
 struct Consumer {
+    /// What the server calls it.
+    name: String,
     deliveries: Subscription,
     /// Its count of the newest delivery.
     delivered: u64,
@@ -116,6 +118,15 @@ impl Follow {
         }
     }
 
+    /// Ends following, and tells the server that nobody needs the consumer any more.
+    pub async fn end(self) {
+        let Some(Consumer { name, .. }) = self.consumer else { return };
+        let operation = format!("CONSUMER.DELETE.{}.{name}", self.stream);
+        if let Err(error) = self.bus.api::<IgnoredAny>(&operation, &Value::Null).await {
+            tracing::debug!(?error, "the server forgets a consumer only after a while");
+        }
+    }
+
     async fn hear(&mut self, message: Message) -> Option<Followed> {
         let Some(told) = message.reply_to().and_then(metadata) else {
             self.answer_control(&message).await;
@@ -156,16 +167,16 @@ impl Follow {
         let inbox = self.bus.new_inbox();
         // In place before the consumer is: its first delivery must find somebody.
         let deliveries = self.bus.subscribe(&inbox, None).await?;
-        let made = self.make(&inbox).await?;
-        self.consumer = Some(Consumer { deliveries, delivered: 0, head });
+        let name = uuid::Uuid::now_v7().simple().to_string();
+        let made = self.make(&inbox, &name).await?;
+        self.consumer = Some(Consumer { name, deliveries, delivered: 0, head });
         if made.num_pending == 0 {
             self.reached = self.reached.max(head);
         }
         Ok(made.num_pending == 0)
     }
 
-    async fn make(&self, inbox: &str) -> Result<Made, Error> {
-        let name = uuid::Uuid::now_v7().simple().to_string();
+    async fn make(&self, inbox: &str, name: &str) -> Result<Made, Error> {
         let mut config = json!({
             "name": name,
             "deliver_subject": inbox,

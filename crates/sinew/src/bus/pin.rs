@@ -181,13 +181,12 @@ impl Bus {
     }
 
     async fn ensure_pinned(&self, config: &PinConfig) -> Result<(), Error> {
-        let PullConfig { stream, durable, filter, ack_wait, max_deliver, max_ack_pending } = &config.consumer;
-        let body = json!({
+        let PullConfig { stream, durable, ack_wait, max_deliver, max_ack_pending, .. } = &config.consumer;
+        let mut body = json!({
             "stream_name": stream,
             "config": {
                 "durable_name": durable,
                 "name": durable,
-                "filter_subject": filter,
                 "deliver_policy": "all",
                 "ack_policy": "explicit",
                 "replay_policy": "instant",
@@ -199,6 +198,7 @@ impl Bus {
                 "priority_timeout": nanos(config.hold),
             },
         });
+        config.consumer.write_filter(&mut body["config"]);
         let made = self.api::<IgnoredAny>(&format!("CONSUMER.CREATE.{stream}.{durable}"), &body).await;
         made.map(|_| ()).map_err(|error| error.during(&format!("cannot create consumer {durable}")))
     }

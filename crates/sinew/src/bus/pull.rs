@@ -33,7 +33,7 @@ pub struct PullConfig {
     pub stream: String,
     /// Its durable name.
     pub durable: String,
-    /// What it takes.
+    /// What it takes; several subjects separated by commas.
     pub filter: String,
     /// How long a message may stay unanswered before it is delivered again.
     pub ack_wait: Duration,
@@ -92,10 +92,9 @@ impl Bus {
 
     async fn ensure_consumer(&self, config: &PullConfig) -> Result<(), Error> {
         let PullConfig { stream, durable, .. } = config;
-        let settings = json!({
+        let mut settings = json!({
             "durable_name": durable,
             "name": durable,
-            "filter_subject": config.filter,
             "deliver_policy": "all",
             "ack_policy": "explicit",
             "ack_wait": nanos(config.ack_wait),
@@ -103,6 +102,7 @@ impl Bus {
             "max_ack_pending": config.max_ack_pending,
             "replay_policy": "instant",
         });
+        config.write_filter(&mut settings);
         // Creating is a vote of the whole cluster, also where nothing changes: every member but the first only looks.
         let standing = self.api::<Standing>(&format!("CONSUMER.INFO.{stream}.{durable}"), &Value::Null).await;
         if standing.is_ok_and(|Standing { config }| covers(&config, &settings)) {
@@ -111,6 +111,16 @@ impl Bus {
         let body = json!({ "stream_name": stream, "config": settings });
         let made = self.api::<IgnoredAny>(&format!("CONSUMER.CREATE.{stream}.{durable}"), &body).await;
         made.map(|_| ()).map_err(|error| error.during(&format!("cannot create consumer {durable}")))
+    }
+}
+
+impl PullConfig {
+    /// Writes what the consumer takes as the server reads it.
+    pub(super) fn write_filter(&self, settings: &mut Value) {
+        match self.filter.contains(',') {
+            false => settings["filter_subject"] = self.filter.as_str().into(),
+            true => settings["filter_subjects"] = self.filter.split(',').collect::<Vec<_>>().into(),
+        }
     }
 }
 

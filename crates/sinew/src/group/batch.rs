@@ -146,7 +146,13 @@ where
             Box::pin(async move { reaction.await.each.pop().unwrap_or(Ok(())) })
         });
         let BatchGroup { group, max, linger } = self.group.clone();
-        let spec = worker::Spec { group, subject: E::SUBJECT, event: E::NAME, react: alone, order: None };
+        let spec = worker::Spec {
+            group,
+            subject: E::SUBJECT.into(),
+            event: E::NAME.into(),
+            react: alone,
+            order: None,
+        };
         let member = Member::new(spec, bus, service, halt);
         Box::pin(async move {
             let (inlets, health) = member.join(tasks).await?;

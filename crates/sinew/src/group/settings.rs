@@ -4,7 +4,10 @@ use std::{fmt::Display, marker::PhantomData, sync::Arc, time::Duration};
 
 use sinew_wire::{ContentType, Event};
 
-use super::{Group, Retry, lanes, ordered::Order};
+use super::{
+    Group, Retry, lanes,
+    ordered::{KeyOf, Order},
+};
 
 /// How long a silent member stays the active one.
 const HOLD: Duration = Duration::from_secs(5);
@@ -80,8 +83,15 @@ impl Group {
             let event = sinew_wire::decode::<E>(codec, payload).map_err(|error| error.to_string())?;
             Ok(lanes::key(&key(&event).to_string()))
         };
-        let order = Order { key: Arc::new(read), hold: HOLD, events: EVENTS, bytes: BYTES };
+        let order = Order::by(Arc::new(read));
         Ordered { group: self, order, event: PhantomData }
+    }
+}
+
+impl Order {
+    /// Orders by a key, with the usual room.
+    pub(super) fn by(key: KeyOf) -> Self {
+        Self { key, hold: HOLD, events: EVENTS, bytes: BYTES }
     }
 }
 

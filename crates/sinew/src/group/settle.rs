@@ -16,6 +16,8 @@ use super::{
 };
 use crate::{Error, Kind, bus::Message, dead_letters::field, schedule, streams::EVENTS};
 
+/// Longest pause that a problem may ask for.
+const LONGEST_HINT: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is to become of an event after an attempt.
@@ -66,6 +68,8 @@ impl Member {
             Err(Failure::Abandoned) => return Verdict::HandBack,
         };
         let delay = self.spec.group.retry.delay(attempt, self.bus.dice()).filter(|_| problem.retry);
+        // Whoever says when to come back is not asked before.
+        let delay = delay.map(|delay| delay.max(problem.retry_hint().unwrap_or_default().min(LONGEST_HINT)));
         delay.map_or(Verdict::Bury(problem), Verdict::Retry)
     }
 
@@ -127,10 +131,13 @@ impl Member {
             })?;
         let problem = Problem::new(500, "undeliverable", "no delivery of the event was answered");
         let mut headers = Headers::new();
+        // A group of several events has to look which one it was.
+        let several = self.spec.subject.contains([',', '*']);
+        let stored = if several { self.bus.message_at(&stream, stream_seq).await? } else { None };
         let obituary = Obituary {
             problem: &problem,
             attempts: deliveries,
-            subject: self.spec.subject,
+            subject: stored.as_ref().map_or(&self.spec.subject, |dated| &dated.message.subject),
             key: format!("{stream}-{stream_seq}"),
             stream: &stream,
             sequence: stream_seq,

@@ -4,6 +4,7 @@
 //! and share the hands. How a delivery ends is in [`super::settle`].
 
 use std::{
+    borrow::Cow,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::{
@@ -47,8 +48,9 @@ pub(crate) struct Health(pub(super) [Arc<AtomicBool>; 2]);
 
 pub(super) struct Spec {
     pub(super) group: Group,
-    pub(super) subject: &'static str,
-    pub(super) event: &'static str,
+    /// What it takes; several subjects separated by commas.
+    pub(super) subject: Cow<'static, str>,
+    pub(super) event: Cow<'static, str>,
     pub(super) react: React,
     /// How events are ordered, where they are.
     pub(super) order: Option<ordered::Order>,
@@ -190,7 +192,7 @@ impl Member {
             stream: EVENTS.to_owned(),
             // A sign that no name may hold: `a-b` of `c` is not `a` of `b-c`.
             durable: format!("{}+{}", self.service, group.name),
-            filter: self.spec.subject.to_owned(),
+            filter: self.spec.subject.clone().into_owned(),
             ack_wait: group.ack_wait,
             max_deliver: i64::from(group.retry.attempts_limit().saturating_add(DELIVERY_MARGIN)),
             max_ack_pending: 10_000,

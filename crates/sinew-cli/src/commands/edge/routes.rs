@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sinew_edge::{Overview, RouteInfo, Services, overview};
+use sinew_edge::{Overview, RouteInfo, Services, WebhookInfo, overview};
 
 use crate::{
     config,
@@ -40,8 +40,20 @@ fn text(overview: &Overview, output: &Output) -> String {
         .iter()
         .map(|note| format!("{} {note}", output.paint(Style::Doubtful, "note")))
         .collect();
-    let gap = if notes.is_empty() { "" } else { "\n\n" };
-    format!("{}{gap}{}", columns(&rows), notes.join("\n"))
+    let webhooks: Vec<Vec<String>> = overview.webhooks.iter().map(webhook).collect();
+    let parts = [columns(&rows), columns(&webhooks), notes.join("\n")];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
+}
+
+fn webhook(webhook: &WebhookInfo) -> Vec<String> {
+    let signed = if webhook.signed { "signed" } else { "not signed" };
+    vec![
+        "webhook".to_owned(),
+        webhook.name.clone(),
+        webhook.events.join(", "),
+        webhook.url.clone(),
+        signed.to_owned(),
+    ]
 }
 
 fn row(route: &RouteInfo) -> Vec<String> {
