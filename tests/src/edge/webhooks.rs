@@ -24,13 +24,16 @@ use crate::{
     harness::{SOON, eventually},
 };
 
+/// Status and `Retry-After` of the answers to come.
+type Answers = Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>>;
+
 /// Somebody outside who takes webhooks.
 struct Receiver {
     url: String,
     got: mpsc::UnboundedReceiver<Got>,
     /// What the next requests are answered; 200 when there is nothing more.
     // A lock: the server's tasks take from the front while the test adds to the end.
-    answers: Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>>,
+    answers: Answers,
     _server: AbortOnDropHandle<()>,
 }
 
@@ -47,7 +50,7 @@ impl Receiver {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let (tell, got) = mpsc::unbounded_channel();
-        let answers: Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>> = Arc::default();
+        let answers: Answers = Arc::default();
         let answering = answers.clone();
         let server = tokio::spawn(async move {
             loop {
