@@ -66,7 +66,8 @@ pub struct Config {
     pub max_streams: u32,
     /// Longest time a client may take nothing of what it asked for, in milliseconds; then it is closed.
     pub slow_client_ms: u64,
-    /// How many bytes a second a client has to take while an answer waits for it, measured over `slow_client_ms`.
+    /// How many bytes a second a client has to take while an answer waits for it, measured over three times
+    /// `slow_client_ms`.
     pub min_read_bytes_per_s: u32,
     /// Longest time draining waits for the requests in flight, in milliseconds.
     pub drain_timeout_ms: u64,
@@ -225,8 +226,10 @@ impl Config {
 
     /// Returns what a client has to take of an answer: a stretch without a byte is always too little.
     pub(crate) fn reading_pace(&self) -> Pace {
-        let stretch = Duration::from_millis(self.slow_client_ms);
-        let bytes = u64::from(self.min_read_bytes_per_s).saturating_mul(self.slow_client_ms) / 1_000;
+        // Streams give a slow client up by themselves and have a last word for it; both come first.
+        let stretch = self.slow_client_ms.saturating_mul(3);
+        let bytes = u64::from(self.min_read_bytes_per_s).saturating_mul(stretch) / 1_000;
+        let stretch = Duration::from_millis(stretch);
         Pace { stretch, bytes: bytes.max(1) }
     }
 
