@@ -2,6 +2,7 @@
 
 mod checks;
 mod command_line;
+mod edge;
 mod numbered;
 mod problems;
 
@@ -23,7 +24,12 @@ pub(crate) struct Page {
 
 /// Returns every page, in order.
 pub(crate) fn pages() -> impl Iterator<Item = &'static Page> {
-    numbered::PAGES.iter().chain(checks::PAGES).chain(command_line::PAGES).chain(problems::PAGES)
+    numbered::PAGES
+        .iter()
+        .chain(checks::PAGES)
+        .chain(command_line::PAGES)
+        .chain(problems::PAGES)
+        .chain(edge::PAGES)
 }
 
 /// Returns the page of one code; case is ignored.
