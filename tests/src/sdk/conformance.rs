@@ -146,7 +146,24 @@ impl Backend {
             ..StreamConfig::default()
         };
         self.bus.ensure_stream(&change(config)).await.expect("create a stream");
+        if self.replicas > 1 {
+            self.is_heard_of().await;
+        }
         self.stream_name()
+    }
+
+    /// Waits until the servers of both connections know who takes the stream's messages: the one that led its creation
+    /// answers first. What is sent for that is refused.
+    async fn is_heard_of(&self) {
+        let mut headers = Headers::new();
+        headers.set("Nats-Expected-Stream", "another").unwrap();
+        for bus in [&self.bus, &self.other] {
+            eventually(SOON, || async {
+                let sent = bus.publish_acked(&self.subject("asked"), &headers, Bytes::new(), PATIENCE).await;
+                sent.is_err_and(|error| error.kind() != sinew::Kind::NoResponders)
+            })
+            .await;
+        }
     }
 
     async fn append(&self, rest: &str, payload: &str) -> Result<PubAck, sinew::Error> {
