@@ -30,6 +30,9 @@ pub struct Config {
     /// Seconds after which an instance that waits for nothing but timers and events is parked: it is kept in the log alone
     /// and takes some hundred bytes of memory.
     pub park_after_seconds: u64,
+    /// Instances per shard in memory beyond which those who wait are parked at once: what starts faster than it is parked
+    /// would fill the memory.
+    pub park_above: usize,
     /// Largest record in the log, in bytes; at most half of the server's message limit.
     pub max_record_bytes: usize,
     /// Largest input, reply or decision of an instance, in bytes; what a record does not hold is kept beside the log.
@@ -56,6 +59,7 @@ impl Default for Config {
             max_live: 1_000_000,
             max_parked: 10_000_000,
             park_after_seconds: 5,
+            park_above: 16_384,
             max_record_bytes: 512 * 1024,
             max_value_bytes: 16 * 1024 * 1024,
             clean_every: 4_096,

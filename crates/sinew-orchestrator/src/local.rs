@@ -154,11 +154,12 @@ impl Local {
         let world = InProcess::new(means, handle.clone(), tells);
         let (_, lease) = watch::channel(Instant::now() + FOR_EVER);
         // There is no log to park in that would take less memory.
-        let park_after_seconds = u64::MAX;
+        let (park_after_seconds, park_above) = (u64::MAX, usize::MAX);
         let config = Config {
             max_record_bytes: MAX_BYTES,
             max_value_bytes: MAX_BYTES,
             park_after_seconds,
+            park_above,
             ..Config::default()
         };
         let opening = Opening { config, world, lease, epoch: 1, inbox };

@@ -35,6 +35,12 @@ impl Timestamp {
         Self(self.0.saturating_add_unsigned(millis))
     }
 
+    /// Returns the moment `millis` milliseconds sooner; it saturates instead of overflowing.
+    #[must_use]
+    pub const fn before(self, millis: u64) -> Self {
+        Self(self.0.saturating_sub_unsigned(millis))
+    }
+
     /// Returns how many milliseconds lie between an earlier moment and this one, zero if it is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {

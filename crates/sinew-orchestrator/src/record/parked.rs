@@ -1,7 +1,7 @@
 //! A parked instance in the log: its whole state, and apart from it the little a shard must know to leave it alone.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sinew::wire::{ContentType, encode};
 use sinew_workflow::{Effect, Since, Source, State, Status, TaskId, Timestamp, Wanted};
 
@@ -36,12 +36,22 @@ struct Ear {
     last: Option<String>,
 }
 
-/// An item of a record that holds a parked instance.
+/// An item of a record that holds a parked instance, unread.
 pub(crate) struct ParkedItem {
     pub(crate) id: String,
-    pub(crate) parked: Parked,
     /// The item as it stands there.
     pub(crate) item: Bytes,
+}
+
+impl ParkedItem {
+    /// Reads the instance.
+    pub(crate) fn parked(&self) -> Result<Parked, Error> {
+        #[derive(Deserialize)]
+        struct Held {
+            parked: Parked,
+        }
+        next::<Held>(&mut &*self.item).map(|held| held.parked)
+    }
 }
 
 impl Parked {
@@ -111,14 +121,13 @@ fn waits(state: &State) -> Option<(Option<Timestamp>, Vec<Ear>)> {
     Some((wake, ears))
 }
 
-/// Reads the parked instances of a record and nothing else of it.
+/// Finds the parked instances of a record. A record may hold hundreds of which one is wanted, so none is read.
 pub(crate) fn parked_in(record: &Bytes) -> Result<Vec<ParkedItem>, Error> {
     /// What is looked at of an item.
     #[derive(Deserialize)]
     struct Glance {
         id: String,
-        #[serde(default)]
-        parked: Option<Box<Parked>>,
+        parked: Option<IgnoredAny>,
     }
     let mut rest: &[u8] = record;
     next::<Header>(&mut rest)?;
@@ -127,7 +136,7 @@ pub(crate) fn parked_in(record: &Bytes) -> Result<Vec<ParkedItem>, Error> {
         let from = record.len() - rest.len();
         let glance: Glance = next(&mut rest)?;
         let item = record.slice(from..record.len() - rest.len());
-        found.extend(glance.parked.map(|parked| ParkedItem { id: glance.id, parked: *parked, item }));
+        found.extend(glance.parked.map(|_| ParkedItem { id: glance.id, item }));
     }
     Ok(found)
 }
@@ -158,9 +167,9 @@ mod tests {
         let mut found = parked_in(&record).unwrap();
         assert_eq!(found.len(), 1);
         let one = found.remove(0);
-        assert_eq!((one.id.as_str(), &one.item, one.parked.state().unwrap()), ("i-1", &item, state));
-        assert_eq!(one.parked.wake, Some(Timestamp::from_millis(6_000)));
-        let mut parked = one.parked;
+        let mut parked = one.parked().unwrap();
+        assert_eq!((one.id.as_str(), &one.item, parked.state().unwrap()), ("i-1", &item, state));
+        assert_eq!(parked.wake, Some(Timestamp::from_millis(6_000)));
         let listener = listeners("i-1", parked.started, &parked.take_ears()).unwrap().remove(0);
         assert_eq!(listener.wanted[0].0["type"], "paid");
         assert_eq!(listener.since.opened, Timestamp::from_millis(1_000));

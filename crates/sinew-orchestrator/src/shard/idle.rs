@@ -7,29 +7,42 @@ use sinew_workflow::Timestamp;
 /// Milliseconds to which moments are rounded up.
 const GRAIN: i64 = 250;
 
+/// Both in the order of their moments, as far as they are looked at in time.
 #[derive(Default)]
 pub(super) struct Idle {
-    /// In the order of their moments, as far as they are looked at in time.
     queue: VecDeque<(Timestamp, Arc<str>)>,
+    /// Those who were looked at too soon: apart, as they would hold up who comes behind them.
+    again: VecDeque<(Timestamp, Arc<str>)>,
 }
 
 impl Idle {
-    /// Looks at an instance again after `millis`.
+    /// Looks at an instance after `millis`.
     pub(super) fn push(&mut self, now: Timestamp, millis: u64, id: Arc<str>) {
-        let at = now.after(millis).as_millis();
-        let rounded = at.checked_add(GRAIN - 1).map_or(at, |at| at / GRAIN * GRAIN);
-        self.queue.push_back((Timestamp::from_millis(if millis == 0 { at } else { rounded }), id));
+        self.queue.push_back((moment(now, millis), id));
+    }
+
+    /// Looks at an instance again after `millis`.
+    pub(super) fn push_again(&mut self, now: Timestamp, millis: u64, id: Arc<str>) {
+        self.again.push_back((moment(now, millis), id));
     }
 
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.queue.front().map(|(at, _)| *at)
+        let first = |queue: &VecDeque<(Timestamp, Arc<str>)>| queue.front().map(|(at, _)| *at);
+        [first(&self.queue), first(&self.again)].into_iter().flatten().min()
     }
 
     /// Takes one to look at.
     pub(super) fn due(&mut self, now: Timestamp) -> Option<Arc<str>> {
-        if self.next()? > now {
-            return None;
-        }
-        self.queue.pop_front().map(|(_, id)| id)
+        let is_due =
+            |queue: &&mut VecDeque<(Timestamp, Arc<str>)>| queue.front().is_some_and(|(at, _)| *at <= now);
+        let queue = [&mut self.queue, &mut self.again].into_iter().find(is_due)?;
+        queue.pop_front().map(|(_, id)| id)
     }
+}
+
+/// Returns the moment after `millis`, rounded up, but for one that is now.
+fn moment(now: Timestamp, millis: u64) -> Timestamp {
+    let at = now.after(millis).as_millis();
+    let rounded = at.checked_add(GRAIN - 1).map_or(at, |at| at / GRAIN * GRAIN);
+    Timestamp::from_millis(if millis == 0 { at } else { rounded })
 }

@@ -113,9 +113,8 @@ impl Listing {
         while let Some((record, ids)) = reads.next().await {
             let items = record.and_then(|record| record::parked_in(&record).ok()).unwrap_or_default();
             let wanted = items.iter().filter(|item| ids.contains(&Id::of(&item.id)));
-            self.found.extend(
-                wanted.filter_map(|item| item.parked.state().ok()).map(|state| view::outline(&state)),
-            );
+            let states = wanted.filter_map(|item| item.parked().and_then(|parked| parked.state()).ok());
+            self.found.extend(states.map(|state| view::outline(&state)));
         }
         self
     }

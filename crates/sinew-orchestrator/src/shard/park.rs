@@ -21,6 +21,8 @@ use crate::{
 
 /// Bytes of parked states that may join one record: reading one of them back means reading all of them.
 const AT_ONCE: usize = 32 * 1024;
+/// The same while there is a crowd, so that no more are started than parked: appends are few then, and large.
+const AT_ONCE_IN_A_CROWD: usize = 384 * 1024;
 /// Largest state that is parked; a larger one would make waking slow.
 const LARGEST: usize = 64 * 1024;
 /// Milliseconds until somebody who could not be parked for a passing reason is looked at again.
@@ -39,7 +41,21 @@ enum Leave {
 impl<J: Journal, W: World> Shard<J, W> {
     /// Returns when somebody is to be looked at, if there is room for it in the batch.
     pub(super) fn next_idle(&self) -> Option<Timestamp> {
-        self.idle.next().filter(|_| self.parking < AT_ONCE)
+        let next = self.idle.next().filter(|_| self.has_room_to_park())?;
+        Some(next.before(self.hurry()))
+    }
+
+    fn has_room_to_park(&self) -> bool {
+        self.parking < if self.is_crowded() { AT_ONCE_IN_A_CROWD } else { AT_ONCE }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.live.len() > self.config.park_above
+    }
+
+    /// Returns by how many milliseconds everybody is looked at sooner than usual.
+    fn hurry(&self) -> u64 {
+        if self.is_crowded() { self.config.park_after_ms() } else { 0 }
     }
 
     /// Sees to it that an instance is looked at when it has been idle for a while.
@@ -54,25 +70,26 @@ impl<J: Journal, W: World> Shard<J, W> {
     /// Parks those who have been idle for long enough, as far as the record has room.
     pub(super) fn park(&mut self) {
         let (now, after) = (self.clock.now(), self.config.park_after_ms());
-        while self.parking < AT_ONCE && !self.ending {
-            let Some(id) = self.idle.due(now) else { break };
+        while self.has_room_to_park() && !self.ending {
+            let hurry = self.hurry();
+            let Some(id) = self.idle.due(now.after(hurry)) else { break };
             // Another instance of that id has an entry of its own.
             let live = self.live.get_mut(&*id).filter(|live| Arc::ptr_eq(&live.id, &id));
             let Some(live) = live else { continue };
             live.queued = false;
-            let ready = live.touched.after(after);
-            let again = match may_leave(live, now) {
-                _ if ready > now => Some(ready.since(now)),
-                Leave::Now(_) => {
-                    self.write_parked(&id);
-                    None
+            let ready = live.touched.after(after).before(hurry);
+            match may_leave(live, now) {
+                _ if ready > now => {
+                    live.queued = true;
+                    self.idle.push(now, ready.since(now), id);
                 }
-                Leave::Later => Some(after.max(AGAIN)),
-                Leave::Busy => None,
-            };
-            if let (Some(millis), Some(live)) = (again, self.live.get_mut(&*id)) {
-                live.queued = true;
-                self.idle.push(now, millis, id);
+                Leave::Now(_) => self.write_parked(&id),
+                Leave::Later => {
+                    live.queued = true;
+                    // Not before that in a crowd either, or nothing else would be looked at.
+                    self.idle.push_again(now, hurry.saturating_add(after.max(AGAIN)), id);
+                }
+                Leave::Busy => {}
             }
         }
         if self.live.capacity() > 4 * self.live.len().max(4_096) {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     id::Id,
     journal::{Journal, JournalError},
-    record::{self, Parked},
+    record::{self, ParkedItem},
     spans::Exported,
 };
 
@@ -228,7 +228,7 @@ impl<J: Journal, W: World> Shard<J, W> {
         }
         for id in wake {
             match items.remove(&id) {
-                Some(item) => self.unpark(&id, &item.parked),
+                Some(item) => self.unpark(&id, &item),
                 None => self.missed(id, sequence),
             }
         }
@@ -247,8 +247,8 @@ impl<J: Journal, W: World> Shard<J, W> {
     }
 
     /// Takes an instance back and gives it what waited for it.
-    fn unpark(&mut self, id: &Id, parked: &Parked) {
-        let state = match parked.state() {
+    fn unpark(&mut self, id: &Id, item: &ParkedItem) {
+        let state = match item.parked().and_then(|parked| parked.state()) {
             Ok(state) => state,
             Err(error) => {
                 tracing::error!(instance = %id, %error, "a parked instance cannot be read: it stands still");

@@ -233,6 +233,28 @@ async fn whoever_waits_for_an_instance_keeps_it_from_being_parked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_a_crowd_those_who_wait_are_parked_at_once_and_who_cannot_be_holds_nobody_up() {
+    let config = Config { park_after_seconds: 3_600, park_above: 10, ..Config::default() };
+    let mut stage = Stage::new(definition(NAP), config).await;
+    // Somebody waits for the first one, and it comes first in the queue.
+    stage.start("i-awaited", json!({}), true);
+    for number in 0..500 {
+        stage.start(&format!("i-{number}"), json!({}), false);
+    }
+    stage.settle().await;
+    for _ in 0..8 {
+        stage.pass(Duration::from_millis(250)).await;
+        stage.settle().await;
+    }
+    let left = stage.shard.live.len();
+    assert!(left <= 10, "{left} are a crowd");
+    assert!(stage.shard.live.contains_key("i-awaited"));
+    stage.crash().await;
+    assert_eq!((stage.shard.live.len(), stage.shard.parked.len()), (left, 501 - left));
+    assert_eq!(stage.violations, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_thousand_parked_instances_wake_at_the_same_moment() {
     let mut stage = Stage::new(definition(NAP), config()).await;
     for number in 0..1_000 {

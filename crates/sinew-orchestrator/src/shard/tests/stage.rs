@@ -416,7 +416,8 @@ impl Stage {
             if !self.parked.contains_key(&place) {
                 let record = self.journal.at(spot.sequence).await.unwrap().unwrap();
                 for item in record::parked_in(&record).unwrap() {
-                    self.parked.insert((item.id, spot.sequence), item.parked.state().unwrap());
+                    let state = item.parked().unwrap().state().unwrap();
+                    self.parked.insert((item.id, spot.sequence), state);
                 }
             }
             ours.insert(id.to_string(), self.parked[&place].clone());
