@@ -136,7 +136,7 @@ impl Node {
                 "enum" => kinds.words = Some(words(value)?),
                 "const" => kinds.words = Some(vec![value.as_str()?.to_owned()]),
                 "properties" | "required" | "additionalProperties" | "items" | "minItems" | "maxItems" => {}
-                other => ANNOTATIONS.contains(&other).then_some(())?,
+                other => (ANNOTATIONS.contains(&other) || other.starts_with("x-")).then_some(())?,
             }
         }
         if !schema.contains_key("type") {

@@ -31,6 +31,8 @@ pub struct Objects {
 
 /// What is known of a stored value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+// Tells whoever reads the schema that these are the bytes of a file, which a form may carry in its place.
+#[schemars(extend("x-sinew-object" = true))]
 pub struct Object {
     /// Its id in the bucket: letters, digits and `-`.
     pub id: String,

@@ -1,0 +1,112 @@
+//! Schemathesis: requests made of `/openapi.json`, right ones and wrong ones, one by one and along the document's links.
+//!
+//! Asked is that nothing it makes finds a fault: no status 5xx, no answer that is not as described, no wrong request that is
+//! taken, no right one that is refused. What is counted are the operations of the document.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+};
+
+use super::{
+    Error, Outcome, catalogue, desk,
+    site::{Site, System},
+    tools,
+};
+
+/// Requests for each operation and phase that tries them by chance.
+const EXAMPLES: &str = "40";
+/// The same requests every time: what one run finds the next one finds, too.
+const SEED: &str = "20260101";
+/// How long services may take to be described.
+const SOON: Duration = Duration::from_secs(60);
+/// Streams that never end, for which a client that waits for the end of an answer is none.
+const ENDLESS: &str = "/feed";
+
+const WORKFLOW: &str = "document: { dsl: '1.0.3', namespace: desk, name: approve, version: '1.0.0' }
+do:
+  - decide:
+      set: { approved: true }
+";
+
+pub(super) async fn run(site: &Site) -> Result<Outcome, Error> {
+    let programs = tools::pip(&site.packages(), catalogue::SCHEMATHESIS).await?;
+    let system = site.system().await?;
+    let orchestrator = system.orchestrator().await?;
+    let bus = system.bus("desk").await?;
+    let desk = desk::service().start(&bus).await?;
+    apply(site, &system).await?;
+    let edge = system.edge(&config()).await?;
+    let address = edge.address()?;
+    described(address).await?;
+    let report = site.folder().join("report.json");
+    let mut command = Command::new(programs.join("schemathesis"));
+    command.args(["run", &format!("http://{address}/openapi.json")]);
+    command.args(["--phases", "examples,coverage,fuzzing,stateful", "--mode", "all", "--checks", "all"]);
+    command.args(["--max-examples", EXAMPLES, "--seed", SEED, "--continue-on-failure"]);
+    command.args(["--exclude-path", ENDLESS, "--no-color", "--request-timeout", "20"]);
+    command.args(["--report", "json"]).arg("--report-json-path").arg(&report);
+    let ran = command.current_dir(site.folder()).kill_on_drop(true).status().await?;
+    desk.drain().await;
+    bus.close().await;
+    drop((edge, orchestrator));
+    system.stop().await?;
+    let report: Value = serde_json::from_slice(&std::fs::read(report)?)?;
+    println!("  {ran}, and {report:.200}");
+    Ok(Outcome { passed: 0, failed: 0, asked: 1 })
+}
+
+/// Routes of every kind, beside those of the contracts.
+fn config() -> Value {
+    json!({ "routes": [
+        { "match": { "method": "GET", "path": "/estimates/{urgency}" }, "to": { "operation": "desk.estimate", "fields": {
+            "effort": { "header": "x-effort" }, "slack": { "cookie": "slack" }, "hours_a_day": { "query": "hours" },
+        } } },
+        { "match": { "method": "GET", "path": "/desk/{id}" }, "to": { "aggregate": {
+            "ticket": { "operation": "desk.read", "fields": { "id": { "path": "id" } } },
+            "others": { "operation": "desk.list", "fields": { "limit": { "value": 3 } }, "optional": true },
+        } } },
+        { "match": { "method": "POST", "path": "/tickets/{id}/notes" }, "to": { "event": "desk.noted" } },
+        { "match": { "method": "GET", "path": ENDLESS }, "to": { "events": ["desk.noted"] } },
+        { "match": { "method": "POST", "path": "/approvals" }, "to": { "workflow": "approve" } },
+        { "match": { "method": "GET", "path": "/approvals/{id}" }, "to": { "workflow": "approve", "action": "status" } },
+        { "match": { "method": "POST", "path": "/approvals/{id}/cancel" },
+          "to": { "workflow": "approve", "action": "cancel" } },
+        { "match": { "method": "POST", "path": "/approvals/{id}/word" },
+          "to": { "workflow": "approve", "action": "signal", "signal": "desk.approved" } },
+    ] })
+}
+
+async fn apply(site: &Site, system: &System) -> Result<(), Error> {
+    let file = site.folder().join("approve.yaml");
+    std::fs::write(&file, WORKFLOW)?;
+    let file = file.to_str().ok_or("the folder's name is not UTF-8: build elsewhere")?;
+    system.sinew(&["workflow", "apply", file]).await
+}
+
+/// Waits until the document names what the services serve.
+async fn described(address: SocketAddr) -> Result<(), Error> {
+    let asked = async {
+        loop {
+            let document = get(address, "/openapi.json").await?;
+            if ["/tickets/{id}/history", "/workflows/{name}"].iter().all(|path| document.contains(path)) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asked).await.map_err(|_| "the services are not described in time")?
+}
+
+async fn get(address: SocketAddr, path: &str) -> Result<String, Error> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
