@@ -3,12 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::schemas::Schemas;
-use crate::{
-    config::below,
-    mapping::Mapping,
-    operation::Operation,
-    served::{Own, Served, Target},
-};
+use crate::{config::below, mapping::Mapping, operation::Operation, served::Served};
 
 /// What marks the schema of a stored file.
 const FILE: &str = "x-sinew-object";
@@ -66,6 +61,8 @@ impl Request {
                 *property = json!({ "type": "string", "format": "binary" });
             }
         }
+        // A form has texts, of which the operation reads those it names.
+        schema.as_object_mut()?.entry("additionalProperties").or_insert(Value::Bool(false));
         Some(schema)
     }
 
@@ -98,7 +95,12 @@ impl Request {
 /// Describes the body of a route's requests.
 pub(super) fn body(served: &Served, request: Option<&Request>) -> Value {
     let known = request.zip(served.target.mapping());
-    let schema = known.map_or(Value::Bool(true), |(request, mapping)| request.body(mapping));
+    let schema = match (known, served.target.mapping()) {
+        (Some((request, mapping)), _) => request.body(mapping),
+        // Members of the body stand beside what the path says.
+        (None, Some(mapping)) if !mapping.is_plain() && mapping.body.is_none() => object(mapping),
+        (None, _) => Value::Bool(true),
+    };
     let mut content = Map::new();
     for media_type in ["application/json", "application/msgpack"] {
         content.insert(media_type.to_owned(), json!({ "schema": schema }));
@@ -106,11 +108,16 @@ pub(super) fn body(served: &Served, request: Option<&Request>) -> Value {
     if let Some(form) = known.and_then(|(request, mapping)| request.form(mapping)) {
         content.insert("multipart/form-data".to_owned(), json!({ "schema": form }));
     }
-    let required = match &served.target {
-        Target::Own(own) => *own == Own::Publish,
-        _ => known.is_some_and(|(request, mapping)| request.needs_body(mapping)),
-    };
+    let required = known.is_some_and(|(request, mapping)| request.needs_body(mapping));
     json!({ "required": required, "content": content })
+}
+
+/// Describes an event's data but for what comes from elsewhere.
+fn object(mapping: &Mapping) -> Value {
+    let elsewhere = mapping.fields.iter().map(|(field, _)| field);
+    let elsewhere = elsewhere.chain(mapping.path.iter().map(|(_, field)| field));
+    let properties: Map<String, Value> = elsewhere.map(|field| (field.clone(), Value::Bool(false))).collect();
+    json!({ "type": "object", "properties": properties })
 }
 
 /// Names the fields whose schema, here or where it refers to, is that of a stored file.

@@ -15,7 +15,8 @@ const NAME: &str = "^[a-z][a-z0-9_-]{0,47}$";
 pub(super) fn parameters(served: &Served, path: &str, request: Option<&Request>) -> Vec<Value> {
     let names = Template::parse(path).unwrap_or_default();
     let mut told = Vec::new();
-    let property = |field: &str| request.map_or(Value::Bool(true), |request| request.property(field));
+    let property =
+        |field: &str| request.map_or(Value::Bool(true), |request| as_text(request.property(field)));
     let requires = |field: &str| request.is_some_and(|request| request.requires(field));
     let mapping = served.target.mapping();
     for (place, name) in names.fields().enumerate() {
@@ -49,6 +50,21 @@ pub(super) fn parameters(served: &Served, path: &str, request: Option<&Request>)
         }
     }
     told
+}
+
+/// Takes null out of a schema: what stands in a path, a query or a head is a text, and left out where there is none.
+fn as_text(mut schema: Value) -> Value {
+    let null = json!("null");
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        types.retain(|kind| *kind != null);
+    }
+    if let Some(forms) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
+        forms.retain(|form| form.get("type") != Some(&null));
+    }
+    if let Some(members) = schema.as_object_mut() {
+        members.retain(|key, value| key != "default" || !value.is_null());
+    }
+    schema
 }
 
 /// Tells what clients say who follow events.

@@ -226,7 +226,7 @@ enum DeskError {
     #[problem(status = 404)]
     UnknownTicket,
     /// the file is not there
-    #[problem(status = 422)]
+    #[problem(status = 409)]
     UnknownFile,
 }
 

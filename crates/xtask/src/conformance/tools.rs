@@ -44,15 +44,17 @@ impl fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
-/// Installs a package with pip into an environment of its own below `folder`; returns where its programs are.
-pub(super) async fn pip(folder: &Path, package: Package) -> Result<PathBuf, Error> {
-    let home = home(folder, package);
+/// Installs packages with pip into an environment of their own below `folder`; returns where their programs are.
+pub(super) async fn pip(folder: &Path, packages: &[Package]) -> Result<PathBuf, Error> {
+    let home = folder.join(packages.iter().map(Package::to_string).collect::<Vec<_>>().join("-"));
     let programs = home.join("bin");
     if !is_done(&home) {
         install("python3", &["-m", "venv", "--clear", text(&home)?]).await?;
-        let wanted = format!("{}=={}", package.name, package.version);
-        let pip = programs.join("pip");
-        install(text(&pip)?, &["install", "--quiet", "--disable-pip-version-check", &wanted]).await?;
+        let wanted = packages.iter().map(|package| format!("{}=={}", package.name, package.version));
+        let wanted: Vec<String> = wanted.collect();
+        let flags = ["install", "--quiet", "--disable-pip-version-check"].into_iter();
+        let arguments: Vec<&str> = flags.chain(wanted.iter().map(String::as_str)).collect();
+        install(text(&programs.join("pip"))?, &arguments).await?;
         done(&home)?;
     }
     Ok(programs)
@@ -60,7 +62,7 @@ pub(super) async fn pip(folder: &Path, package: Package) -> Result<PathBuf, Erro
 
 /// Installs a package with npm into a folder of its own; returns where its files are.
 pub(super) async fn npm(folder: &Path, package: Package) -> Result<PathBuf, Error> {
-    let home = home(folder, package);
+    let home = folder.join(package.to_string());
     if !is_done(&home) {
         std::fs::create_dir_all(&home)?;
         let wanted = format!("{}@{}", package.name, package.version);
@@ -78,10 +80,6 @@ pub(super) async fn apt(program: Program) -> Result<(), Error> {
     }
     install("apt-get", &["update", "--quiet"]).await?;
     install("apt-get", &["install", "--quiet", "--yes", "--no-install-recommends", program.package]).await
-}
-
-fn home(folder: &Path, package: Package) -> PathBuf {
-    folder.join(format!("{}-{}", package.name, package.version))
 }
 
 /// An installation that was broken off is begun anew.
