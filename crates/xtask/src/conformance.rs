@@ -2,7 +2,9 @@
 //! nats-server, services and the edge as its users run it, and says how much passed and how much is asked.
 
 mod catalogue;
+mod client;
 mod desk;
+mod load;
 mod schemathesis;
 mod site;
 mod tools;
@@ -16,7 +18,7 @@ use tools::Unreachable;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Every suite, in the order they run.
-const SUITES: [&str; 1] = ["schemathesis"];
+const SUITES: [&str; 2] = ["schemathesis", "load"];
 
 /// Has a suite that cannot be installed for want of a network count as told, not as failed.
 const IF_REACHABLE: &str = "--if-reachable";
@@ -72,6 +74,7 @@ async fn suite_of(name: &str, root: &Path) -> Result<Outcome, Error> {
     let site = Site::prepare(root, name)?;
     match name {
         "schemathesis" => schemathesis::run(&site).await,
+        "load" => load::run(&site).await,
         other => Err(format!("there is no suite {other} in {}", site.folder().display()).into()),
     }
 }

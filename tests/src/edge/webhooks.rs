@@ -314,3 +314,39 @@ async fn mistakes_of_webhooks_are_told_with_their_places() {
     let shown = edge::overview(&unread, &edge::Services::default()).webhooks;
     assert_eq!((shown[0].name.as_str(), shown[0].signed), ("a", true));
 }
+
+#[tokio::test]
+async fn webhooks_begin_end_and_go_on_with_a_reload() {
+    let (mut stays, mut comes) = (Receiver::start().await, Receiver::start().await);
+    let named = |receiver: &Receiver, name: &str| webhook(&receiver.url, json!({ "name": name }));
+    let of = |webhooks: Vec<Value>| edge::Config::read(&json!({ "webhooks": webhooks })).unwrap();
+    let both = vec![named(&stays, "stays"), named(&comes, "comes")];
+    let system = System::start_with(of(vec![named(&stays, "stays")])).await;
+    publish(&system, "first", &json!({})).await;
+    assert_eq!(stays.next().await.header("webhook-id"), "first");
+
+    system.edge.reloader().reload(of(both.clone())).await.unwrap();
+    let names: Vec<String> = system.edge.overview().webhooks.into_iter().map(|one| one.name).collect();
+    assert_eq!(names, ["stays", "comes"]);
+    publish(&system, "second", &json!({})).await;
+    assert_eq!(stays.next().await.header("webhook-id"), "second");
+    let mut told = vec![comes.next().await.header("webhook-id").to_owned()];
+    while told.last().is_some_and(|id| id != "second") {
+        told.push(comes.next().await.header("webhook-id").to_owned());
+    }
+
+    let mut broken = both;
+    broken[1]["url"] = "http://127.0.0.1:1/elsewhere".into();
+    broken[0]["secrets"] = json!([{ "env": "NOWHERE" }]);
+    // A secret nobody has read: neither of the two changes.
+    system.edge.reloader().reload(of(broken)).await.unwrap_err();
+    publish(&system, "third", &json!({})).await;
+    assert_eq!(stays.next().await.header("webhook-id"), "third");
+    assert_eq!(comes.next().await.header("webhook-id"), "third");
+
+    system.edge.reloader().reload(of(vec![named(&comes, "comes")])).await.unwrap();
+    publish(&system, "fourth", &json!({})).await;
+    assert_eq!(comes.next().await.header("webhook-id"), "fourth");
+    timeout(SOON, system.edge.drain()).await.expect("the drain ends");
+    assert!(stays.got.try_recv().is_err(), "what was taken away is sent nothing more");
+}

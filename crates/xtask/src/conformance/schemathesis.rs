@@ -3,17 +3,13 @@
 //! Asked is that nothing it makes finds a fault: no status 5xx, no answer that is not as described, no wrong request that is
 //! taken, no right one that is refused. What is counted are the operations of the document.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    process::Command,
-};
+use tokio::process::Command;
 
 use super::{
-    Error, Outcome, catalogue, desk,
+    Error, Outcome, catalogue, client, desk,
     site::{Site, System},
     tools,
 };
@@ -22,12 +18,12 @@ use super::{
 const EXAMPLES: &str = "40";
 /// The same requests every time: what one run finds the next one finds, too.
 const SEED: &str = "20260101";
-/// How long services may take to be described.
-const SOON: Duration = Duration::from_secs(60);
 /// Streams that never end, for which a client that waits for the end of an answer is none.
 const ENDLESS: &str = "/feed";
 
 const HOOKS: &str = include_str!("hooks.py");
+/// What it reads where it is started.
+const SETTINGS: &str = include_str!("schemathesis.toml");
 
 const WORKFLOW: &str = "document: { dsl: '1.0.3', namespace: desk, name: approve, version: '1.0.0' }
 do:
@@ -44,15 +40,16 @@ pub(super) async fn run(site: &Site) -> Result<Outcome, Error> {
     apply(site, &system).await?;
     let edge = system.edge(&config()).await?;
     let address = edge.address()?;
-    described(address).await?;
+    client::described(address, &["/tickets/{id}/history", "/workflows/{name}"]).await?;
     let report = site.folder().join("report.json");
     let mut command = Command::new(programs.join("schemathesis"));
     command.args(["run", &format!("http://{address}/openapi.json")]);
-    command.args(["--phases", "examples,coverage,fuzzing,stateful", "--mode", "all", "--checks", "all"]);
+    command.args(["--phases", "examples,coverage,fuzzing,stateful", "--mode", "all"]);
     command.args(["--max-examples", EXAMPLES, "--seed", SEED, "--continue-on-failure"]);
     command.args(["--exclude-path", ENDLESS, "--no-color", "--request-timeout", "20"]);
     let hooks = site.folder().join("hooks.py");
     std::fs::write(&hooks, HOOKS)?;
+    std::fs::write(site.folder().join("schemathesis.toml"), SETTINGS)?;
     command.env("SCHEMATHESIS_HOOKS", &hooks);
     command.args(["--report", "json"]).arg("--report-json-path").arg(&report);
     let ran = command.current_dir(site.folder()).kill_on_drop(true).status().await?;
@@ -106,27 +103,4 @@ async fn apply(site: &Site, system: &System) -> Result<(), Error> {
     std::fs::write(&file, WORKFLOW)?;
     let file = file.to_str().ok_or("the folder's name is not UTF-8: build elsewhere")?;
     system.sinew(&["workflow", "apply", file]).await
-}
-
-/// Waits until the document names what the services serve.
-async fn described(address: SocketAddr) -> Result<(), Error> {
-    let asked = async {
-        loop {
-            let document = get(address, "/openapi.json").await?;
-            if ["/tickets/{id}/history", "/workflows/{name}"].iter().all(|path| document.contains(path)) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(SOON, asked).await.map_err(|_| "the services are not described in time")?
-}
-
-async fn get(address: SocketAddr, path: &str) -> Result<String, Error> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
