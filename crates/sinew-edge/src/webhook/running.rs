@@ -137,7 +137,9 @@ async fn begin(webhook: &Webhook, bus: &Bus) -> Result<(Webhook, Reaction), Erro
         Retry::exponential(Duration::from_millis(retry.first_ms), Duration::from_millis(retry.longest_ms));
     let pauses = pauses.attempts(retry.attempts);
     let events = Events::named(SERVICE, &webhook.name, &crate::feed::names(&webhook.events));
-    let mut events = events.configure(|group| group.concurrency(webhook.concurrency).retry(pauses));
+    let begin = webhook.from.begin().unwrap_or_default();
+    let mut events =
+        events.configure(|group| group.concurrency(webhook.concurrency).retry(pauses).begin(begin));
     if let Some(pointer) = webhook.order_by.clone() {
         events = events.ordered_by(move |media_type, payload| key(&pointer, media_type, payload));
     }

@@ -52,6 +52,8 @@ struct Seen {
     slowest: Duration,
     /// Bytes.
     peak: u64,
+    /// Most files, and so connections, that were open.
+    open: usize,
 }
 
 pub(super) async fn run(site: &Site) -> Result<Outcome, Error> {
@@ -110,12 +112,12 @@ async fn suffer(
     let closed = closed(edge, files).await?;
     let grown = seen.peak.saturating_sub(memory);
     println!(
-        "  {name}: {} answers, the slowest in {:?}; memory {} MiB and {} MiB more, {} open files then and {} now",
+        "  {name}: {} answers, the slowest in {:?}; {} MiB and {} MiB more; {files} open files, {} at most, {} now",
         seen.answered,
         seen.slowest,
         memory >> 20,
         grown >> 20,
-        files,
+        seen.open,
         edge.open_files()?
     );
     seen.otherwise.iter().take(3).for_each(|answer| println!("    {answer}"));
@@ -147,6 +149,7 @@ impl Seen {
         }
         self.slowest = self.slowest.max(began.elapsed());
         self.peak = self.peak.max(edge.resident().unwrap_or_default());
+        self.open = self.open.max(edge.open_files().unwrap_or_default());
         sleep(PAUSE).await;
     }
 }
