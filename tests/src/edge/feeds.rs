@@ -1,6 +1,8 @@
 //! Feeds of events: from now on or from where a client was, in order and none twice, filtered, limited, and ended with a
 //! word. As server-sent events and over WebSockets.
 
+mod reload;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -491,20 +493,4 @@ async fn a_second_edge_serves_a_client_that_comes_over_from_the_first() {
     let system = System { harness, shop, bus, edge: other, client };
     let mut again = Feed::open(&system, "/feed", &[("last-event-id", &first.id)]).await;
     assert_eq!(again.numbers(1).await, [2]);
-}
-
-#[tokio::test]
-async fn open_feeds_open_and_close_with_a_reload() {
-    let system = System::start().await;
-    let path = "/events/orders/placed";
-    assert_eq!(Feed::open(&system, path, &[]).await.status, 405);
-    let open = edge::Config::read(&json!({ "open_feeds": { "format": "data" } })).unwrap();
-    system.edge.reloader().reload(open).await.unwrap();
-    let mut feed = Feed::open(&system, path, &[]).await;
-    number(&system, 1).await;
-    assert_eq!(feed.numbers(1).await, [1]);
-    system.edge.reloader().reload(edge::Config::default()).await.unwrap();
-    assert_eq!(Feed::open(&system, path, &[]).await.status, 405);
-    number(&system, 2).await;
-    assert_eq!(feed.numbers(1).await, [2], "who follows goes on");
 }

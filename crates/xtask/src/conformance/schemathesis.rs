@@ -15,9 +15,9 @@ use super::{
 };
 
 /// Requests for each operation and phase that tries them by chance.
-const EXAMPLES: &str = "40";
+const EXAMPLES: &str = "120";
 /// The same requests every time: what one run finds the next one finds, too.
-const SEED: &str = "20260101";
+const SEED: &str = "7";
 /// Streams that never end, for which a client that waits for the end of an answer is none.
 const ENDLESS: &str = "/feed";
 
