@@ -20,6 +20,7 @@ mod smuggling;
 mod streams;
 mod traces;
 mod webhooks;
+mod websocket;
 
 use std::net::SocketAddr;
 

@@ -29,7 +29,7 @@ pub use rate::{Algorithm, Key, Period, RateLimit, Scope};
 pub use replies::{Compression, Conditional, Lifecycle, Link};
 pub use resilience::{Breaker, Coalesce, Limits, Retry, Timeouts};
 pub use route::{Action, From, Match, Mirror, Part, Reply, Route, Share, Target, Versions};
-pub use webhook::{Secret, Webhook, WebhookMode, WebhookRetry};
+pub use webhook::{Secret, Webhook, WebhookFrom, WebhookMode, WebhookRetry};
 
 /// The smallest head buffer the HTTP implementation takes.
 const MIN_HEADER_BYTES: usize = 8 * 1024;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, StatusCode, Version, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use serde_json::json;
 use sinew::{Deadline, wire::TraceContext};
@@ -85,6 +85,10 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
     let mut response = sign(answer.unwrap_or_else(Refusal::into_response), &parts.method, trace.context());
     if let Some(lifecycle) = served.as_ref().and_then(|served| served.policies.lifecycle.as_ref()) {
         lifecycle.sign(response.headers_mut());
+    }
+    if response.status() == StatusCode::REQUEST_TIMEOUT && parts.version < Version::HTTP_2 {
+        // What still comes of it would be taken for the next request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status().as_u16();
     let (method, route) = (parts.method.as_str(), route.unwrap_or("-"));

@@ -72,14 +72,17 @@ pub(crate) async fn open_any(
     served: &Served,
     asked: Asked<'_>,
 ) -> Result<Response, Refusal> {
-    let (Some(feed), [domain, event]) = (&edge.config.open_feeds, asked.values.as_slice()) else {
-        return Err(Refusal::internal());
-    };
+    let [domain, event] = asked.values.as_slice() else { return Err(Refusal::internal()) };
     let name = EventName::new(domain, event);
     let name = name.map_err(|reason| Refusal::malformed(format!("in the path, {reason}")))?;
-    // What is wrong with it was told when the configuration was read.
-    let criteria = Criterion::read(&feed.filter, &Template::default(), "", &mut Vec::new());
-    let plan = FeedPlan::of(name.subject.as_str(), feed, criteria);
+    let plan = {
+        let table = edge.table.load();
+        // Closed since the request was routed.
+        let feed = table.open_feeds().ok_or_else(Refusal::nowhere)?;
+        // What is wrong with it was told when the configuration was read.
+        let criteria = Criterion::read(&feed.filter, &Template::default(), "", &mut Vec::new());
+        FeedPlan::of(name.subject.as_str(), feed, criteria)
+    };
     open(edge, served, &plan, asked).await
 }
 

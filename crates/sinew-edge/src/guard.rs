@@ -46,12 +46,15 @@ const WRONG_FRAME: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 1];
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 1024 * 1024;
 const PIECE: usize = 4 * 1024;
+const LATE: &str = "send the whole head of a request at once";
 
 /// How much of a client is read before it has said anything sensible.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) head_bytes: usize,
     pub(crate) fields: usize,
+    /// Longest time from the first byte of a head to its last.
+    pub(crate) head_time: Duration,
 }
 
 /// What is wrong with a head.
@@ -87,6 +90,8 @@ pub(crate) struct Guard<S> {
     held: BytesMut,
     /// What is to be handed on before anything else.
     released: BytesMut,
+    /// When the rest of a head comes too late. Made when a head comes in parts, which few do.
+    due: Option<Pin<Box<Sleep>>>,
     shut: bool,
     linger: Option<Pin<Box<Sleep>>>,
     swallowed: usize,
@@ -120,7 +125,8 @@ enum Stage {
 
 impl Limits {
     pub(crate) fn of(config: &Config) -> Self {
-        Self { head_bytes: config.max_header_bytes, fields: config.max_headers }
+        let head_time = config.header_timeout();
+        Self { head_bytes: config.max_header_bytes, fields: config.max_headers, head_time }
     }
 }
 
@@ -133,6 +139,7 @@ impl Fault {
     pub(crate) fn refusal(self) -> Refusal {
         let (code, title) = match self.status {
             StatusCode::URI_TOO_LONG => ("uri-too-long", "the uri is too long"),
+            StatusCode::REQUEST_TIMEOUT => ("request-timeout", "the request's head did not come in time"),
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
                 ("header-fields-too-large", "the head is too large")
             }
@@ -184,6 +191,7 @@ impl<S> Guard<S> {
             heads: 0,
             held: BytesMut::new(),
             released: BytesMut::new(),
+            due: None,
             shut: false,
             linger: None,
             swallowed: 0,
@@ -267,6 +275,7 @@ impl<S> Guard<S> {
     /// Goes on behind a head.
     fn behind(&mut self, head: &Head) {
         self.heads += 1;
+        self.due = None;
         let upgrades = head.upgrades();
         self.stage = match head.framing() {
             Framing::Length(0) => next(upgrades),
@@ -289,9 +298,27 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut piece = [0; PIECE];
         let mut buffer = ReadBuf::new(&mut piece);
-        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        match Pin::new(&mut self.socket).poll_read(cx, &mut buffer)? {
+            Poll::Ready(()) => {}
+            Poll::Pending if self.waits_for_head() => {
+                ready!(self.due(cx));
+                self.refuse(Fault { status: StatusCode::REQUEST_TIMEOUT, detail: LATE }, GET);
+                return Poll::Ready(Ok(true));
+            }
+            Poll::Pending => return Poll::Pending,
+        }
         self.held.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(!buffer.filled().is_empty()))
+    }
+
+    /// Says whether what is held back is a part of a head.
+    fn waits_for_head(&self) -> bool {
+        matches!(self.stage, Stage::Opening | Stage::Head(_))
+    }
+
+    fn due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limits.head_time;
+        self.due.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))).as_mut().poll(cx)
     }
 
     /// Reads into `buffer`, and holds back what may not pass. Says whether anything passed, or nothing more comes.

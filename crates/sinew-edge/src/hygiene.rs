@@ -19,6 +19,10 @@ const FIELD: usize = 32;
 pub(crate) fn check(parts: &Parts, config: &Config) -> Result<(), Refusal> {
     if parts.version == Version::HTTP_2 {
         size(parts, config)?;
+        // Frames say where a body ends; whoever is asked next over HTTP/1 would take it from here.
+        if parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+            return Err(Refusal::malformed("the content-length header stands twice"));
+        }
     }
     host(parts)?;
     let mut expectations = parts.headers.get_all(header::EXPECT).iter();
@@ -66,6 +70,9 @@ fn size(parts: &Parts, config: &Config) -> Result<(), Refusal> {
 fn host(parts: &Parts) -> Result<(), Refusal> {
     let named = named(&parts.headers)?;
     match (named, parts.uri.authority()) {
+        (_, Some(target)) if target.as_str().contains('@') => {
+            Err(Refusal::malformed("the request's target names a user, which no host does"))
+        }
         // HTTP/1.0 knows no host.
         (None, None) if parts.version < Version::HTTP_11 => Ok(()),
         (None, None) => Err(Refusal::malformed("the host header is missing")),
@@ -116,6 +123,9 @@ mod tests {
         assert_eq!(status(Request::get("/").version(Version::HTTP_10)), 200);
         assert_eq!(status(Request::get("http://a/").version(Version::HTTP_2)), 200);
         assert_eq!(status(Request::get("/").version(Version::HTTP_2)), 400);
+        assert_eq!(status(Request::get("http://user@a/").version(Version::HTTP_2)), 400);
+        let twice = Request::get("http://a/").header("content-length", "2").header("content-length", "2");
+        assert_eq!(status(twice.version(Version::HTTP_2)), 400);
     }
 
     #[test]

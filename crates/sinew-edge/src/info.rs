@@ -130,7 +130,7 @@ pub struct Explanation {
 /// assert!(overview.routes.iter().any(|route| route.path == "/healthz/live"));
 /// ```
 pub fn overview(config: &Config, services: &Services) -> Overview {
-    Overview { webhooks: WebhookInfo::all(config), ..Table::build(config, services).overview() }
+    Overview { webhooks: WebhookInfo::all(&config.webhooks), ..Table::build(config, services).overview() }
 }
 
 /// Says where a request goes at an edge of this configuration when these services are there.
@@ -167,7 +167,7 @@ pub fn explain(config: &Config, services: &Services, request: Request<()>) -> Ex
 }
 
 impl WebhookInfo {
-    pub(crate) fn all(config: &Config) -> Vec<Self> {
+    pub(crate) fn all(webhooks: &[Webhook]) -> Vec<Self> {
         let one = |webhook: &Webhook| Self {
             name: webhook.name.clone(),
             events: webhook.events.clone(),
@@ -175,7 +175,7 @@ impl WebhookInfo {
             signed: !webhook.secrets.is_empty(),
             order_by: webhook.order_by.clone(),
         };
-        config.webhooks.iter().map(one).collect()
+        webhooks.iter().map(one).collect()
     }
 }
 

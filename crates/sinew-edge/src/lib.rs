@@ -91,7 +91,7 @@ pub use config::{
     Action, Algorithm, Breaker, Calendar, Coalesce, Compression, Concurrency, Conditional, Config, Feed,
     FeedFormat, ForwardedBy, From, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake, Part, Period,
     Policies, Priority, Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share, Shedding, Target,
-    Timeouts, Versions, Webhook, WebhookMode, WebhookRetry,
+    Timeouts, Versions, Webhook, WebhookFrom, WebhookMode, WebhookRetry,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
@@ -101,7 +101,7 @@ pub use table::Services;
 use outgoing::Body;
 use routes::{Follower, Reload};
 use table::Table;
-use webhook::Webhooks;
+use webhook::{Changer, Webhooks};
 
 type Response = http::Response<Body>;
 
@@ -136,6 +136,7 @@ pub struct Running {
 #[derive(Clone, Debug)]
 pub struct Reloader {
     reloads: mpsc::Sender<Reload>,
+    webhooks: Changer,
 }
 
 /// What every request needs.
@@ -183,7 +184,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     let (draining, following) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let mut checks = checks(&bus, &draining, &following);
     checks.extend(extra);
-    let webhooks = Webhooks::start(&config, &bus).await?;
+    let webhooks = Webhooks::start(&config.webhooks, &bus, config.drain_timeout()).await?;
     let table = ArcSwap::from_pointee(follower.table());
     let (tasks, mirrors) = (TaskTracker::new(), Arc::new(Semaphore::new(call::MIRRORED)));
     let stop = CancellationToken::new();
@@ -231,13 +232,12 @@ impl Running {
 
     /// Returns the way to other routes, which outlives neither the edge nor its bus.
     pub fn reloader(&self) -> Reloader {
-        Reloader { reloads: self.reloads.clone() }
+        Reloader { reloads: self.reloads.clone(), webhooks: self.webhooks.changer() }
     }
 
     /// Returns the routes in force.
     pub fn overview(&self) -> Overview {
-        let webhooks = WebhookInfo::all(&self.edge.config);
-        Overview { webhooks, ..self.edge.table.load().overview() }
+        Overview { webhooks: self.webhooks.told(), ..self.edge.table.load().overview() }
     }
 
     /// Calls itself not ready, stops accepting, and finishes the requests in flight; bounded by
@@ -249,8 +249,7 @@ impl Running {
         self.edge.draining.store(true, Ordering::Relaxed);
         self.stop.cancel();
         // Nobody's request waits for them, so both end side by side.
-        let limit = self.edge.config.drain_timeout();
-        let ((), served) = tokio::join!(self.webhooks.drain(limit), self.server);
+        let ((), served) = tokio::join!(self.webhooks.drain(), self.server);
         if let Err(error) = served {
             tracing::error!(%error, "the accept loop failed");
         }
@@ -266,15 +265,18 @@ impl Running {
 
 impl Reloader {
     /// Takes over the routes of another configuration, with what decides about them: versions, and whether any event may be
-    /// published. No request is dropped: those under way end as they began. Other settings count after a restart.
+    /// published or followed; and its webhooks, whose secrets are read. No request is dropped: those under way end as they
+    /// began, and so do streams. Webhooks that stay as they were go on. Other settings count after a restart.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a configuration with mistakes; the one in force stays. [`Kind::Bus`] once the edge has ended.
+    /// [`Kind::Config`] for a configuration with mistakes, [`Kind::Bus`] where a webhook cannot start and once the edge has
+    /// ended; the configuration in force stays.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the configuration is taken over.
     pub async fn reload(&self, config: Config) -> Result<Changes, Error> {
         config.validate()?;
+        self.webhooks.change(config.webhooks.clone()).await?;
         let (answer, changes) = oneshot::channel();
         let gone = || Error::new(Kind::Bus, "the routes cannot change: the edge has ended");
         self.reloads.send((Box::new(config), answer)).await.map_err(|_| gone())?;

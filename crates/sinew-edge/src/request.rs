@@ -63,7 +63,7 @@ pub(crate) fn payload(
         building.body(mapping, given.body)?;
     }
     let Building { fields, mut violations, .. } = building;
-    let request = Value::Object(fields);
+    let mut request = Value::Object(fields);
     let told: Vec<String> = violations.iter().map(|own| own.pointer.clone()).collect();
     // What could not be read is not there, which need not be told as well.
     let further = schema.violations(&request).into_iter().filter(|other| !told.contains(&other.pointer));
@@ -71,6 +71,7 @@ pub(crate) fn payload(
     if !violations.is_empty() {
         return Err(Refusal::invalid(&violations, |field| origin(mapping, field)));
     }
+    schema.settle(&mut request);
     encode(to, &request).map_err(unreadable)
 }
 
@@ -163,7 +164,12 @@ fn whole(schema: &Schema, body: &Payload, to: ContentType) -> Result<Bytes, Refu
     }
     if !schema.surely_fits(body.codec, &body.bytes) {
         match decode(body.codec, &body.bytes) {
-            Ok(request) => fitting(schema, &request)?,
+            Ok(mut request) => {
+                fitting(schema, &request)?;
+                if schema.settle(&mut request) {
+                    return encode(to, &request).map_err(unreadable);
+                }
+            }
             // MessagePack holds more than JSON: the service judges what only it can read.
             Err(_) if body.codec == ContentType::MessagePack => {}
             Err(error) => return Err(unreadable(error)),
@@ -267,7 +273,7 @@ impl Building<'_> {
         for (name, texts) in &form.texts {
             if mapping.sets(name) || self.fields.contains_key(name) {
                 self.violations.push(violation(name, "does not belong into the form"));
-            } else {
+            } else if *texts != [""] || !self.schema.fields().may_be_empty(name) {
                 self.text(name, Some(texts));
             }
         }

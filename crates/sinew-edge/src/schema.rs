@@ -3,6 +3,7 @@
 
 mod fields;
 mod quick;
+mod whole;
 
 use std::sync::OnceLock;
 
@@ -35,10 +36,12 @@ pub(crate) struct Violation {
 }
 
 impl Schema {
-    /// Reads a JSON Schema (2020-12).
+    /// Reads a JSON Schema (2020-12). What the formats of integers say is written out as bounds.
     pub(crate) fn new(source: &Value) -> Self {
-        let (fields, quick) = (Fields::of(source), Node::of(source));
-        Self { source: source.clone(), fields, quick, full: OnceLock::new() }
+        let mut source = source.clone();
+        whole::bound(&mut source);
+        let (fields, quick) = (Fields::of(&source), Node::of(&source));
+        Self { source, fields, quick, full: OnceLock::new() }
     }
 
     /// Takes anything.
@@ -62,6 +65,11 @@ impl Schema {
             ContentType::Json => self.quick.fits_json(bytes),
             ContentType::MessagePack => self.quick.takes_anything(),
         }
+    }
+
+    /// Writes numbers without a fraction as integers where only those fit; says whether there were any.
+    pub(crate) fn settle(&self, request: &mut Value) -> bool {
+        whole::settle(&self.source, &self.source, request, 0)
     }
 
     /// Lists everything that is wrong with a request.

@@ -35,6 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How often an HTTP/2 connection is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How much longer a connection may be idle than a head may take: who sent half of one is told so first.
+const GRACE: Duration = Duration::from_secs(1);
 /// Streams a client may open and reset before they are answered; more is an attack (CVE-2023-44487).
 const RESET_STREAMS: usize = 64;
 
@@ -91,7 +93,7 @@ fn builder(config: &Config) -> Builder {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout())
+        .header_read_timeout(config.header_timeout() + GRACE)
         .max_headers(config.max_headers)
         .max_buf_size(config.max_header_bytes);
     builder
@@ -149,7 +151,7 @@ async fn serve(
         tracing::debug!(%error, "cannot switch nagle's algorithm off");
     }
     let line = Arc::new(Line::default());
-    let silence = silence(line.clone(), edge.config.header_timeout());
+    let silence = silence(line.clone(), edge.config.header_timeout() + GRACE);
     let taking = Taking::new(stream, edge.config.reading_pace());
     let guard = Guard::new(taking, line.clone(), Limits::of(&edge.config));
     let closed = CancellationToken::new();

@@ -14,7 +14,7 @@ pub use build::Services;
 
 use crate::{
     conditions::Met,
-    config::Versions,
+    config::{Feed, Versions},
     matcher::{Found, Matcher},
     policy,
     served::Served,
@@ -31,6 +31,8 @@ pub(crate) struct Table {
     /// By what the hosts end in.
     below: HashMap<String, Tree>,
     versions: Versions,
+    /// How any event is followed, where that is open.
+    open_feeds: Option<Feed>,
     routes: Vec<Arc<Served>>,
     notes: Vec<Note>,
     /// Written when somebody asks for it.
@@ -88,6 +90,11 @@ impl Table {
     /// Returns the edge's own routes.
     pub(crate) fn own_routes(&self) -> Vec<&Served> {
         self.own.all().into_iter().map(AsRef::as_ref).collect()
+    }
+
+    /// Says how any event is followed, where that is open.
+    pub(crate) fn open_feeds(&self) -> Option<&Feed> {
+        self.open_feeds.as_ref()
     }
 
     /// Returns the routes in the order in which they were put in.

@@ -3,13 +3,11 @@
 
 mod client;
 mod guard;
+mod running;
 mod signature;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -17,24 +15,19 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use serde_json::Value;
 use sinew::{
-    Bus, Ctx, Events, Problem, Reaction, Redelivery, Retry, Timestamp,
+    Ctx, Problem, Redelivery, Timestamp,
     bus::Message,
     wire::{CloudEvent, ContentType, decode},
 };
 
 use crate::{
-    Config, Error, Kind,
+    Error, Kind,
     config::{Webhook, WebhookMode},
     feed::{Filter, Item},
 };
 use client::Client;
+pub(crate) use running::{Changer, Webhooks};
 use signature::Keys;
-
-/// The service that the groups of webhooks belong to.
-const SERVICE: &str = "edge";
-
-/// All webhooks of an edge at work.
-pub(crate) struct Webhooks(Vec<Reaction>);
 
 /// One webhook.
 struct Sender {
@@ -48,45 +41,6 @@ struct Sender {
     timeout: Duration,
     /// Whether the other side said that it wants no more.
     gone: AtomicBool,
-}
-
-impl Webhooks {
-    /// Starts all of them.
-    ///
-    /// # Errors
-    /// [`Kind::Config`] for a secret that was not read, [`Kind::Bus`] when a consumer cannot be made.
-    pub(crate) async fn start(config: &Config, bus: &Bus) -> Result<Self, Error> {
-        let mut started = Vec::new();
-        for webhook in &config.webhooks {
-            let sender = Arc::new(Sender::new(webhook)?);
-            let retry = &webhook.retry;
-            let pauses = Retry::exponential(
-                Duration::from_millis(retry.first_ms),
-                Duration::from_millis(retry.longest_ms),
-            );
-            let pauses = pauses.attempts(retry.attempts);
-            let events = Events::named(SERVICE, &webhook.name, &crate::feed::names(&webhook.events));
-            let mut events = events.configure(|group| group.concurrency(webhook.concurrency).retry(pauses));
-            if let Some(pointer) = webhook.order_by.clone() {
-                events = events.ordered_by(move |media_type, payload| key(&pointer, media_type, payload));
-            }
-            let reaction = events.start(bus, move |message, ctx| {
-                let sender = sender.clone();
-                async move { sender.deliver(message, ctx).await }
-            });
-            let failed = |error: sinew::Error| {
-                Error::new(Kind::Bus, format!("webhook {} cannot start: {error}", webhook.name))
-                    .because(error)
-            };
-            started.push(reaction.await.map_err(failed)?);
-        }
-        Ok(Self(started))
-    }
-
-    /// Finishes what is under way, bounded in time.
-    pub(crate) async fn drain(self, limit: Duration) {
-        futures::future::join_all(self.0.into_iter().map(|one| one.drain(limit))).await;
-    }
 }
 
 impl Sender {

@@ -47,7 +47,7 @@ pub use kv::{Kv, KvChange, KvEntry, KvWatch};
 pub use message::Message;
 pub use objects::{Object, Objects};
 pub(crate) use pin::{Heard, PinConfig, Pinned};
-pub use pull::{Delivery, Pull, PullConfig};
+pub use pull::{Begin, Delivery, Pull, PullConfig};
 pub use subscription::Subscription;
 
 use inlets::Denied;

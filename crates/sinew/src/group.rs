@@ -18,7 +18,10 @@ use futures::future::BoxFuture;
 use sinew_wire::{Event, GroupDescriptor, OperationName, Problem};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Bus, Ctx, Error, EventHandler, Kind, bus::Message};
+use crate::{
+    Bus, Ctx, Error, EventHandler, Kind,
+    bus::{Begin, Message},
+};
 
 pub use batch::BatchGroup;
 pub use inlet::Redelivery;
@@ -38,6 +41,7 @@ pub struct Group {
     pub(crate) retry: Retry,
     pub(crate) ack_wait: Duration,
     pub(crate) hold: Duration,
+    pub(crate) begin: Begin,
 }
 
 impl Group {
@@ -48,6 +52,7 @@ impl Group {
             retry: Retry::default(),
             ack_wait: Duration::from_secs(30),
             hold: LONGEST_HOLD,
+            begin: Begin::First,
         }
     }
 
@@ -55,6 +60,14 @@ impl Group {
     #[must_use]
     pub fn concurrency(mut self, limit: usize) -> Self {
         self.concurrency = limit.max(1);
+        self
+    }
+
+    /// Sets where the group begins when it is new; one that stands goes on where it was. Default: with the first event that
+    /// is kept, so that no event is missed between two deployments.
+    #[must_use]
+    pub fn begin(mut self, begin: Begin) -> Self {
+        self.begin = begin;
         self
     }
 

@@ -3,6 +3,7 @@
 
 mod bench;
 mod check;
+mod conformance;
 mod schemas;
 mod tidy;
 
@@ -18,6 +19,8 @@ Tasks:
   check    Runs what a change must pass before review: fmt, clippy and tidy
   bench    Prints ratios against baselines: [workflow-engine] [sdk] [edge] [saga] [SECONDS],
            all of them by default
+  conformance
+           Runs other people's tests against the edge: [SUITE].. [--if-reachable], all of them by default
   schemas  Writes schemas/ from the code; with --check only compares
   tidy     Checks the rules of this repository that no other tool checks
   help     Prints this text
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Outcome {
     match arguments {
         ["bench", names @ ..] => bench::run(&root(), names),
+        ["conformance", names @ ..] => conformance::run(&root(), names),
         ["schemas"] => schemas::run(&root(), false),
         ["schemas", "--check"] => schemas::run(&root(), true),
         ["check"] => check::run(&root()),

@@ -1,6 +1,8 @@
 //! Feeds of events: from now on or from where a client was, in order and none twice, filtered, limited, and ended with a
 //! word. As server-sent events and over WebSockets.
 
+mod reload;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;

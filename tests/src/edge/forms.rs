@@ -1,6 +1,8 @@
 //! Forms: fields coerced by the schema, and files that are stored before the request is sent.
 
+use bytes::Bytes;
 use serde_json::json;
+use sinew::bus::Object;
 
 use super::System;
 
@@ -45,4 +47,21 @@ async fn a_urlencoded_form_is_read_by_the_schema() {
     );
     let told = system.client.send("POST", "/things", &form, "sku=tea&quantity=x").await;
     assert_eq!(told.problem(422, "invalid-request")["errors"][0]["pointer"], "/quantity");
+}
+
+#[tokio::test]
+async fn a_file_that_a_client_names_itself_reaches_no_other() {
+    let system = System::start().await;
+    let body = format!("{}{}--xyz--\r\n", part("name=title", "a"), part("name=photo; filename=b", "others"));
+    assert_eq!(system.client.send("POST", "/photos", &[BOUNDARY], body).await.status, 200);
+    let files = system.bus.known_objects("EDGE_FILES");
+    let stored = files.list().await.unwrap();
+    assert_eq!(stored.len(), 1);
+    for id in [">", "*", "", "a.b", "a b", "é"] {
+        let other = Object { id: id.to_owned(), ..stored[0].clone() };
+        assert_eq!(files.get(&other).await.unwrap(), None, "{id:?}");
+        files.delete(&other).await.unwrap();
+        files.put(&other, &Bytes::from_static(b"others")).await.unwrap_err();
+    }
+    assert_eq!(files.get(&stored[0]).await.unwrap().as_deref(), Some(&b"others"[..]));
 }

@@ -128,8 +128,10 @@ async fn a_body_that_breaks_off_or_does_not_come_is_refused() {
     let chunked =
         format!("POST /things HTTP/1.1\r\nhost: a\r\n{CLOSE}transfer-encoding: chunked\r\n\r\nzz\r\n");
     assert_eq!(problem_in(&raw(system.address(), chunked).await), (400, "malformed-request".to_owned()));
-    let slow = format!("POST /things HTTP/1.1\r\nhost: a\r\n{CLOSE}content-length: 10\r\n\r\n{{");
-    assert_eq!(problem_in(&raw(system.address(), slow).await), (408, "request-timeout".to_owned()));
+    let slow = "POST /things HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n{";
+    let answer = raw(system.address(), slow).await;
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert_eq!(problem_in(&answer), (408, "request-timeout".to_owned()));
 }
 
 #[tokio::test]
@@ -166,12 +168,21 @@ async fn heads_that_are_no_http_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_in_time_ends_the_connection() {
+async fn half_a_head_is_told_that_it_is_late_and_nothing_at_all_ends_the_connection() {
     let system = System::start_with(edge::Config { header_timeout_ms: 200, ..edge::Config::default() }).await;
-    // Nothing at all, the beginning of HTTP/1, and what may still become HTTP/2.
-    for beginning in ["", "GET / HTTP/1.1\r\nho", "PRI * HT"] {
-        assert_eq!(raw(system.address(), beginning).await, "", "{beginning:?}");
+    assert_eq!(raw(system.address(), "").await, "");
+    // The beginning of HTTP/1, and what may still become HTTP/2.
+    for beginning in ["G", "GET / HTTP/1.1\r\nho", "PRI * HT"] {
+        let answer = raw(system.address(), beginning).await;
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        assert_eq!(problem_in(&answer), (408, "request-timeout".to_owned()), "{beginning:?}");
     }
+    // In its turn behind the request before it.
+    let behind = "GET /healthz/live HTTP/1.1\r\nhost: a\r\n\r\nGET / HT";
+    let answers = raw(system.address(), behind).await;
+    let (first, second) = answers.split_once("HTTP/1.1 408 ").expect("two answers");
+    assert!(first.starts_with("HTTP/1.1 200 "), "{answers}");
+    assert_eq!(problem_in(&format!("HTTP/1.1 408 {second}")), (408, "request-timeout".to_owned()));
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 //! service, `<next>` for a whole request that would reach it, `<70000>` for that many letters, `<150 fields>` for that
 //! many header fields; every other character is the byte of its number.
 
+mod http2;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},

@@ -300,12 +300,12 @@ async fn p1_a_killed_edge_loses_no_event() {
 
 #[tokio::test]
 async fn mistakes_of_webhooks_are_told_with_their_places() {
-    let wrong = json!({ "webhooks": [{ "name": "A b", "events": ["orders"], "url": "ftp://x", "order_by": "x",
+    let wrong = json!({ "webhooks": [{ "name": "A b", "events": ["orders"], "url": "ftp://x", "order_by": "x", "from": "yesterday",
         "secrets": [{}], "retry": { "attempts": 0 } }] });
     let pointers: Vec<String> =
         edge::Config::read(&wrong).unwrap_err().into_iter().map(|mistake| mistake.pointer).collect();
     let at = |key: &str| format!("/webhooks/0/{key}");
-    assert_eq!(pointers, ["name", "url", "order_by", "retry", "secrets", "events/0"].map(at));
+    assert_eq!(pointers, ["name", "url", "from", "order_by", "retry", "secrets", "events/0"].map(at));
     let mut unread = edge::Config::read(&json!({ "webhooks": [
         { "name": "a", "events": ["a.b"], "url": "https://x", "secrets": [{ "env": "NONE" }] }] }))
     .unwrap();
@@ -313,4 +313,54 @@ async fn mistakes_of_webhooks_are_told_with_their_places() {
     assert_eq!(mistakes[0].pointer, "/webhooks/0/secrets/0");
     let shown = edge::overview(&unread, &edge::Services::default()).webhooks;
     assert_eq!((shown[0].name.as_str(), shown[0].signed), ("a", true));
+}
+
+#[tokio::test]
+async fn webhooks_begin_end_and_go_on_with_a_reload() {
+    let (mut stays, mut comes) = (Receiver::start().await, Receiver::start().await);
+    let named = |receiver: &Receiver, name: &str| webhook(&receiver.url, json!({ "name": name }));
+    let of = |webhooks: Vec<Value>| edge::Config::read(&json!({ "webhooks": webhooks })).unwrap();
+    let both = vec![named(&stays, "stays"), named(&comes, "comes")];
+    let system = System::start_with(of(vec![named(&stays, "stays")])).await;
+    publish(&system, "first", &json!({})).await;
+    assert_eq!(stays.next().await.header("webhook-id"), "first");
+
+    system.edge.reloader().reload(of(both.clone())).await.unwrap();
+    let names: Vec<String> = system.edge.overview().webhooks.into_iter().map(|one| one.name).collect();
+    assert_eq!(names, ["stays", "comes"]);
+    publish(&system, "second", &json!({})).await;
+    assert_eq!(stays.next().await.header("webhook-id"), "second");
+    assert_eq!(comes.next().await.header("webhook-id"), "second", "a new one begins from now");
+
+    let mut broken = both;
+    broken[1]["url"] = "http://127.0.0.1:1/elsewhere".into();
+    broken[0]["secrets"] = json!([{ "env": "NOWHERE" }]);
+    // A secret nobody has read: neither of the two changes.
+    system.edge.reloader().reload(of(broken)).await.unwrap_err();
+    publish(&system, "third", &json!({})).await;
+    assert_eq!(stays.next().await.header("webhook-id"), "third");
+    assert_eq!(comes.next().await.header("webhook-id"), "third");
+
+    let url = comes.url.clone();
+    let from = |name: &str, from: Value| webhook(&url, json!({ "name": name, "from": from }));
+    let all = &["first", "second", "third"][..];
+    for (name, start, expected) in [
+        ("all", json!("first"), all),
+        ("late", json!(2), &all[1..]),
+        ("old", json!("2020-01-01T00:00:00Z"), all),
+    ] {
+        system.edge.reloader().reload(of(vec![named(&stays, "stays"), from(name, start)])).await.unwrap();
+        let mut ids = Vec::new();
+        for _ in expected {
+            ids.push(comes.next().await.header("webhook-id").to_owned());
+        }
+        ids.sort_unstable();
+        assert_eq!(ids, expected, "{name}");
+    }
+
+    system.edge.reloader().reload(of(vec![named(&comes, "comes")])).await.unwrap();
+    publish(&system, "fourth", &json!({})).await;
+    assert_eq!(comes.next().await.header("webhook-id"), "fourth");
+    timeout(SOON, system.edge.drain()).await.expect("the drain ends");
+    assert!(stays.got.try_recv().is_err(), "what was taken away is sent nothing more");
 }

@@ -196,6 +196,7 @@ impl Backend {
             ack_wait: Duration::from_secs(30),
             max_deliver: -1,
             max_ack_pending: 100,
+            begin: sinew::bus::Begin::First,
         }
     }
 

@@ -182,6 +182,7 @@ fn same_group() -> PullConfig {
         ack_wait: Duration::from_secs(30),
         max_deliver: 100,
         max_ack_pending: 10,
+        begin: sinew::bus::Begin::First,
     }
 }
 

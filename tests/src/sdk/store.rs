@@ -226,6 +226,7 @@ async fn a_work_queue_forgets_what_is_done() {
         ack_wait: Duration::from_secs(30),
         max_deliver: 5,
         max_ack_pending: 10,
+        begin: sinew::bus::Begin::First,
     };
     let mut pull = stage.bus.pull(&consumer).await.unwrap();
     let delivery = pull.next(1).await.unwrap();

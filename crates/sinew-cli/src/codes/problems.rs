@@ -286,8 +286,8 @@ pub(super) const PAGES: &[Page] = &[
     new(
         "request-timeout",
         "the request took too long to arrive (408)",
-        "The client sent its body more slowly than the edge waits.",
-        "Compare `request_timeout_ms` of the edge with what the client needs.",
+        "The client sent its head or its body more slowly than the edge waits.",
+        "Compare `header_timeout_ms` and `request_timeout_ms` of the edge with what the client needs.",
         "Send faster, in smaller parts, or allow more time.",
     ),
     new(

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sinew::wire::OperationName;
+use sinew::{bus::Begin, wire::OperationName};
 
 use super::{Config, Mistake, below};
 use crate::feed;
@@ -21,6 +21,10 @@ pub struct Webhook {
     pub events: Vec<String>,
     /// Where they are sent with POST.
     pub url: String,
+    /// Where it begins when it is new: `now`, `first`, a moment such as `2026-01-31T08:00:00Z`, or the id of an event. One
+    /// that stands goes on where it was.
+    #[serde(default)]
+    pub from: WebhookFrom,
     /// Only events of which a member of the data, as a JSON pointer, or a header field is this.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub filter: BTreeMap<String, Value>,
@@ -65,6 +69,16 @@ pub struct Secret {
     pub(crate) value: Option<String>,
 }
 
+/// Where a webhook begins that is new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum WebhookFrom {
+    /// With the event of this id, its sequence in the stream.
+    Sequence(u64),
+    /// `now`, `first` or a moment.
+    Word(String),
+}
+
 /// How an event is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -86,6 +100,26 @@ pub struct WebhookRetry {
     pub longest_ms: u64,
     /// Attempts, the first one included; then the event is a dead letter.
     pub attempts: u32,
+}
+
+impl Default for WebhookFrom {
+    fn default() -> Self {
+        Self::Word("now".to_owned())
+    }
+}
+
+impl WebhookFrom {
+    /// Says where that is; `None` where it is nowhere.
+    pub(crate) fn begin(&self) -> Option<Begin> {
+        match self {
+            Self::Sequence(sequence) => Some(Begin::Sequence(*sequence)),
+            Self::Word(word) => match word.as_str() {
+                "now" => Some(Begin::Now),
+                "first" => Some(Begin::First),
+                moment => moment.parse().ok().map(Begin::Time),
+            },
+        }
+    }
 }
 
 impl Default for WebhookRetry {
@@ -165,6 +199,9 @@ pub(super) fn mistakes(webhooks: &[Webhook]) -> Vec<Mistake> {
         }
         if webhook.url.contains('@') {
             wrong("url", "holds a password: send it in `headers`, or sign with `secrets`");
+        }
+        if webhook.from.begin().is_none() {
+            wrong("from", "write now, first, a moment such as 2026-01-31T08:00:00Z, or the id of an event");
         }
         let pointer = |pointer: &String| pointer.starts_with('/');
         if !webhook.order_by.iter().all(pointer) {

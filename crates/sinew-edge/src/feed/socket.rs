@@ -9,7 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_websockets::{CloseCode, Message};
+use tokio_websockets::{CloseCode, Error, Message};
 
 use super::{
     item::Dress,
@@ -23,7 +23,7 @@ use crate::{
     config::FeedFormat,
     streaming::{
         ending,
-        websocket::{self, Socket},
+        websocket::{self, FRAMES, Socket},
     },
 };
 
@@ -31,8 +31,6 @@ use crate::{
 pub(super) const PROTOCOL: &str = "sinew.events.v1";
 /// How long a client may take to say where it goes on, before it is told what is new.
 const FIRST_WORD: Duration = Duration::from_secs(2);
-/// Pings and other frames a client may send between two of our signs of life.
-const FRAMES: u32 = 64;
 const TRY_LATER: u16 = 1013;
 
 /// One client.
@@ -70,6 +68,12 @@ enum End {
     Slow,
 }
 
+impl End {
+    fn of((code, reason): (CloseCode, &'static str)) -> Self {
+        Self::Close(code, reason)
+    }
+}
+
 const CLOSING: End = End::Close(CloseCode::GOING_AWAY, "the edge is ending");
 
 impl Client {
@@ -94,16 +98,16 @@ impl Client {
         };
         self.tail.end().await;
         match end {
-            End::Gone => {}
+            End::Gone => websocket::close(socket, None, limit).await,
             End::Close(code, reason) => {
                 if code == CloseCode::GOING_AWAY {
                     let problem = ending().with("last_event_id", self.told.to_string());
                     let told = socket.send(Message::text(json!({ "problem": problem }).to_string()));
                     let _ = timeout(limit, told).await;
                 }
-                websocket::close(&mut socket, code, reason, limit).await;
+                websocket::close(socket, Some((code, reason)), limit).await;
             }
-            End::Slow => self.cut_off(&mut socket, limit).await,
+            End::Slow => self.cut_off(socket, limit).await,
         }
     }
 
@@ -186,26 +190,25 @@ impl Client {
     }
 
     /// Sorts what a client sent: pings and pongs are between the protocols, as long as they are few.
-    fn heard(
-        &mut self,
-        heard: Option<Result<Message, tokio_websockets::Error>>,
-    ) -> Result<Option<Message>, End> {
+    fn heard(&mut self, heard: Option<Result<Message, Error>>) -> Result<Option<Message>, End> {
         self.frames = self.frames.checked_sub(1).ok_or(RULES)?;
         match heard {
             Some(Ok(message)) if message.is_close() => Err(End::Gone),
+            Some(Ok(message)) if !websocket::is_sound(&message) => Err(End::of(websocket::NO_TEXT)),
             Some(Ok(message)) if message.is_ping() || message.is_pong() => Ok(None),
             Some(Ok(message)) => Ok(Some(message)),
+            Some(Err(Error::PayloadTooLong { .. })) => Err(End::of(websocket::TOO_LONG)),
             Some(Err(_)) | None => Err(End::Gone),
         }
     }
 
     /// Says from where the client may go on, if it takes at least that.
-    async fn cut_off(&self, socket: &mut Socket, limit: Duration) {
+    async fn cut_off(&self, mut socket: Socket, limit: Duration) {
         let detail = format!("it takes too long: go on with resume {}", self.told);
         let problem = too_slow().detail(detail).with("last_event_id", self.told.to_string());
         let told = socket.send(Message::text(json!({ "problem": problem }).to_string()));
         if let (Ok(Ok(())), Ok(code)) = (timeout(limit, told).await, CloseCode::try_from(TRY_LATER)) {
-            websocket::close(socket, code, "too slow", limit).await;
+            websocket::close(socket, Some((code, "too slow")), limit).await;
         }
     }
 }

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-const LIMITS: Limits = Limits { head_bytes: 8 * 1024, fields: 10 };
+const LIMITS: Limits = Limits { head_bytes: 8 * 1024, fields: 10, head_time: Duration::from_secs(1) };
 
 /// Returns what passes of bytes that come in pieces of this size, and what was refused.
 async fn passed(bytes: &[u8], piece: usize) -> (Vec<u8>, Option<(u64, u16)>) {
@@ -86,4 +86,21 @@ proptest! {
         let ends = seen.is_empty() || seen.windows(4).any(|end| end == b"\r\n\r\n");
         prop_assert!(ends, "{seen:?}");
     }
+}
+
+#[tokio::test]
+async fn a_head_that_stays_half_is_refused_in_its_time_and_an_idle_connection_is_not() {
+    let (mut client, server) = tokio::io::duplex(1024);
+    let line = Arc::new(Line::default());
+    let limits = Limits { head_time: Duration::from_millis(100), ..LIMITS };
+    let mut guard = Guard::new(server, line.clone(), limits);
+    let mut seen = vec![0; GET.len()];
+    let idle = tokio::time::timeout(3 * limits.head_time, guard.read(&mut seen)).await;
+    assert!(idle.is_err(), "nothing came, so nothing is late");
+    let began = Instant::now();
+    client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    guard.read_exact(&mut seen).await.unwrap();
+    assert!(began.elapsed() >= limits.head_time);
+    let (number, fault) = line.refused.get().unwrap();
+    assert_eq!((&seen[..], *number, fault.status), (GET, 1, StatusCode::REQUEST_TIMEOUT));
 }

@@ -32,6 +32,15 @@ impl Schemas {
         self.0.get(&word(name)).cloned().unwrap_or(Value::Bool(true))
     }
 
+    /// Names the members that a value of a schema always has.
+    pub(super) fn members(&self, schema: &Value) -> Vec<String> {
+        let named = schema.get("$ref").and_then(Value::as_str);
+        let target = named.and_then(|text| text.strip_prefix("#/components/schemas/"));
+        let schema = target.and_then(|name| self.0.get(name)).unwrap_or(schema);
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        required.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     pub(super) fn into_value(self) -> Value {
         Value::Object(self.0)
     }

@@ -14,6 +14,7 @@ fn written() -> Value {
         "type": "object", "required": ["id"],
         "properties": { "id": { "$ref": "#/$defs/Leaf" }, "next": { "$ref": "#" }, "session": { "type": "string" } },
     });
+    let file = schemars::schema_for!(sinew::bus::Object).to_value();
     let operation = |name: &str, http: Value| {
         json!({ "name": name, "subject": format!("svc.trees.{name}"), "http": http, "request": tree, "reply": tree,
             "errors": [{ "status": 409, "code": "felled" }, { "status": 409, "code": "hollow" }, { "status": 500, "code": "*" }] })
@@ -24,6 +25,17 @@ fn written() -> Value {
         operation("put", json!({ "method": "PUT", "path": "/trees/{other}" })),
         operation("plant", json!({ "method": "POST", "path": "/trees", "status": 201 })),
         operation("fell", json!({ "method": "DELETE", "path": "/trees/{id}", "status": 204 })),
+        json!({ "name": "rings", "subject": "svc.trees.rings", "stream": true, "request": tree, "reply": tree,
+            "http": { "method": "GET", "path": "/trees/{id}/rings" } }),
+        json!({ "name": "draw", "subject": "svc.trees.draw", "http": { "method": "POST", "path": "/trees/{id}/pictures" },
+            "request": { "type": "object", "required": ["id", "picture"], "$defs": { "Object": file }, "properties": {
+                "id": { "type": "string" }, "picture": { "$ref": "#/$defs/Object" }, "size": { "type": ["integer", "null"] },
+            } }, "reply": true }),
+        json!({ "name": "count", "subject": "svc.trees.count", "http": { "method": "GET", "path": "/count" },
+            "request": { "type": "object", "properties": {
+                "limit": { "type": ["integer", "null"], "format": "uint32", "minimum": 0, "default": null },
+                "kind": { "anyOf": [{ "type": "string" }, { "type": "null" }] },
+            } }, "reply": true }),
     ] }))
         .unwrap();
     let config = Config::read(&json!({ "routes": [
@@ -116,4 +128,52 @@ fn schemas_stay_schemas() {
         }
         assert!(jsonschema::validator_for(&whole).is_ok(), "{name}");
     }
+}
+
+#[test]
+fn bodies_say_whether_they_are_needed_and_files_how_they_are_sent() {
+    let document = written();
+    let body = |path: &str| document["paths"][path]["post"]["requestBody"].clone();
+    assert_eq!(body("/trees")["required"], true);
+    assert_eq!(body("/events/{domain}/{event}")["required"], false);
+    let drawn = body("/trees/{id}/pictures");
+    let form = &drawn["content"]["multipart/form-data"]["schema"];
+    assert_eq!(
+        (&form["properties"]["picture"]["format"], &form["required"]),
+        (&json!("binary"), &json!(["picture"]))
+    );
+    assert!(drawn["content"]["application/json"]["schema"]["properties"]["picture"]["$ref"].is_string());
+    assert!(body("/trees")["content"].get("multipart/form-data").is_none());
+    let fallen = &body("/fallen/{id}")["content"]["application/json"]["schema"];
+    assert_eq!((&fallen["type"], &fallen["properties"]["id"]), (&json!("object"), &json!(false)));
+}
+
+#[test]
+fn a_stream_is_described_in_each_of_its_forms() {
+    let document = written();
+    let content = &document["paths"]["/trees/{id}/rings"]["get"]["responses"]["200"]["content"];
+    let forms: Vec<&String> = content.as_object().unwrap().keys().collect();
+    assert_eq!(forms, ["application/jsonl", "application/x-ndjson", "text/event-stream", "application/json"]);
+    assert_eq!(content["application/json"]["schema"]["type"], "array");
+}
+
+#[test]
+fn a_reply_leads_to_what_its_members_name() {
+    let document = written();
+    let links = &document["paths"]["/trees"]["post"]["responses"]["201"]["links"];
+    let get = json!({ "operationId": "get_trees__id_", "parameters": { "id": "$response.body#/id" } });
+    assert_eq!(links["get_trees__id_"], get);
+    assert!(links["post_trees__id__pictures"].is_object(), "{links}");
+    let fallen = &document["paths"]["/fallen/{id}"]["post"]["responses"]["202"];
+    assert!(fallen.get("links").is_none(), "an event's id is nobody else's: {fallen}");
+}
+
+#[test]
+fn parameters_are_texts_and_integers_have_bounds() {
+    let document = written();
+    let parameters = document["paths"]["/count"]["get"]["parameters"].as_array().unwrap();
+    let schema = |name: &str| &parameters.iter().find(|one| one["name"] == name).unwrap()["schema"];
+    let limit = json!({ "type": ["integer"], "format": "uint32", "minimum": 0, "maximum": u32::MAX });
+    assert_eq!(*schema("limit"), limit);
+    assert_eq!(*schema("kind"), json!({ "anyOf": [{ "type": "string" }] }));
 }

@@ -56,7 +56,12 @@ impl Fields {
         self.shapes.get(field).is_some_and(|shape| shape.items.is_some())
     }
 
-    /// Reads the texts given for field `name`.
+    /// Says whether an empty text stands for nothing, as in a form whose field was left empty.
+    pub(crate) fn may_be_empty(&self, field: &str) -> bool {
+        self.shapes.get(field).is_some_and(|shape| shape.null && !shape.string)
+    }
+
+    /// Reads the texts given for field `name`. There is no text for null: a field without a value is left out.
     ///
     /// # Errors
     /// Says what the field takes instead.
@@ -171,14 +176,14 @@ impl Shape {
     fn scalar(&self, text: &str) -> Option<Value> {
         // The parser skips white space, which a number as text does not have.
         let number = |text: &str| serde_json::from_str::<Number>(text).ok().filter(|_| text.trim() == text);
+        let whole = |number: &Number| number.as_f64().is_some_and(|number| number.fract() == 0.0);
         if (self.integer || self.number)
-            && let Some(number) = number(text).filter(|number| self.number || !number.is_f64())
+            && let Some(number) = number(text).filter(|number| self.number || whole(number))
         {
             return Some(Value::Number(number));
         }
         match text {
             "true" | "false" if self.boolean => Some(Value::Bool(text == "true")),
-            "" | "null" if self.null && !self.string => Some(Value::Null),
             _ => self.string.then(|| Value::String(text.to_owned())),
         }
     }
@@ -189,7 +194,6 @@ impl Shape {
             (self.integer || self.number, number),
             (self.boolean, "true or false"),
             (self.string, "one text"),
-            (self.null, "null"),
             (self.items.is_some(), "a list, as a repeated name"),
         ];
         let names: Vec<&str> = kinds.into_iter().filter_map(|(takes, name)| takes.then_some(name)).collect();
@@ -198,11 +202,12 @@ impl Shape {
 }
 
 /// The schemas a schema is put together from.
-fn parts(schema: &Map<String, Value>) -> impl Iterator<Item = &Value> {
+pub(super) fn parts(schema: &Map<String, Value>) -> impl Iterator<Item = &Value> {
     ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten()
 }
 
-fn resolve<'s>(schema: &'s Value, root: &'s Value) -> Option<&'s Value> {
+/// Follows references to the schema they mean.
+pub(super) fn resolve<'s>(schema: &'s Value, root: &'s Value) -> Option<&'s Value> {
     let mut schema = schema;
     for _ in 0..MAX_DEPTH {
         match schema.get("$ref").and_then(Value::as_str) {
@@ -253,7 +258,7 @@ mod tests {
         let fields = search();
         let read = |name, texts: &[&str]| fields.read(name, texts).unwrap();
         assert_eq!(read("limit", &["7"]), json!(7));
-        assert_eq!(read("limit", &["null"]), json!(null));
+        assert_eq!(read("limit", &["7.0"]), json!(7.0), "which is settled with the whole request");
         assert_eq!(read("at_least", &["1.5e3"]), json!(1500.0));
         assert_eq!(read("at_least", &["2"]), json!(2));
         assert_eq!(read("open", &["true"]), json!(true));
@@ -271,7 +276,9 @@ mod tests {
     fn what_does_not_fit_is_refused_with_what_would() {
         let fields = search();
         for (name, texts, expected) in [
-            ("limit", &["x"][..], "an integer or null"),
+            ("limit", &["x"][..], "an integer"),
+            ("limit", &["null"], "an integer"),
+            ("limit", &[""], "an integer"),
             ("limit", &["1.5"], "an integer"),
             ("limit", &["1", "2"], "an integer"),
             ("limit", &[" 1"], "an integer"),
@@ -279,7 +286,7 @@ mod tests {
             ("open", &["yes"], "true or false"),
             ("name", &["a", "b"], "one text"),
             ("counts", &["1", "x"], "a list"),
-            ("tree", &["{}"], "null"),
+            ("tree", &["{}"], "only a body"),
             ("colour", &["Red"], "there is no `colour`"),
         ] {
             let reason = fields.read(name, texts).unwrap_err();

@@ -136,7 +136,7 @@ impl Node {
                 "enum" => kinds.words = Some(words(value)?),
                 "const" => kinds.words = Some(vec![value.as_str()?.to_owned()]),
                 "properties" | "required" | "additionalProperties" | "items" | "minItems" | "maxItems" => {}
-                other => ANNOTATIONS.contains(&other).then_some(())?,
+                other => (ANNOTATIONS.contains(&other) || other.starts_with("x-")).then_some(())?,
             }
         }
         if !schema.contains_key("type") {
@@ -261,7 +261,9 @@ impl<'de> Visitor<'de> for &Kinds {
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
         // The largest limits cannot be told apart as floating point numbers.
-        let exact = number < 1 << 53 || self.at_most.is_none();
+        let most = self.at_most.unwrap_or(f64::INFINITY);
+        let below = |limit: u64| number <= limit && most >= limit as f64;
+        let exact = number < 1 << 53 || below(i64::MAX as u64) || below(u64::MAX);
         sure(self.plain(self.integer || self.number) && exact && self.in_range(number as f64))
     }
 

@@ -11,9 +11,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request:
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use tokio::sync::mpsc;
+use tokio::{
+    io::AsyncWriteExt,
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
-use tokio_websockets::{CloseCode, Limits, Message, ServerBuilder, WebSocketStream};
+use tokio_websockets::{CloseCode, Error, Limits, Message, ServerBuilder, WebSocketStream};
 
 use crate::{Body, Response, problem::Refusal};
 
@@ -22,6 +26,17 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Longest message a client may send: it has nothing to say.
 const MAX_MESSAGE: usize = 4 * 1024;
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Longest time for the client to agree that this is the end.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Pings and other messages a client may send between two of ours: each may cost an answer it does not read.
+pub(crate) const FRAMES: u32 = 64;
+/// Why a client is left that sends more.
+const TALKATIVE: (CloseCode, &str) = (CloseCode::POLICY_VIOLATION, "too many messages");
+/// Why a client is left whose text is none.
+pub(crate) const NO_TEXT: (CloseCode, &str) =
+    (CloseCode::INVALID_FRAME_PAYLOAD_DATA, "the text is not valid utf-8");
+/// Why a client is left whose message has too many parts to fit.
+pub(crate) const TOO_LONG: (CloseCode, &str) = (CloseCode::MESSAGE_TOO_BIG, "the message is too long");
 
 /// A connection that has become a WebSocket.
 pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -56,7 +71,7 @@ pub(crate) fn handshake(head: &Parts) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-/// Carries pieces to the client until they end, the client leaves, or takes nothing for `limit`.
+/// Carries pieces to the client until they end, the client leaves, breaks the rules, or takes nothing for `limit`.
 pub(super) async fn carry(
     upgrade: OnUpgrade,
     mut pieces: mpsc::Receiver<io::Result<Bytes>>,
@@ -64,27 +79,39 @@ pub(super) async fn carry(
     limit: Duration,
 ) {
     let Some(mut socket) = open(upgrade).await else { return };
-    let (code, reason) = loop {
+    let (mut frames, mut silent) = (FRAMES, Instant::now());
+    let farewell = loop {
         let message = tokio::select! {
             biased;
             piece = pieces.recv() => match piece {
                 Some(Ok(piece)) => text(piece),
-                Some(Err(_)) if closing.is_cancelled() => break (CloseCode::GOING_AWAY, "the edge is ending"),
-                Some(Err(_)) => break (CloseCode::INTERNAL_SERVER_ERROR, "the stream is not whole"),
-                None => break (CloseCode::NORMAL_CLOSURE, ""),
+                Some(Err(_)) if closing.is_cancelled() => {
+                    break Some((CloseCode::GOING_AWAY, "the edge is ending"));
+                }
+                Some(Err(_)) => break Some((CloseCode::INTERNAL_SERVER_ERROR, "the stream is not whole")),
+                None => break Some((CloseCode::NORMAL_CLOSURE, "")),
             },
             heard = socket.next() => match heard {
                 // Pings are answered by the protocol itself.
-                Some(Ok(message)) if !message.is_close() => continue,
-                _ => return,
+                Some(Ok(message)) if !is_sound(&message) => break Some(NO_TEXT),
+                Some(Ok(message)) if !message.is_close() => {
+                    frames -= 1;
+                    if frames == 0 {
+                        break Some(TALKATIVE);
+                    }
+                    continue;
+                }
+                Some(Err(Error::PayloadTooLong { .. })) => break Some(TOO_LONG),
+                _ => break None,
             },
-            () = tokio::time::sleep(HEARTBEAT) => Message::ping(""),
+            () = sleep_until(silent + HEARTBEAT) => Message::ping(""),
         };
         if !matches!(tokio::time::timeout(limit, socket.send(message)).await, Ok(Ok(()))) {
             return;
         }
+        (frames, silent) = (FRAMES, Instant::now());
     };
-    close(&mut socket, code, reason, limit).await;
+    close(socket, farewell, limit).await;
 }
 
 /// Takes the connection over; `None` where it was lost.
@@ -95,14 +122,27 @@ pub(crate) async fn open(upgrade: OnUpgrade) -> Option<Socket> {
     Some(ServerBuilder::new().limits(limits).serve(TokioIo::new(upgraded.ok()?)))
 }
 
-/// Says why there is no more, and waits a moment for the client to agree.
-pub(crate) async fn close(socket: &mut Socket, code: CloseCode, reason: &str, limit: Duration) {
+/// Says why there is no more, where the client has not been told so by the protocol itself, and waits a moment for it to
+/// agree. What it still sends is taken: a connection closed over unread bytes is reset, and what was said last may be lost.
+pub(crate) async fn close(mut socket: Socket, why: Option<(CloseCode, &str)>, limit: Duration) {
     let farewell = async {
-        if socket.send(Message::close(Some(code), reason)).await.is_ok() {
-            while socket.next().await.is_some_and(|heard| heard.is_ok()) {}
+        if let Some((code, reason)) = why {
+            // Refused where the connection is closing already, which is said below.
+            let _ = socket.send(Message::close(Some(code), reason)).await;
+        }
+        while socket.next().await.is_some() {}
+        let mut bare = socket.into_inner();
+        if bare.shutdown().await.is_ok() {
+            let _ = tokio::io::copy(&mut bare, &mut tokio::io::sink()).await;
         }
     };
-    let _ = tokio::time::timeout(limit.min(Duration::from_secs(2)), farewell).await;
+    let _ = tokio::time::timeout(limit.min(PATIENCE), farewell).await;
+}
+
+/// Says whether a text is one. The library checks each fragment, but overlooks a text that ends within a character when its
+/// last fragment is empty.
+pub(crate) fn is_sound(message: &Message) -> bool {
+    !message.is_text() || std::str::from_utf8(message.as_payload()).is_ok()
 }
 
 /// An item is JSON, which is text.

@@ -56,6 +56,7 @@ impl Table {
             exact: HashMap::new(),
             below: HashMap::new(),
             versions: config.versions.clone(),
+            open_feeds: config.open_feeds.clone(),
             routes: Vec::new(),
             notes: Vec::new(),
             openapi: std::sync::OnceLock::new(),

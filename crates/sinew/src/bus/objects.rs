@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use sinew_wire::Headers;
 
 use super::Bus;
-use crate::Error;
+use crate::{Error, Kind};
 
 /// Bytes of a piece.
 const PIECE: usize = 128 * 1024;
@@ -31,8 +31,10 @@ pub struct Objects {
 
 /// What is known of a stored value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+// Tells whoever reads the schema that these are the bytes of a file, which a form may carry in its place.
+#[schemars(extend("x-sinew-object" = true))]
 pub struct Object {
-    /// Its id in the bucket: letters, digits and `-`.
+    /// Its id in the bucket: letters, digits, `-` and `_`.
     pub id: String,
     /// Bytes.
     pub size: u64,
@@ -45,6 +47,12 @@ impl Object {
     pub fn of(id: impl Into<String>, value: &[u8]) -> Self {
         let digest = HEXLOWER.encode(&Sha256::digest(value));
         Self { id: id.into(), size: value.len() as u64, digest }
+    }
+
+    /// Says whether the id can be one: whoever sends it may write anything, and in a subject `>` would mean all of them.
+    fn is_named(&self) -> bool {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !self.id.is_empty() && self.id.bytes().all(allowed)
     }
 
     fn is(&self, value: &[u8]) -> bool {
@@ -99,7 +107,11 @@ impl Objects {
     ///
     /// # Errors
     /// [`Kind::TimedOut`](crate::Kind::TimedOut) or [`Kind::Disconnected`](crate::Kind::Disconnected) when it may be stored in part: storing it again mends that.
+    /// [`Kind::Config`](crate::Kind::Config) for an id of other letters.
     pub async fn put(&self, object: &Object, value: &Bytes) -> Result<(), Error> {
+        if !object.is_named() {
+            return Err(Error::new(Kind::Config, "an object's id has letters, digits, - and _"));
+        }
         // What an attempt before left would stand in front of this one.
         self.bus.purge_subject(&self.stream(), &self.pieces(object)).await?;
         let (headers, subject) = (Headers::new(), self.pieces(object));
@@ -119,6 +131,9 @@ impl Objects {
     /// # Errors
     /// When the bucket cannot be asked.
     pub async fn get(&self, object: &Object) -> Result<Option<Bytes>, Error> {
+        if !object.is_named() {
+            return Ok(None);
+        }
         let mut reader = self.bus.read_stream(&self.stream(), &self.pieces(object), 1).await?;
         let mut value = BytesMut::new();
         loop {
@@ -130,12 +145,15 @@ impl Objects {
         }
     }
 
-    /// Forgets a value.
+    /// Forgets a value. What cannot be one's id is nobody's, so there is nothing to forget.
     ///
     /// # Errors
     /// [`Kind::JetStream`](crate::Kind::JetStream) when the server refuses, [`Kind::TimedOut`](crate::Kind::TimedOut) when
     /// it is unknown whether it is forgotten.
     pub async fn delete(&self, object: &Object) -> Result<(), Error> {
+        if !object.is_named() {
+            return Ok(());
+        }
         for subject in [self.meta(object), self.pieces(object)] {
             self.bus.purge_subject(&self.stream(), &subject).await?;
         }

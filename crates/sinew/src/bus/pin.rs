@@ -187,7 +187,6 @@ impl Bus {
             "config": {
                 "durable_name": durable,
                 "name": durable,
-                "deliver_policy": "all",
                 "ack_policy": "explicit",
                 "replay_policy": "instant",
                 "ack_wait": nanos(*ack_wait),
@@ -199,6 +198,7 @@ impl Bus {
             },
         });
         config.consumer.write_filter(&mut body["config"]);
+        self.take_begin(&config.consumer, &mut body["config"]).await;
         let made = self.api::<IgnoredAny>(&format!("CONSUMER.CREATE.{stream}.{durable}"), &body).await;
         made.map(|_| ()).map_err(|error| error.during(&format!("cannot create consumer {durable}")))
     }

@@ -17,7 +17,7 @@ use sinew_wire::Headers;
 use tokio::sync::watch;
 
 use super::{Bus, Message, Subscription, jetstream::nanos};
-use crate::Error;
+use crate::{Error, Timestamp};
 
 /// How long one request for messages stands at the server.
 const EXPIRES: Duration = Duration::from_secs(20);
@@ -41,6 +41,22 @@ pub struct PullConfig {
     pub max_deliver: i64,
     /// Messages that may be out at once, over all members.
     pub max_ack_pending: i64,
+    /// Where it begins when it is new.
+    pub begin: Begin,
+}
+
+/// Where a new consumer, or a new group, begins. One that stands goes on where it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// With the first message that is kept.
+    #[default]
+    First,
+    /// With what is stored from now on.
+    Now,
+    /// With this sequence of the stream.
+    Sequence(u64),
+    /// With the first message stored at this moment or later.
+    Time(Timestamp),
 }
 
 /// One member of a durable consumer.
@@ -95,7 +111,6 @@ impl Bus {
         let mut settings = json!({
             "durable_name": durable,
             "name": durable,
-            "deliver_policy": "all",
             "ack_policy": "explicit",
             "ack_wait": nanos(config.ack_wait),
             "max_deliver": config.max_deliver,
@@ -104,13 +119,47 @@ impl Bus {
         });
         config.write_filter(&mut settings);
         // Creating is a vote of the whole cluster, also where nothing changes: every member but the first only looks.
-        let standing = self.api::<Standing>(&format!("CONSUMER.INFO.{stream}.{durable}"), &Value::Null).await;
-        if standing.is_ok_and(|Standing { config }| covers(&config, &settings)) {
+        if self.take_begin(config, &mut settings).await.is_some_and(|standing| covers(&standing, &settings)) {
             return Ok(());
         }
         let body = json!({ "stream_name": stream, "config": settings });
         let made = self.api::<IgnoredAny>(&format!("CONSUMER.CREATE.{stream}.{durable}"), &body).await;
         made.map(|_| ()).map_err(|error| error.during(&format!("cannot create consumer {durable}")))
+    }
+
+    /// Writes where a consumer begins: as one that stands has it, which cannot change. Returns the settings of that one.
+    pub(super) async fn take_begin(&self, config: &PullConfig, settings: &mut Value) -> Option<Value> {
+        let PullConfig { stream, durable, begin, .. } = config;
+        let standing = self.api::<Standing>(&format!("CONSUMER.INFO.{stream}.{durable}"), &Value::Null).await;
+        let standing = standing.ok().map(|Standing { config }| config);
+        match &standing {
+            None => begin.write(settings),
+            Some(standing) => {
+                for name in ["deliver_policy", "opt_start_seq", "opt_start_time"] {
+                    if let Some(value) = standing.get(name) {
+                        settings[name] = value.clone();
+                    }
+                }
+            }
+        }
+        standing
+    }
+}
+
+impl Begin {
+    fn write(self, settings: &mut Value) {
+        settings["deliver_policy"] = match self {
+            Self::First => "all",
+            Self::Now => "new",
+            Self::Sequence(_) => "by_start_sequence",
+            Self::Time(_) => "by_start_time",
+        }
+        .into();
+        match self {
+            Self::First | Self::Now => {}
+            Self::Sequence(sequence) => settings["opt_start_seq"] = sequence.max(1).into(),
+            Self::Time(time) => settings["opt_start_time"] = time.to_string().into(),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use sinew_wire::{Headers, header};
 
 use crate::{
     Error,
-    bus::{Delivery, PullConfig},
+    bus::{Begin, Delivery, PullConfig},
     schedule,
     streams::{EVENTS, REDELIVERIES},
 };
@@ -57,7 +57,8 @@ pub(crate) fn subject(service: &str, group: &str) -> String {
 
 /// Returns the settings of the group's second consumer, those of the first in hand.
 pub(crate) fn consumer(events: &PullConfig, service: &str, group: &str) -> PullConfig {
-    PullConfig { stream: REDELIVERIES.to_owned(), filter: subject(service, group), ..events.clone() }
+    let filter = subject(service, group);
+    PullConfig { stream: REDELIVERIES.to_owned(), filter, begin: Begin::First, ..events.clone() }
 }
 
 impl Redelivery {

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     Bus, Ctx, Deadline, Error,
-    bus::{Delivery, Pull, PullConfig},
+    bus::{Begin, Delivery, Pull, PullConfig},
     pace::Pace,
     streams::{EVENTS, GIVEN_UP, GIVING_UP},
     telemetry::{Span, SpanKind},
@@ -196,6 +196,7 @@ impl Member {
             ack_wait: group.ack_wait,
             max_deliver: i64::from(group.retry.attempts_limit().saturating_add(DELIVERY_MARGIN)),
             max_ack_pending: 10_000,
+            begin: group.begin,
         }
     }
 
@@ -207,6 +208,7 @@ impl Member {
             filter: format!("{GIVING_UP}.*.{}", events.durable),
             ack_wait: 2 * STORE_TIMEOUT,
             max_deliver: -1,
+            begin: Begin::First,
             ..events.clone()
         };
         let own = self.bus.pull(&inlet::consumer(&events, &self.service, &self.spec.group.name)).await?;

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     COMMANDS, CallError, Completion, Ctx, Deadline, Error,
-    bus::{Delivery, Pull, PullConfig},
+    bus::{Begin, Delivery, Pull, PullConfig},
     completion::is_final,
     group::Halt,
     telemetry::SpanKind,
@@ -69,6 +69,7 @@ fn consumer(service: &str) -> PullConfig {
         ack_wait: ACK_WAIT,
         max_deliver: MAX_DELIVER,
         max_ack_pending: 10_000,
+        begin: Begin::First,
     }
 }
 

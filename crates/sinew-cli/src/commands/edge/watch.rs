@@ -43,7 +43,11 @@ impl Watch {
 
     async fn reload(&self, reloader: &Reloader, output: Output) {
         let file = self.path.display();
-        let config = match config::edge(Some(&self.path)) {
+        let read = config::edge(Some(&self.path)).and_then(|mut config| {
+            config::secrets(&mut config)?;
+            Ok(config)
+        });
+        let config = match read {
             Ok(config) => config,
             Err(error) => {
                 output.error(&error);
