@@ -33,6 +33,8 @@ pub(crate) struct Table {
     versions: Versions,
     routes: Vec<Arc<Served>>,
     notes: Vec<Note>,
+    /// Whether any route keeps replies.
+    caches: bool,
     /// Written when somebody asks for it.
     openapi: std::sync::OnceLock<bytes::Bytes>,
 }
@@ -83,6 +85,11 @@ impl Table {
     pub(crate) fn bind(&self, state: &policy::State) {
         let own = self.own.all().into_iter();
         own.chain(&self.routes).for_each(|route| route.policies.bind(state));
+    }
+
+    /// Goes through the routes that others asked for.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Arc<Served>> {
+        self.routes.iter()
     }
 
     /// Returns the edge's own routes.

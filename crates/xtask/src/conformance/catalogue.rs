@@ -19,6 +19,9 @@ pub(super) struct Program {
 /// From pip: requests made of an OpenAPI document.
 pub(super) const SCHEMATHESIS: Package = Package { name: "schemathesis", version: "4.32.5" };
 
+/// From npm: tests of HTTP caches.
+pub(super) const HTTP_CACHE_TESTS: Package = Package { name: "http-cache-tests", version: "0.4.5" };
+
 /// From apt: load over HTTP/2.
 pub(super) const H2LOAD: Program = Program { name: "h2load", package: "nghttp2-client" };
 
