@@ -97,6 +97,7 @@ pub use config::{
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
 pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, WebhookInfo, explain, overview};
+pub use policy::cache::PURGE;
 pub use table::Services;
 
 use outgoing::Body;

@@ -17,10 +17,7 @@ mod vary;
 
 use std::{
     borrow::Cow,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
@@ -30,6 +27,7 @@ use sinew::{Deadline, bus::Message, wire::Headers};
 use tokio::sync::Notify;
 
 pub(crate) use control::Control;
+pub use control::PURGE;
 pub(crate) use dates::read as date;
 pub(crate) use entry::strip;
 
@@ -49,7 +47,7 @@ use directives::Directives;
 use entry::Entry;
 use freshness::{Came, Life, Rules, Verdict};
 use status::{Forwarded, Told};
-use store::Store;
+use store::{Store, Sweep};
 use vary::Selection;
 
 /// Fields by which a service says how its reply may be kept; those of another service's reply are not handed on.
@@ -87,8 +85,6 @@ pub(crate) struct Cache {
 #[derive(Debug)]
 pub(crate) struct Caches {
     store: Mutex<Store>,
-    /// Counts how often something was let go of.
-    sweeps: AtomicU64,
     /// Told when routes may follow other events.
     rebound: Notify,
 }
@@ -250,7 +246,11 @@ impl Cache {
             Some(_) => Forwarded::Stale,
         };
         let told = Told::forwarded(forwarded, response.status());
-        if let Some(kept) = kept.as_ref().filter(|_| stale && response.status().is_server_error()) {
+        // A failure that was kept covers no other one.
+        let covers = |kept: &&Arc<Entry>| stale && !kept.status.is_server_error();
+        if response.status().is_server_error()
+            && let Some(kept) = kept.as_ref().filter(covers)
+        {
             return Ok(told.stale().sign(kept.answer(head, came.now)));
         }
         if let Some(kept) = kept.as_ref().filter(|kept| kept.can_be_confirmed())
@@ -398,7 +398,7 @@ impl Cache {
 
 impl Caches {
     pub(super) fn new(limit: usize) -> Self {
-        Self { store: Mutex::new(Store::new(limit)), sweeps: AtomicU64::new(0), rebound: Notify::new() }
+        Self { store: Mutex::new(Store::new(limit)), rebound: Notify::new() }
     }
 
     /// Says that routes may follow other events.
@@ -409,33 +409,28 @@ impl Caches {
     /// Lets go of what a change makes wrong: what stands at its path, and where its answer points to on the same host.
     pub(crate) fn changed(&self, head: &Parts, answer: &Response) {
         let done = answer.status().is_success() || answer.status().is_redirection();
-        if head.method.is_safe() || !done || self.store().is_empty() {
-            // What is being fetched may be kept a moment later.
-            self.sweeps.fetch_add(u64::from(!head.method.is_safe()), Ordering::AcqRel);
+        if head.method.is_safe() || !done {
             return;
         }
         let pointed = [header::LOCATION, header::CONTENT_LOCATION].into_iter();
         let pointed = pointed.filter_map(|name| answer.headers().get(name)?.to_str().ok());
         let paths = pointed.filter_map(|target| same_host(head, target));
-        let paths: Vec<String> = paths.chain([head.uri.path().to_owned()]).collect();
-        self.let_go(|store| paths.iter().map(|path| store.drop_path(&path_key(path))).sum());
+        self.sweep(paths.chain([head.uri.path().to_owned()]).map(|path| Sweep::Path(path_key(&path))));
     }
 
-    /// Lets go of some of it; returns of how much.
-    fn let_go(&self, what: impl FnOnce(&mut Store) -> usize) -> usize {
+    /// Lets go of what is meant; returns how much it was.
+    fn sweep(&self, sweeps: impl IntoIterator<Item = Sweep>) -> usize {
         let mut store = self.store();
-        self.sweeps.fetch_add(1, Ordering::AcqRel);
-        what(&mut store)
+        sweeps.into_iter().map(|sweep| store.sweep(sweep)).sum()
     }
 
     /// Keeps a response, unless something was let go of since it was asked for.
     fn put(&self, wanted: &Wanted, entry: Entry, sweeps: u64) -> bool {
-        let mut store = self.store();
-        self.sweeps() == sweeps && store.put(wanted.key, wanted.path, entry)
+        self.store().put(wanted.key, wanted.path, entry, sweeps)
     }
 
     fn sweeps(&self) -> u64 {
-        self.sweeps.load(Ordering::Acquire)
+        self.store().swept()
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {

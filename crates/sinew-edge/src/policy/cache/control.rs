@@ -19,11 +19,11 @@ use sinew::{
 use tokio::{sync::mpsc, time::interval};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{path_key, route_tag};
+use super::{path_key, route_tag, store::Sweep};
 use crate::{Edge, shape};
 
-/// Where purges are asked for.
-pub(crate) const PURGE: &str = "_EDGE.purge";
+/// Where edges are asked to let go of what they keep, in JSON: `all`, `tags`, `paths`. Each answers how much it was.
+pub const PURGE: &str = "_EDGE.purge";
 /// Messages that wait to be looked at.
 const WAITING: usize = 1_024;
 /// How often the bus is looked at, and tried again where somebody may not follow an event yet.
@@ -121,8 +121,7 @@ impl Control {
                 }
             }
         }
-        let count =
-            self.edge.policies.caches.let_go(|store| tags.iter().map(|tag| store.drop_tag(tag)).sum());
+        let count = self.edge.policies.caches.sweep(tags.into_iter().map(Sweep::Tag));
         tracing::debug!(subject, count, "an event let go of kept replies");
     }
 
@@ -131,14 +130,11 @@ impl Control {
             Ok(purge) => purge,
             Err(error) => return tracing::warn!(%error, "a purge cannot be read"),
         };
-        let count = self.edge.policies.caches.let_go(|store| match purge.all {
-            true => store.clear(),
-            false => {
-                let tags: usize = purge.tags.iter().map(|tag| store.drop_tag(tag)).sum();
-                tags + purge.paths.iter().map(|path| store.drop_path(&path_key(path))).sum::<usize>()
-            }
-        });
-        tracing::info!(count, ?purge, "kept replies were purged");
+        tracing::info!(?purge, "kept replies are purged");
+        let paths = purge.paths.iter().map(|path| Sweep::Path(path_key(path)));
+        let all = purge.all.then_some(Sweep::All).into_iter();
+        let count =
+            self.edge.policies.caches.sweep(all.chain(paths).chain(purge.tags.into_iter().map(Sweep::Tag)));
         let Some(to) = message.reply_to() else { return };
         let answer = json!({ "edge": self.edge.bus.name(), "purged": count });
         if let Ok(answer) = encode(ContentType::Json, &answer)
@@ -151,7 +147,7 @@ impl Control {
     fn look_at_the_bus(&mut self) {
         let connected = self.edge.bus.is_connected();
         if connected && !self.connected {
-            let count = self.edge.policies.caches.let_go(|store| store.clear());
+            let count = self.edge.policies.caches.sweep([Sweep::All]);
             tracing::info!(count, "the bus was cut: kept replies that events may have changed are let go of");
         }
         self.connected = connected;

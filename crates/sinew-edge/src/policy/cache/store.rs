@@ -3,7 +3,7 @@
 //! What was not used for longest makes room. One owner, no clock: the order of use is a number that is counted on.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -14,6 +14,8 @@ use crate::policy::key::Digest;
 
 /// Responses to one request that differ by the fields they vary by. The one that was put in first goes.
 const VARIANTS: usize = 16;
+/// So many times back is known what was let go of. What was asked for before that is not kept.
+const REMEMBERED: usize = 4_096;
 
 /// Responses, bounded by their bytes.
 #[derive(Debug, Default)]
@@ -26,6 +28,17 @@ pub(super) struct Store {
     used: u64,
     bytes: usize,
     limit: usize,
+    /// How often something was let go of, and of what the last times.
+    swept: u64,
+    sweeps: VecDeque<Sweep>,
+}
+
+/// What is let go of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sweep {
+    All,
+    Path(Digest),
+    Tag(String),
 }
 
 /// What is kept for one key.
@@ -52,10 +65,11 @@ impl Store {
         Some(found)
     }
 
-    /// Keeps a response in the place of the one the same requests choose. One that is too large is not kept.
-    pub(super) fn put(&mut self, key: Digest, path: Digest, entry: Entry) -> bool {
+    /// Keeps a response in the place of the one the same requests choose. One that is too large is not kept, nor one that may
+    /// be what was let go of since: `since` is what [`Store::swept`] was when it was asked for.
+    pub(super) fn put(&mut self, key: Digest, path: Digest, entry: Entry, since: u64) -> bool {
         let size = entry.size();
-        if size > self.limit {
+        if size > self.limit || self.is_swept(&path, &entry, since) {
             self.remove(&key);
             return false;
         }
@@ -84,29 +98,35 @@ impl Store {
         }
     }
 
-    /// Lets go of everything at a path; returns how many keys that were.
-    pub(super) fn drop_path(&mut self, path: &Digest) -> usize {
-        let keys = self.by_path.get(path).cloned().unwrap_or_default();
+    /// Lets go of what is meant, also of what is being asked for; returns how many keys that were.
+    pub(super) fn sweep(&mut self, sweep: Sweep) -> usize {
+        let keys: Vec<Digest> = match &sweep {
+            Sweep::All => self.slots.keys().copied().collect(),
+            Sweep::Path(path) => self.by_path.get(path).into_iter().flatten().copied().collect(),
+            Sweep::Tag(tag) => self.by_tag.get(tag).into_iter().flatten().copied().collect(),
+        };
         keys.iter().for_each(|key| self.remove(key));
+        self.swept += 1;
+        if self.sweeps.len() >= REMEMBERED {
+            self.sweeps.pop_front();
+        }
+        self.sweeps.push_back(sweep);
         keys.len()
     }
 
-    /// Lets go of everything with a tag; returns how many keys that were.
-    pub(super) fn drop_tag(&mut self, tag: &str) -> usize {
-        let keys = self.by_tag.get(tag).cloned().unwrap_or_default();
-        keys.iter().for_each(|key| self.remove(key));
-        keys.len()
+    /// Returns how often something was let go of.
+    pub(super) fn swept(&self) -> u64 {
+        self.swept
     }
 
-    /// Lets go of everything; returns how many keys that were.
-    pub(super) fn clear(&mut self) -> usize {
-        let count = self.slots.len();
-        *self = Self::new(self.limit);
-        count
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+    fn is_swept(&self, path: &Digest, entry: &Entry, since: u64) -> bool {
+        let count = usize::try_from(self.swept - since).unwrap_or(usize::MAX);
+        let concerns = |sweep: &Sweep| match sweep {
+            Sweep::All => true,
+            Sweep::Path(own) => own == path,
+            Sweep::Tag(own) => entry.tags.contains(own),
+        };
+        count > self.sweeps.len() || self.sweeps.iter().rev().take(count).any(concerns)
     }
 
     fn remove(&mut self, key: &Digest) {
@@ -186,13 +206,30 @@ mod tests {
         let none = HeaderMap::new();
         let mut store = Store::new(3 * entry(100, "t").size());
         for number in 0..3 {
-            assert!(store.put(key(number), key(9), entry(100, "t")));
+            assert!(store.put(key(number), key(9), entry(100, "t"), 0));
         }
         assert!(store.find(&key(0), &none).is_some());
-        store.put(key(3), key(9), entry(100, "t"));
+        store.put(key(3), key(9), entry(100, "t"), 0);
         let left: Vec<bool> = (0..4).map(|number| store.find(&key(number), &none).is_some()).collect();
         assert_eq!(left, [true, false, true, true]);
-        assert!(!store.put(key(5), key(9), entry(10_000, "t")), "one that is larger than all is not kept");
+        assert!(!store.put(key(5), key(9), entry(10_000, "t"), 0), "one that is larger than all is not kept");
+    }
+
+    #[test]
+    fn what_was_asked_for_before_something_was_let_go_of_is_not_kept_as_that() {
+        let mut store = Store::new(100_000);
+        let since = store.swept();
+        store.sweep(Sweep::Tag("news".to_owned()));
+        store.sweep(Sweep::Path(key(8)));
+        assert!(!store.put(key(1), key(9), entry(1, "news"), since));
+        assert!(!store.put(key(1), key(8), entry(1, "other"), since));
+        assert!(store.put(key(1), key(9), entry(1, "other"), since));
+        assert!(store.put(key(1), key(9), entry(1, "news"), store.swept()));
+        (0..REMEMBERED).for_each(|_| drop(store.sweep(Sweep::Tag("x".to_owned()))));
+        assert!(!store.put(key(1), key(9), entry(1, "other"), since), "too long ago to tell");
+        let now = store.swept();
+        store.sweep(Sweep::All);
+        assert!(!store.put(key(1), key(9), entry(1, "other"), now));
     }
 
     proptest! {
@@ -204,13 +241,13 @@ mod tests {
             for (step, number, bytes) in steps {
                 let tag = format!("t{}", number % 3);
                 match step {
-                    0 | 1 => drop(store.put(key(number), key(100 + number % 2), entry(bytes, &tag))),
+                    0 | 1 => drop(store.put(key(number), key(100 + number % 2), entry(bytes, &tag), store.swept())),
                     2 => {
-                        store.drop_tag(&tag);
+                        store.sweep(Sweep::Tag(tag.clone()));
                         prop_assert!(!store.by_tag.contains_key(&tag));
                     }
                     _ => {
-                        store.drop_path(&key(100 + number % 2));
+                        store.sweep(Sweep::Path(key(100 + number % 2)));
                         prop_assert!(!store.by_path.contains_key(&key(100 + number % 2)));
                     }
                 }
@@ -218,8 +255,8 @@ mod tests {
                 prop_assert_eq!(store.bytes, store.slots.values().map(Slot::size).sum::<usize>());
                 prop_assert_eq!(store.order.len(), store.slots.len());
             }
-            store.clear();
-            prop_assert!(store.is_empty() && store.by_tag.is_empty() && store.order.is_empty());
+            store.sweep(Sweep::All);
+            prop_assert!(store.slots.is_empty() && store.by_tag.is_empty() && store.order.is_empty());
         }
     }
 }
