@@ -283,7 +283,9 @@ impl Cache {
         let entry = whole.and_then(|whole| {
             self.entry(response.status(), response.headers().clone(), whole, &head.headers, came, &tags)
         });
-        if entry.is_none() && !response.status().is_server_error() {
+        // Only what this request could have had is replaced by what it got.
+        let replaces = kept.is_some() && !wanted.request.no_store && !response.status().is_server_error();
+        if entry.is_none() && replaces {
             caches.store().drop_chosen(&wanted.key, &head.headers);
         }
         entry::hide(response.headers_mut());

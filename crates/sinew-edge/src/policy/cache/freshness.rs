@@ -96,11 +96,9 @@ impl Life {
     ) -> Option<Self> {
         let (said, targeted) = said(headers);
         let request = Directives::read(asked, &header::CACHE_CONTROL).unwrap_or_default();
-        let understood = understood(status);
-        let forbidden = (said.no_store && !(said.must_understand && understood))
-            || (said.must_understand && !understood)
-            || said.private
-            || request.no_store;
+        // Who has to understand a status, and does, need not mind that others are told not to store it.
+        let stored = if said.must_understand { understood(status) } else { !said.no_store };
+        let forbidden = !stored || said.private || request.no_store;
         let kept = match rules.statuses.as_slice() {
             // Parts are not put together, and a confirmation is no response.
             [] => {

@@ -225,7 +225,9 @@ mod tests {
         assert!(!store.put(key(1), key(8), entry(1, "other"), since));
         assert!(store.put(key(1), key(9), entry(1, "other"), since));
         assert!(store.put(key(1), key(9), entry(1, "news"), store.swept()));
-        (0..REMEMBERED).for_each(|_| drop(store.sweep(Sweep::Tag("x".to_owned()))));
+        for _ in 0..REMEMBERED {
+            store.sweep(Sweep::Tag("x".to_owned()));
+        }
         assert!(!store.put(key(1), key(9), entry(1, "other"), since), "too long ago to tell");
         let now = store.swept();
         store.sweep(Sweep::All);
