@@ -14,6 +14,7 @@ mod freshness;
 mod status;
 mod store;
 mod vary;
+mod wanted;
 
 use std::{
     borrow::Cow,
@@ -31,24 +32,20 @@ pub use control::PURGE;
 pub(crate) use dates::read as date;
 pub(crate) use entry::strip;
 
-use super::{
-    coalesce::Flight,
-    key::{Digest, Key},
-    replies,
-};
+use super::{coalesce::Flight, key::Key, replies};
 use crate::{
-    Edge, Response, accept, config,
+    Edge, Response, config,
     config::{Per, QueryKey, Versions},
     exchange::{self, Asked},
     problem::Refusal,
-    served::{Served, Target},
+    served::Served,
 };
-use directives::Directives;
 use entry::Entry;
 use freshness::{Came, Life, Rules, Verdict};
 use status::{Forwarded, Told};
 use store::{Store, Sweep};
 use vary::Selection;
+use wanted::{Wanted, path_key, same_host};
 
 /// Fields by which a service says how its reply may be kept; those of another service's reply are not handed on.
 const OF_REPLIES: [HeaderName; 8] = [
@@ -87,17 +84,6 @@ pub(crate) struct Caches {
     store: Mutex<Store>,
     /// Told when routes may follow other events.
     rebound: Notify,
-}
-
-/// What a request is looked up by.
-struct Wanted {
-    key: Digest,
-    path: Digest,
-    request: Directives,
-    /// Whether the request says who asks.
-    named: bool,
-    /// Whether the reply's form was negotiated by the edge.
-    negotiated: bool,
 }
 
 impl Cache {
@@ -346,45 +332,6 @@ impl Cache {
         fits.then_some(kept)
     }
 
-    /// Says what a request is looked up by.
-    ///
-    /// # Errors
-    /// 406 where it takes no form of a reply.
-    fn wanted(&self, edge: &Edge, served: &Served, asked: &Asked<'_>) -> Result<Wanted, Refusal> {
-        let head = asked.head;
-        let negotiated = !matches!(served.target, Target::Forward(_));
-        let codec = if negotiated { accept::negotiate(&head.headers)?.as_str() } else { "" };
-        let host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
-        let host = host.or_else(|| head.uri.authority().map(|host| host.as_str().as_bytes()));
-        let query = self.query(head.uri.query().unwrap_or_default());
-        let client = edge.policies.proxies.client(asked.peer, &head.headers);
-        let own = self.key.of(head, &client);
-        let named = |name| head.headers.get(name).map(HeaderValue::as_bytes);
-        let (token, cookie) = (named(header::AUTHORIZATION), named(header::COOKIE));
-        let consumer = if self.per == Per::Consumer { [token, cookie] } else { [None, None] };
-        let parts =
-            [Some(&b"cache"[..]), Some(self.route.as_bytes()), host, Some(head.uri.path().as_bytes())];
-        let parts = parts.into_iter().chain([Some(query.as_bytes()), Some(codec.as_bytes()), Some(&own.0)]);
-        Ok(Wanted {
-            key: Digest::of_parts(parts.chain(consumer)),
-            path: path_key(head.uri.path()),
-            request: Directives::read(&head.headers, &header::CACHE_CONTROL).unwrap_or_default(),
-            named: token.is_some() || cookie.is_some(),
-            negotiated,
-        })
-    }
-
-    /// Returns what of the query tells replies apart.
-    fn query<'q>(&self, query: &'q str) -> Cow<'q, str> {
-        if self.query.is_all() {
-            return Cow::Borrowed(query);
-        }
-        let name = |part: &&str| part.split('=').next().unwrap_or_default().to_owned();
-        let mut parts: Vec<&str> = query.split('&').filter(|part| self.query.counts(&name(part))).collect();
-        parts.sort_unstable();
-        Cow::Owned(parts.join("&"))
-    }
-
     /// Returns the tags that the route gives.
     fn fixed_tags(&self, served: &Served, values: &[Cow<'_, str>]) -> Vec<String> {
         let fields: Vec<&str> = served.template.fields().collect();
@@ -484,34 +431,6 @@ fn refresh(edge: &Arc<Edge>, served: &Arc<Served>, asked: Asked<'_>, body: Incom
         let _ = cache.fetch(&edge, &served, asked, body, &wanted, kept, false).await;
         Flight::end(flight);
     });
-}
-
-/// Returns the path a field of an answer points to, where that is on the host that was asked.
-fn same_host(head: &Parts, target: &str) -> Option<String> {
-    if let Some(rest) = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")) {
-        let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let own = head.headers.get(header::HOST).and_then(|own| own.to_str().ok());
-        let own = own.or_else(|| head.uri.authority().map(|own| own.as_str()))?;
-        return own.eq_ignore_ascii_case(host).then(|| path_of(if path.is_empty() { "/" } else { path }));
-    }
-    match target.as_bytes() {
-        [b'/', b'/', ..] => None,
-        [b'/', ..] => Some(path_of(target)),
-        [] | [b'?' | b'#', ..] => Some(head.uri.path().to_owned()),
-        _ => {
-            let (folder, _) = head.uri.path().rsplit_once('/')?;
-            Some(path_of(&format!("{folder}/{target}")))
-        }
-    }
-}
-
-fn path_of(target: &str) -> String {
-    target.split(['?', '#']).next().unwrap_or_default().to_owned()
-}
-
-/// Every host's and query's: what is let go of too much is asked for again.
-fn path_key(path: &str) -> Digest {
-    Digest::of_parts([Some(&b"path"[..]), Some(path.as_bytes())])
 }
 
 /// Tags of routes cannot be written by anybody else: no field holds such a letter.
