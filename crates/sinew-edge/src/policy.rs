@@ -147,9 +147,6 @@ impl Policies {
         if let Some(rates) = &self.rate_limit {
             rates.bind(state);
         }
-        if self.cache.is_some() {
-            state.caches.rebind();
-        }
     }
 
     /// Has requests that may change something let go of what is kept.

@@ -85,6 +85,12 @@ impl Table {
     pub(crate) fn bind(&self, state: &policy::State) {
         let own = self.own.all().into_iter();
         own.chain(&self.routes).for_each(|route| route.policies.bind(state));
+        state.caches.rebind();
+    }
+
+    /// Says whether any route keeps replies, or would if it were there.
+    pub(crate) fn caches(&self) -> bool {
+        self.caches
     }
 
     /// Goes through the routes that others asked for.

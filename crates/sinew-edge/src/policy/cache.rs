@@ -351,7 +351,7 @@ impl Caches {
     }
 
     /// Says that routes may follow other events.
-    pub(super) fn rebind(&self) {
+    pub(crate) fn rebind(&self) {
         self.rebound.notify_one();
     }
 

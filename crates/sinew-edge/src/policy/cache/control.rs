@@ -96,7 +96,7 @@ impl Control {
         let caches = || table.served().filter_map(|served| served.policies.cache.as_ref());
         let events = caches().flat_map(|cache| &cache.invalidate_on);
         let events = events.filter_map(|one| Some(Subject::event(one.event()).ok()?.as_str().to_owned()));
-        let purge = caches().next().map(|_| PURGE.to_owned());
+        let purge = table.caches().then(|| PURGE.to_owned());
         events.chain(purge).collect()
     }
 
