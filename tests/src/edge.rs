@@ -1,5 +1,6 @@
 //! The edge against a real nats-server, a small service of this file's own, and hand-made HTTP.
 
+mod caching;
 pub(crate) mod client;
 mod events;
 mod feeds;

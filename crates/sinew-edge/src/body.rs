@@ -104,6 +104,22 @@ pub(crate) async fn read(
     }
 }
 
+/// Reads a body as it is, whatever it is.
+///
+/// # Errors
+/// As [`read`], but for what is in it.
+pub(crate) async fn raw(mut body: Incoming, reading: Reading) -> Result<Bytes, Refusal> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let Reading { limit, deadline, pace } = reading;
+    let read = paced(&mut body, limit, pace);
+    match deadline.remaining() {
+        Some(left) => tokio::time::timeout(left, read).await.unwrap_or_else(|_| Err(late())),
+        None => read.await,
+    }
+}
+
 /// Reads the media type of a body; absent means JSON. A form is read apart from that.
 fn codec(headers: &HeaderMap, form: bool) -> Result<ContentType, Refusal> {
     if form {

@@ -18,7 +18,7 @@ use crate::{
     files,
     mapping::Mapping,
     operation::Operation,
-    policy::{calls::Sending, conditional},
+    policy::{cache, calls::Sending, conditional},
     problem::{self, Refusal},
     reply,
     request::{self, Given},
@@ -71,10 +71,14 @@ pub(crate) async fn one(
     {
         response.headers_mut().insert("preference-applied", HeaderValue::from_static("respond-async"));
     }
-    if asked.policies.conditional.is_some()
+    let caches = asked.policies.cache.is_some();
+    if (caches || asked.policies.conditional.is_some())
         && let (Ok(response), Ok(message)) = (&mut answer, &sent)
     {
         conditional::take_over(message, response.headers_mut());
+        if caches {
+            cache::take_over(message, response.headers_mut());
+        }
     }
     end(span, answer)
 }
@@ -112,6 +116,9 @@ pub(crate) async fn send(
     let mut headers = request::headers(&asked.head.headers, span.context(), budget, operation.codec)?;
     if asked.policies.conditional.is_some() {
         conditional::hand_on(asked.head, &mut headers)?;
+    }
+    if asked.policies.cache.is_some() {
+        cache::hand_on(asked.head, &mut headers)?;
     }
     let sent = match &asked.policies.calls {
         None => deliver(edge, operation, &headers, payload, budget).await,

@@ -1,5 +1,6 @@
 //! The edge's settings: limits against clients, how long things may take, and routes. Values only, no file is read here.
 
+mod cache;
 mod feed;
 mod load;
 mod mistake;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 use crate::{Error, Kind, feed::Criterion, matcher::Template, taking::Pace};
 
+pub use cache::{Cache, Invalidation, Per, QueryKey, TagInvalidation};
 pub use feed::{Feed, FeedFormat};
 pub use load::{Concurrency, Priority, Shedding};
 pub use mistake::Mistake;
@@ -94,6 +96,8 @@ pub struct Config {
     pub exchange_ms: u64,
     /// How often what quotas counted is written to the bus, in milliseconds.
     pub quota_write_ms: u64,
+    /// Most bytes of replies that are kept, of all routes together. What was not used for longest makes room.
+    pub max_cache_bytes: usize,
     /// Most keys each limit counts apart; further ones are counted by the network they come from.
     pub max_limit_keys: usize,
     /// Where requests name the version of the interface.
@@ -147,6 +151,7 @@ impl Default for Config {
             forwarded_by: ForwardedBy::default(),
             exchange_ms: 100,
             quota_write_ms: 1_000,
+            max_cache_bytes: 64 * 1024 * 1024,
             max_limit_keys: 100_000,
             versions: Versions::default(),
             shedding: Shedding::default(),
@@ -214,6 +219,12 @@ impl Config {
             mistakes.push(Mistake::new("/files_bucket", "write letters, digits, - and _"));
         }
         mistakes
+    }
+
+    /// Says whether any route keeps replies.
+    pub(crate) fn caches(&self) -> bool {
+        let mut routes = self.routes.iter().map(|route| &route.policies);
+        self.policies.cache.is_some() || routes.any(|policies| policies.cache.is_some())
     }
 
     pub(crate) fn header_timeout(&self) -> Duration {

@@ -17,7 +17,7 @@ use sinew::{Deadline, wire::TraceContext};
 use crate::{
     Body, Edge, Response, aggregate,
     body::Reading,
-    call, events, feed, health, hygiene, linkset, matcher, openapi,
+    call, events, feed, forward, health, hygiene, linkset, matcher, openapi,
     policy::{Held, Policies, rate::Standing, replies},
     problem::Refusal,
     reply, request,
@@ -172,7 +172,7 @@ fn route<'r>(table: &Table, parts: &'r Parts) -> Result<Routed<'r>, Refusal> {
 /// Answers a request. One whose route asks for nothing goes straight to its target.
 async fn answer(
     edge: &Arc<Edge>,
-    served: &Served,
+    served: &Arc<Served>,
     asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Response, Refusal> {
@@ -186,7 +186,7 @@ async fn answer(
 /// Has a request pass its route's policies, in the order of [`crate::POLICIES`], and then reach its target.
 async fn pass(
     edge: &Arc<Edge>,
-    served: &Served,
+    served: &Arc<Served>,
     mut asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Response, Refusal> {
@@ -212,15 +212,31 @@ async fn pass(
         };
         asked.held = Held::some(place, turns);
         let head = asked.head;
-        let reply = match &policies.coalesce {
-            Some(coalesce) => coalesce.ask(edge, served, asked, body).await?,
-            None => reach(edge, served, asked, body).await?,
+        let reply = match &policies.cache {
+            Some(cache) => cache.answer(edge, served, asked, body).await?,
+            None => ask(edge, served, asked, body).await?,
         };
+        if policies.changes {
+            state.caches.changed(head, &reply);
+        }
         // What was answered once for several clients each of them gets as it likes it.
         if policies.shape_replies() { replies::finish(policies, head, reply).await } else { Ok(reply) }
     };
     let answer = answer.await;
     standing.signed(answer)
+}
+
+/// Has a request reach its route's target, with identical ones where its route says so.
+pub(crate) async fn ask(
+    edge: &Arc<Edge>,
+    served: &Served,
+    asked: Asked<'_>,
+    body: Incoming,
+) -> Result<Response, Refusal> {
+    match &asked.policies.coalesce {
+        Some(coalesce) => coalesce.ask(edge, served, asked, body).await,
+        None => reach(edge, served, asked, body).await,
+    }
 }
 
 /// Has a request reach its route's target.
@@ -245,6 +261,7 @@ pub(crate) async fn reach(
         Target::Call(callee, mapping) => {
             call::one(edge, served, callee, mapping, asked.sooner()?, body).await
         }
+        Target::Forward(callee) => forward::one(edge, served, callee, asked.sooner()?, body).await,
         Target::Split(split) => {
             let callee = split.choose(fastrand::u32(..)).ok_or_else(Refusal::internal)?;
             call::one(edge, served, callee, &split.mapping, asked.sooner()?, body).await

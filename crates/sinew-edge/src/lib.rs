@@ -40,6 +40,7 @@ mod exchange;
 mod feed;
 mod files;
 mod form;
+mod forward;
 mod guard;
 mod health;
 mod hygiene;
@@ -88,14 +89,16 @@ use tokio_util::{
 
 pub use coding::Coding;
 pub use config::{
-    Action, Algorithm, Breaker, Calendar, Coalesce, Compression, Concurrency, Conditional, Config, Feed,
-    FeedFormat, ForwardedBy, From, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake, Part, Period,
-    Policies, Priority, Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share, Shedding, Target,
-    Timeouts, Versions, Webhook, WebhookFrom, WebhookMode, WebhookRetry,
+    Action, Algorithm, Breaker, Cache, Calendar, Coalesce, Compression, Concurrency, Conditional, Config,
+    Feed, FeedFormat, ForwardedBy, From, Invalidation, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake,
+    Part, Per, Period, Policies, Priority, QueryKey, Quota, RateLimit, Reply, Retry, Route, Scope, Secret,
+    Share, Shedding, TagInvalidation, Target, Timeouts, Versions, Webhook, WebhookFrom, WebhookMode,
+    WebhookRetry,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
 pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, WebhookInfo, explain, overview};
+pub use policy::cache::PURGE;
 pub use table::Services;
 
 use outgoing::Body;
@@ -121,6 +124,8 @@ pub struct Running {
     _keeper: AbortOnDropHandle<()>,
     /// Writes what quotas count.
     _writer: AbortOnDropHandle<()>,
+    /// Hears what lets go of kept replies.
+    _control: AbortOnDropHandle<()>,
     /// Measures how late tasks get their turn.
     _gauge: AbortOnDropHandle<()>,
 }
@@ -205,6 +210,8 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
         feeds,
     });
     edge.table.load().bind(&edge.policies);
+    let control = policy::cache::Control::start(edge.clone()).await;
+    let _control = AbortOnDropHandle::new(tokio::spawn(control.run()));
     let _keeper = AbortOnDropHandle::new(tokio::spawn(policy::shared::run(edge.clone())));
     let _writer = AbortOnDropHandle::new(tokio::spawn(policy::quota::run(edge.clone())));
     let _gauge = AbortOnDropHandle::new(tokio::spawn(policy::pressure::measure(edge.clone())));
@@ -216,7 +223,19 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     });
     tracing::info!(%address, "the edge is serving");
     let (server, _follower) = (AbortOnDropHandle::new(server), AbortOnDropHandle::new(follower));
-    Ok(Running { edge, address, stop, server, reloads, webhooks, _follower, _keeper, _writer, _gauge })
+    Ok(Running {
+        edge,
+        address,
+        stop,
+        server,
+        reloads,
+        webhooks,
+        _follower,
+        _keeper,
+        _writer,
+        _control,
+        _gauge,
+    })
 }
 
 impl Running {

@@ -94,7 +94,9 @@ fn operation(entry: &Entry<'_>, ways: &[Way<'_>], schemas: &mut Schemas) -> Valu
         Callee::Known(operation) => Some(operation.as_ref()),
         Callee::Absent(_) => None,
     });
-    let request = callee.map(|callee| Request::of(callee, schemas));
+    // What is handed on as it is has no form of its own.
+    let described = callee.filter(|_| !matches!(served.target, Target::Forward(_)));
+    let request = described.map(|callee| Request::of(callee, schemas));
     let mut told = json!({
         "operationId": id,
         "summary": served.name,

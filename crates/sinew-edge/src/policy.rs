@@ -3,6 +3,7 @@
 //! A route's policies are built once, when its table is. What they count stands in [`State`], which belongs to the edge:
 //! other routes may come and go meanwhile.
 
+pub(crate) mod cache;
 mod calendar;
 pub(crate) mod calls;
 mod client;
@@ -28,11 +29,13 @@ use std::{
 };
 
 pub(crate) use client::Proxies;
+use http::Method;
 pub(crate) use keyed::Keyed;
 use sinew::{bus::Kv, policy::Circuit};
 use tokio::sync::{Notify, OnceCell};
 
 use crate::config::{self, Config, Limits, Priority, Timeouts, Versions};
+use cache::{Cache, Caches};
 use calls::{Calls, Family};
 use coalesce::{Coalesce, Flights};
 use compression::Compression;
@@ -58,6 +61,9 @@ pub(crate) struct Policies {
     pub(crate) limits: Option<Limits>,
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) coalesce: Option<Coalesce>,
+    pub(crate) cache: Option<Cache>,
+    /// Whether its requests may make wrong what other routes keep.
+    pub(crate) changes: bool,
     pub(crate) calls: Option<Calls>,
     pub(crate) conditional: Option<Conditional>,
     pub(crate) compression: Option<Compression>,
@@ -94,6 +100,7 @@ pub(crate) struct State {
     /// By the ways in which operations are asked; a lock for the same reason.
     families: Mutex<HashMap<String, Arc<Family>>>,
     pub(crate) flights: Flights,
+    pub(crate) caches: Caches,
     pub(crate) pressure: Pressure,
     pub(crate) visitors: Visitors,
     /// By the names of quotas; a lock for the same reason.
@@ -125,6 +132,8 @@ impl Policies {
             limits: asked.limits.clone(),
             timeouts: asked.timeouts.clone(),
             coalesce: asked.coalesce.as_ref().map(|asked| Coalesce::new(asked, route)),
+            cache: asked.cache.as_ref().map(|asked| Cache::new(asked, route, versions, version)),
+            changes: false,
             calls: Calls::new(asked),
             quota: quotas.map(|quotas| Quotas::new(quotas, route, versions, version)),
             conditional: asked.conditional.as_ref().map(Conditional::new),
@@ -138,6 +147,12 @@ impl Policies {
         if let Some(rates) = &self.rate_limit {
             rates.bind(state);
         }
+    }
+
+    /// Has requests that may change something let go of what is kept.
+    pub(crate) fn change(&mut self, method: &Method) {
+        self.changes = !method.is_safe() && self.cache.is_none();
+        self.policed |= self.changes;
     }
 
     /// Says whether requests pass nothing on their way to the target. How operations are asked comes later.
@@ -169,6 +184,7 @@ impl Policies {
         let lines = lines.chain(self.rate_limit.iter().flat_map(Rates::lines));
         let lines = lines.chain(self.quota.iter().flat_map(Quotas::lines));
         let lines = lines.chain(self.concurrency.iter().flat_map(Gates::lines)).chain(coalesce);
+        let lines = lines.chain(self.cache.iter().flat_map(Cache::lines));
         let lines = lines.chain(self.calls.iter().flat_map(Calls::lines));
         let conditional = self.conditional.iter().map(|_| "conditional requests".to_owned());
         let lines = lines.chain(conditional).chain(self.compression.iter().map(Compression::line));
@@ -187,6 +203,7 @@ impl State {
             rooms: Mutex::default(),
             families: Mutex::default(),
             flights: Flights::default(),
+            caches: Caches::new(config.max_cache_bytes),
             pressure: Pressure::new(&config.shedding),
             visitors: Visitors::new(config.max_connections_per_client),
             ledgers: Mutex::default(),

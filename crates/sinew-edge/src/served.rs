@@ -53,6 +53,8 @@ pub(crate) enum Target {
     /// Something the edge answers itself.
     Own(Own),
     Call(Callee, Mapping),
+    /// As it is, to an operation that speaks HTTP.
+    Forward(Callee),
     Split(Split),
     Event(EventName, Mapping),
     Feed(FeedPlan),
@@ -172,14 +174,14 @@ impl Target {
         match self {
             Self::Call(_, mapping) | Self::Event(_, mapping) => Some(mapping),
             Self::Split(split) => Some(&split.mapping),
-            Self::Own(_) | Self::Feed(_) | Self::Aggregate(_) => None,
+            Self::Own(_) | Self::Forward(_) | Self::Feed(_) | Self::Aggregate(_) => None,
         }
     }
 
     /// Returns the operations it may ask.
     pub(crate) fn callees(&self) -> Vec<&Callee> {
         match self {
-            Self::Call(callee, _) => vec![callee],
+            Self::Call(callee, _) | Self::Forward(callee) => vec![callee],
             Self::Split(split) => split.shares.iter().map(|(_, callee)| callee).collect(),
             Self::Aggregate(members) => members.iter().map(|member| &member.callee).collect(),
             Self::Own(_) | Self::Event(..) | Self::Feed(_) => Vec::new(),
@@ -194,6 +196,7 @@ impl Target {
                 Some(workflow) => format!("{callee} ({workflow})"),
                 None => callee.to_string(),
             },
+            Self::Forward(callee) => format!("{callee}, as it is"),
             Self::Split(split) => {
                 let weights = split.shares.iter().scan(0, |before, (until, callee)| {
                     let weight = until - std::mem::replace(before, *until);

@@ -22,7 +22,7 @@ pub(crate) struct Shape {
 
 /// A piece of a header field's value.
 #[derive(Clone, Debug, PartialEq)]
-enum Piece {
+pub(crate) enum Piece {
     Text(String),
     Pointer(String),
 }
@@ -101,6 +101,15 @@ impl Shape {
 
 /// A field whose member the reply does not have is left out, and so is one that no header field can hold.
 fn written(pieces: &[Piece], reply: &Value) -> Option<HeaderValue> {
+    HeaderValue::try_from(filled(pieces, reply)?).ok()
+}
+
+/// Writes a text with members of a document; `None` where it does not have one of them.
+pub(crate) fn text(text: &str, document: &Value) -> Option<String> {
+    filled(&pieces(text)?, document)
+}
+
+fn filled(pieces: &[Piece], reply: &Value) -> Option<String> {
     let mut text = String::new();
     for piece in pieces {
         match piece {
@@ -112,10 +121,10 @@ fn written(pieces: &[Piece], reply: &Value) -> Option<HeaderValue> {
             },
         }
     }
-    HeaderValue::try_from(text).ok()
+    Some(text)
 }
 
-fn pieces(text: &str) -> Option<Vec<Piece>> {
+pub(crate) fn pieces(text: &str) -> Option<Vec<Piece>> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     while let Some((before, after)) = rest.split_once('{') {
         let (pointer, behind) = after.split_once('}')?;

@@ -35,6 +35,8 @@ pub(crate) struct Table {
     open_feeds: Option<Feed>,
     routes: Vec<Arc<Served>>,
     notes: Vec<Note>,
+    /// Whether any route keeps replies.
+    caches: bool,
     /// Written when somebody asks for it.
     openapi: std::sync::OnceLock<bytes::Bytes>,
 }
@@ -85,6 +87,17 @@ impl Table {
     pub(crate) fn bind(&self, state: &policy::State) {
         let own = self.own.all().into_iter();
         own.chain(&self.routes).for_each(|route| route.policies.bind(state));
+        state.caches.rebind();
+    }
+
+    /// Says whether any route keeps replies, or would if it were there.
+    pub(crate) fn caches(&self) -> bool {
+        self.caches
+    }
+
+    /// Goes through the routes that others asked for.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Arc<Served>> {
+        self.routes.iter()
     }
 
     /// Returns the edge's own routes.

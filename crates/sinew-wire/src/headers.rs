@@ -48,6 +48,10 @@ pub mod header {
     pub const ETAG: &str = "etag";
     /// When what a reply holds was changed last, as a date of HTTP.
     pub const LAST_MODIFIED: &str = "last-modified";
+    /// How a reply may be kept, as in HTTP.
+    pub const CACHE_CONTROL: &str = "cache-control";
+    /// What a reply is about, in words between blanks or commas.
+    pub const CACHE_TAG: &str = "cache-tag";
     /// The tags a client knows, where the edge has its conditions judged by the service: nothing is done for others.
     pub const IF_MATCH: &str = "if-match";
     /// The tags a client does not want.

@@ -48,6 +48,8 @@ struct Inner {
     reply: OnceLock<u16>,
     location: OnceLock<String>,
     etag: OnceLock<String>,
+    cache_control: OnceLock<String>,
+    cache_tags: OnceLock<String>,
     /// Put in once and taken out once, at the beginning of a handler; of every other request it is never touched.
     incoming: Mutex<Option<Incoming>>,
 }
@@ -63,7 +65,7 @@ impl Ctx {
     ) -> Self {
         let (bus, service) = (bus.clone(), service.clone());
         let (gone, reply, location) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let etag = OnceLock::new();
+        let (etag, cache_control, cache_tags) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let message = Some(message);
         let (sequence, redelivery) = (None, None);
         let inner = Inner {
@@ -79,6 +81,8 @@ impl Ctx {
             reply,
             location,
             etag,
+            cache_control,
+            cache_tags,
             incoming: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
@@ -113,6 +117,8 @@ impl Ctx {
             reply: OnceLock::new(),
             location: OnceLock::new(),
             etag: OnceLock::new(),
+            cache_control: OnceLock::new(),
+            cache_tags: OnceLock::new(),
             incoming: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
@@ -320,6 +326,17 @@ impl Ctx {
         let _ = self.inner.etag.set(format!("\"{revision}\""));
     }
 
+    /// Says how the reply may be kept, as `Cache-Control` does: `max-age=60, stale-while-revalidate=10`. It counts where the
+    /// edge's route caches, and clients get it then. The first call counts.
+    pub fn reply_cache_control(&self, directives: impl Into<String>) {
+        let _ = self.inner.cache_control.set(directives.into());
+    }
+
+    /// Says what the reply is about, in words by which kept replies are let go of: `orders order:7`. The first call counts.
+    pub fn reply_cache_tags(&self, tags: impl Into<String>) {
+        let _ = self.inner.cache_tags.set(tags.into());
+    }
+
     /// Writes what travels with every message sent on behalf of this work.
     pub(crate) fn inherit(&self, headers: &mut Headers, trace: Option<TraceContext>) {
         if let Some(trace) = trace {
@@ -350,6 +367,12 @@ impl Ctx {
         }
         if let Some(etag) = self.inner.etag.get() {
             let _ = headers.set(header::ETAG, etag.clone());
+        }
+        if let Some(directives) = self.inner.cache_control.get() {
+            let _ = headers.set(header::CACHE_CONTROL, directives);
+        }
+        if let Some(tags) = self.inner.cache_tags.get() {
+            let _ = headers.set(header::CACHE_TAG, tags);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask conformance`: other people's tests against the edge. Each suite installs what it needs, starts a real
 //! nats-server, services and the edge as its users run it, and says how much passed and how much is asked.
 
+mod cache;
 mod catalogue;
 mod client;
 mod desk;
@@ -18,7 +19,7 @@ use tools::Unreachable;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Every suite, in the order they run.
-const SUITES: [&str; 2] = ["schemathesis", "load"];
+const SUITES: [&str; 3] = ["schemathesis", "load", "cache"];
 
 /// Has a suite that cannot be installed for want of a network count as told, not as failed.
 const IF_REACHABLE: &str = "--if-reachable";
@@ -73,6 +74,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> crate::Outcome {
 async fn suite_of(name: &str, root: &Path) -> Result<Outcome, Error> {
     let site = Site::prepare(root, name)?;
     match name {
+        "cache" => cache::run(&site).await,
         "schemathesis" => schemathesis::run(&site).await,
         "load" => load::run(&site).await,
         other => Err(format!("there is no suite {other} in {}", site.folder().display()).into()),

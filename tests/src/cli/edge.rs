@@ -109,3 +109,19 @@ async fn a_saved_file_is_taken_over_and_one_with_mistakes_is_not() {
     tokio::time::timeout(SOON, refused).await.expect("the file is looked at in time");
     client.get("/three").await.problem(503, "no-responders");
 }
+
+#[tokio::test]
+async fn a_purge_reaches_the_edges_that_keep_replies_and_says_when_there_is_none() {
+    let harness = Harness::start().await;
+    let purge = ["--json", "--nats-url", harness.url(), "edge", "purge", "--all"];
+    let nobody = sinew(&purge).await.error();
+    assert!(nobody.to_string().contains("no edge that caches answered"), "{nobody}");
+    let bus = sinew::Bus::connect(sinew::Config::new(harness.url(), "front")).await.unwrap();
+    let config = json!({ "listen": "127.0.0.1:0", "policies": { "cache": {} } });
+    let edge = sinew_edge::start(sinew_edge::Config::read(&config).unwrap(), bus).await.unwrap();
+    let told = sinew(&purge).await.succeeded().json();
+    assert_eq!(told, json!({ "edges": [{ "edge": "front", "purged": 0 }] }));
+    let wrong = ["edge", "purge", "--path", "orders?x"];
+    assert_ne!(sinew(&wrong).await.code, 0);
+    edge.drain().await;
+}

@@ -2,6 +2,7 @@
 
 mod diff;
 mod explain;
+mod purge;
 mod routes;
 mod verify;
 mod watch;
@@ -43,6 +44,8 @@ enum Command {
     Routes(routes::Args),
     /// Says where a request goes, and why
     Explain(explain::Args),
+    /// Has every edge let go of replies it keeps
+    Purge(purge::Args),
     /// Shows which routes another file adds, removes and changes
     Diff(diff::Args),
 }
@@ -52,6 +55,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<(), Error> {
         Some(Command::Check(args)) => verify::run(&args, session).await,
         Some(Command::Routes(args)) => routes::run(&args, session).await,
         Some(Command::Explain(args)) => explain::run(args, session).await,
+        Some(Command::Purge(args)) => purge::run(&args, session).await,
         Some(Command::Diff(args)) => diff::run(&args, session),
         None => serve(args.config, args.listen, session).await,
     }

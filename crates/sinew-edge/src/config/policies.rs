@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Breaker, Coalesce, Compression, Concurrency, Conditional, Lifecycle, Limits, Mistake, Priority, Quota,
-    RateLimit, Retry, Timeouts, below, load, quota, rate,
+    Breaker, Cache, Coalesce, Compression, Concurrency, Conditional, Lifecycle, Limits, Mistake, Priority,
+    Quota, RateLimit, Retry, Timeouts, below, load, quota, rate,
 };
 
 /// What requests have to pass on their way. A member that a route has replaces the general one whole.
@@ -33,6 +33,9 @@ pub struct Policies {
     /// Whether identical requests at one time are answered together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coalesce: Option<Coalesce>,
+    /// Which replies are kept and used again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
     /// How operations are asked again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
@@ -65,6 +68,7 @@ impl Policies {
             limits: over(&self.limits, &general.limits),
             timeouts: over(&self.timeouts, &general.timeouts),
             coalesce: over(&self.coalesce, &general.coalesce),
+            cache: over(&self.cache, &general.cache),
             retry: over(&self.retry, &general.retry),
             breaker: over(&self.breaker, &general.breaker),
             bulkhead: over(&self.bulkhead, &general.bulkhead),
@@ -93,6 +97,9 @@ impl Policies {
         }
         if let Some(coalesce) = &self.coalesce {
             coalesce.check(&below(at, "coalesce"), mistakes);
+        }
+        if let Some(cache) = &self.cache {
+            cache.check(&below(at, "cache"), mistakes);
         }
         if let Some(retry) = &self.retry {
             retry.check(&below(at, "retry"), mistakes);

@@ -56,13 +56,17 @@ pub struct Match {
     pub version: Option<String>,
 }
 
-/// Where requests go: exactly one of `operation`, `split`, `event`, `events`, `workflow` and `aggregate`.
+/// Where requests go: exactly one of `operation`, `forward`, `split`, `event`, `events`, `workflow` and `aggregate`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// To this operation, as `service.operation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+    /// To this operation as they are: it gets method, target, header fields and body, and answers with status, header fields
+    /// and body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<String>,
     /// To one of several operations, by weight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub split: Vec<Share>,

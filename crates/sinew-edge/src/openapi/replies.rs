@@ -56,6 +56,9 @@ fn forms(served: &Served, callee: Option<&Operation>, schema: &Value) -> Value {
     if matches!(served.target, Target::Feed(_) | Target::Own(Own::Follow)) {
         return json!({ "text/event-stream": text });
     }
+    if matches!(served.target, Target::Forward(_)) {
+        return json!({ "*/*": {} });
+    }
     if callee.is_some_and(|callee| callee.stream) {
         let items = json!({ "schema": { "type": "string" }, "x-item-schema": schema });
         return json!({
@@ -68,7 +71,10 @@ fn forms(served: &Served, callee: Option<&Operation>, schema: &Value) -> Value {
 
 fn success(served: &Served, callee: Option<&Operation>, schemas: &mut Schemas) -> (StatusCode, Value) {
     match &served.target {
-        Target::Feed(_) | Target::Own(Own::Follow) => (StatusCode::OK, Value::Bool(true)),
+        // What is handed on as it is may come back as anything.
+        Target::Feed(_) | Target::Own(Own::Follow) | Target::Forward(_) => {
+            (StatusCode::OK, Value::Bool(true))
+        }
         Target::Event(..) | Target::Own(_) => {
             let stored = json!({ "type": "object", "required": ["id", "stream", "sequence"], "properties": {
                 "id": { "type": "string" }, "stream": { "type": "string" },

@@ -13,6 +13,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Goal {
     Operation(Named, Mapping),
+    /// As it is, to an operation that speaks HTTP.
+    Forward(Named),
     /// To one of several, by weight.
     Split(Vec<Share>, Mapping),
     Event(EventName, Mapping),
@@ -61,6 +63,7 @@ impl Goal {
     ) -> Option<Self> {
         let given = [
             target.operation.is_some(),
+            target.forward.is_some(),
             !target.split.is_empty(),
             target.event.is_some(),
             !target.events.is_empty(),
@@ -68,8 +71,7 @@ impl Goal {
             !target.aggregate.is_empty(),
         ];
         if given.into_iter().filter(|given| *given).count() != 1 {
-            let message =
-                "say exactly one of `operation`, `split`, `event`, `events`, `workflow` and `aggregate`";
+            let message = "say exactly one of `operation`, `forward`, `split`, `event`, `events`, `workflow` and `aggregate`";
             mistakes.push(Mistake::new(at, message));
             return None;
         }
@@ -86,6 +88,12 @@ impl Goal {
             Mapping::read(template.unwrap_or(&empty), &target.fields, target.body.clone(), &fields, mistakes);
         if let Some(name) = &target.operation {
             return Some(Self::Operation(Named::read(name, &below(at, "operation"), mistakes)?, mapping));
+        }
+        if let Some(name) = &target.forward {
+            if !target.fields.is_empty() || target.body.is_some() {
+                mistakes.push(Mistake::new(fields, "a request that is handed on as it is has no fields"));
+            }
+            return Some(Self::Forward(Named::read(name, &below(at, "forward"), mistakes)?));
         }
         if let Some(name) = &target.event {
             return Some(Self::Event(EventName::read(name, &below(at, "event"), mistakes)?, mapping));

@@ -26,14 +26,14 @@ pub(crate) struct Flights(Mutex<HashMap<Digest, watch::Receiver<Option<Answer>>>
 
 /// An answer that several get.
 #[derive(Clone, Debug)]
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Full<Bytes>,
 }
 
 /// The request that asks for all. When it is gone without an answer, the next one asks.
-struct Flight<'a> {
+pub(super) struct Flight<'a> {
     flights: &'a Flights,
     key: Digest,
     answer: watch::Sender<Option<Answer>>,
@@ -105,7 +105,7 @@ impl Coalesce {
 
 impl Flights {
     /// Returns where to wait, or the flight that is to be made.
-    fn join(&self, key: Digest) -> Result<watch::Receiver<Option<Answer>>, Flight<'_>> {
+    pub(super) fn join(&self, key: Digest) -> Result<watch::Receiver<Option<Answer>>, Flight<'_>> {
         let mut flights = self.locked();
         if let Some(waiting) = flights.get(&key) {
             return Ok(waiting.clone());
@@ -121,6 +121,9 @@ impl Flights {
 }
 
 impl Flight<'_> {
+    /// Ends it for all who wait, who look for themselves what came of it.
+    pub(super) fn end(self) {}
+
     /// Gives the answer to all who wait. A stream cannot be had twice.
     fn land(self, response: Response) -> Response {
         let (parts, body) = response.into_parts();

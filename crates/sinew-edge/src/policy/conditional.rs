@@ -6,7 +6,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
-use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
+use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use sinew::{
     bus::Message,
@@ -155,8 +155,7 @@ pub(crate) fn lists(list: &str, tag: &str, weak: bool) -> bool {
 
 /// Reads a date of HTTP.
 pub(crate) fn date(text: &str) -> Option<Timestamp> {
-    static PARSER: DateTimeParser = DateTimeParser::new();
-    PARSER.parse_timestamp(text).ok()
+    super::cache::date(text, Timestamp::now())
 }
 
 fn verdict(asked: &HeaderMap, found: &HeaderMap) -> Verdict {

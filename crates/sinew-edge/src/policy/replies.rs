@@ -38,7 +38,7 @@ pub(crate) async fn finish(
 }
 
 /// Returns a body that is there as a whole. Streams go out as they come.
-fn whole(response: &Response) -> Option<Bytes> {
+pub(super) fn whole(response: &Response) -> Option<Bytes> {
     let Body::Whole(body) = response.body() else { return None };
     let frame = body.clone().frame().now_or_never()?;
     frame.map_or(Some(Bytes::new()), |frame| frame.ok()?.into_data().ok())

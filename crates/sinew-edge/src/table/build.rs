@@ -59,6 +59,7 @@ impl Table {
             open_feeds: config.open_feeds.clone(),
             routes: Vec::new(),
             notes: Vec::new(),
+            caches: config.caches(),
             openapi: std::sync::OnceLock::new(),
         };
         let operations = table.operations(services);
@@ -149,7 +150,13 @@ impl Table {
         });
     }
 
-    fn insert(&mut self, served: Served) {
+    fn insert(&mut self, mut served: Served) {
+        // Changes at this route may concern what is kept of another one.
+        if self.caches
+            && let Some(policies) = Arc::get_mut(&mut served.policies)
+        {
+            policies.change(&served.method);
+        }
         let served = Arc::new(served);
         self.routes.push(served.clone());
         let tree: &mut Tree = match &served.host {
@@ -217,6 +224,7 @@ fn route_of(plan: Plan, operations: &Operations, versions: &Versions) -> Served 
     };
     let target = match plan.goal {
         Goal::Operation(named, mapping) => Target::Call(find(named), mapping),
+        Goal::Forward(named) => Target::Forward(find(named)),
         Goal::Event(event, mapping) => Target::Event(event, mapping),
         Goal::Feed(feed) => Target::Feed(feed),
         Goal::Split(shares, mapping) => {

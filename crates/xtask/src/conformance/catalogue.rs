@@ -22,6 +22,9 @@ pub(super) struct Program {
 pub(super) const SCHEMATHESIS: &[Package] =
     &[Package { name: "schemathesis", version: "4.32.5" }, Package { name: "msgpack", version: "1.1.2" }];
 
+/// From npm: tests of HTTP caches.
+pub(super) const HTTP_CACHE_TESTS: Package = Package { name: "http-cache-tests", version: "0.4.5" };
+
 /// From apt: load over HTTP/2.
 pub(super) const H2LOAD: Program = Program { name: "h2load", package: "nghttp2-client" };
 

@@ -61,7 +61,6 @@ pub(super) async fn pip(folder: &Path, packages: &[Package]) -> Result<PathBuf, 
 }
 
 /// Installs a package with npm into a folder of its own; returns where its files are.
-#[allow(dead_code, reason = "the suite that comes from npm stands beside this one")]
 pub(super) async fn npm(folder: &Path, package: Package) -> Result<PathBuf, Error> {
     let home = folder.join(package.to_string());
     if !is_done(&home) {
