@@ -10,6 +10,7 @@ mod life;
 mod limits;
 mod load;
 mod mapping;
+mod observing;
 mod quotas;
 mod replies;
 mod requests;

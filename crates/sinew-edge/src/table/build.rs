@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use sinew::{
@@ -58,7 +58,7 @@ impl Table {
             versions: config.versions.clone(),
             routes: Vec::new(),
             notes: Vec::new(),
-            openapi: std::sync::OnceLock::new(),
+            openapi: OnceLock::new(),
         };
         let operations = table.operations(services);
         let mut plans = plans(config);
@@ -145,6 +145,7 @@ impl Table {
             mirror: None,
             shape: Shape::default(),
             policies,
+            counts: OnceLock::new(),
         });
     }
 
@@ -251,5 +252,6 @@ fn route_of(plan: Plan, operations: &Operations, versions: &Versions) -> Served 
         mirror: plan.mirror.map(|(named, percent)| (find(named), percent)),
         shape: plan.shape,
         policies: policies.into(),
+        counts: OnceLock::new(),
     }
 }
