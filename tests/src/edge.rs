@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod load;
 mod mapping;
+mod observing;
 mod quotas;
 mod replies;
 mod requests;

@@ -4,6 +4,7 @@ mod cache;
 mod feed;
 mod load;
 mod mistake;
+mod observe;
 mod policies;
 mod quota;
 mod rate;
@@ -25,6 +26,7 @@ pub use feed::{Feed, FeedFormat};
 pub use load::{Concurrency, Priority, Shedding};
 pub use mistake::Mistake;
 pub(crate) use mistake::below;
+pub use observe::{AccessLog, LogField, LogFormat, LogOnly, Metrics};
 pub use policies::Policies;
 pub use quota::{Calendar, Quota};
 pub use rate::{Algorithm, Key, Period, RateLimit, Scope};
@@ -100,6 +102,12 @@ pub struct Config {
     pub max_cache_bytes: usize,
     /// Most keys each limit counts apart; further ones are counted by the network they come from.
     pub max_limit_keys: usize,
+    /// Where metrics are read; nowhere without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+    /// What is logged of each request; nothing without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
     /// Where requests name the version of the interface.
     pub versions: Versions,
     /// When requests are turned away because there is too much to do.
@@ -153,6 +161,8 @@ impl Default for Config {
             quota_write_ms: 1_000,
             max_cache_bytes: 64 * 1024 * 1024,
             max_limit_keys: 100_000,
+            metrics: None,
+            access_log: None,
             versions: Versions::default(),
             shedding: Shedding::default(),
             policies: Policies::default(),
@@ -210,6 +220,16 @@ impl Config {
             mistakes.push(Mistake::new("/max_connections_per_client", message));
         }
         mistakes.extend(self.shedding.mistakes());
+        if let Some(log) = &self.access_log {
+            log.out_of_range(&mut mistakes);
+        }
+        if self
+            .metrics
+            .as_ref()
+            .is_some_and(|metrics| metrics.listen == self.listen && metrics.listen.port() > 0)
+        {
+            mistakes.push(Mistake::new("/metrics/listen", "is the address of clients: use another port"));
+        }
         if let Some(feed) = &self.open_feeds {
             feed.out_of_range("/open_feeds", &mut mistakes);
             Criterion::read(&feed.filter, &Template::default(), "/open_feeds/filter", &mut mistakes);

@@ -17,7 +17,9 @@ use sinew::{Deadline, wire::TraceContext};
 use crate::{
     Body, Edge, Response, aggregate,
     body::Reading,
-    call, events, feed, forward, health, hygiene, linkset, matcher, openapi,
+    call, events, feed, forward, health, hygiene, linkset, matcher,
+    observe::Done,
+    openapi,
     policy::{Held, Policies, rate::Standing, replies},
     problem::Refusal,
     reply, request,
@@ -65,6 +67,7 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
     let served = routed.as_ref().ok().and_then(Routed::served).cloned();
     let route = served.as_ref().map(|served| served.path.as_str());
     let trace = Trace::begin(edge.bus.tracer(), &parts.headers, &parts.method, route);
+    let seen = edge.observer.begin(served.as_ref());
     let answer = match routed {
         Ok(Routed::To(served, values)) => {
             let (head, trace, policies) = (&parts, trace.context(), &*served.policies);
@@ -90,6 +93,10 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
         // What still comes of it would be taken for the next request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    if let Some(seen) = seen {
+        let (head, response, trace, route) = (&parts, &response, trace.context(), route.unwrap_or("-"));
+        seen.end(&Done { head, route, peer, trace, began, response }, &edge.policies.proxies);
+    }
     let status = response.status().as_u16();
     let (method, route) = (parts.method.as_str(), route.unwrap_or("-"));
     tracing::debug!(method, route, status, elapsed = ?began.elapsed(), trace = %trace.context().trace, "answered");
@@ -102,6 +109,7 @@ pub(crate) fn refuse(edge: &Edge, request: &Request<Incoming>, refusal: Refusal)
     let (headers, method) = (request.headers(), request.method());
     let trace = Trace::begin(edge.bus.tracer(), headers, method, None);
     let response = sign(refusal.into_response(), method, trace.context());
+    edge.observer.refused(&response);
     let status = response.status().as_u16();
     tracing::debug!(status, trace = %trace.context().trace, "what a client sent is no request");
     trace.end(status);

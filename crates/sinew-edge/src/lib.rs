@@ -48,6 +48,7 @@ mod info;
 mod linkset;
 mod mapping;
 mod matcher;
+mod observe;
 mod openapi;
 mod operation;
 mod outgoing;
@@ -89,11 +90,11 @@ use tokio_util::{
 
 pub use coding::Coding;
 pub use config::{
-    Action, Algorithm, Breaker, Cache, Calendar, Coalesce, Compression, Concurrency, Conditional, Config,
-    Feed, FeedFormat, ForwardedBy, From, Invalidation, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake,
-    Part, Per, Period, Policies, Priority, QueryKey, Quota, RateLimit, Reply, Retry, Route, Scope, Secret,
-    Share, Shedding, TagInvalidation, Target, Timeouts, Versions, Webhook, WebhookFrom, WebhookMode,
-    WebhookRetry,
+    AccessLog, Action, Algorithm, Breaker, Cache, Calendar, Coalesce, Compression, Concurrency, Conditional,
+    Config, Feed, FeedFormat, ForwardedBy, From, Invalidation, Key, Lifecycle, Limits, Link, LogField,
+    LogFormat, LogOnly, Match, Metrics, Mirror, Mistake, Part, Per, Period, Policies, Priority, QueryKey,
+    Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share, Shedding, TagInvalidation, Target, Timeouts,
+    Versions, Webhook, WebhookFrom, WebhookMode, WebhookRetry,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
@@ -101,6 +102,7 @@ pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, Webh
 pub use policy::cache::PURGE;
 pub use table::Services;
 
+use observe::Observer;
 use outgoing::Body;
 use routes::{Follower, Reload};
 use table::Table;
@@ -113,6 +115,7 @@ type Response = http::Response<Body>;
 pub struct Running {
     edge: Arc<Edge>,
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
     /// Ends the accept loop.
     stop: CancellationToken,
     server: AbortOnDropHandle<()>,
@@ -128,6 +131,10 @@ pub struct Running {
     _control: AbortOnDropHandle<()>,
     /// Measures how late tasks get their turn.
     _gauge: AbortOnDropHandle<()>,
+    /// Answers who reads metrics.
+    _readers: Option<AbortOnDropHandle<()>>,
+    /// Writes the access log, and what ends it.
+    logger: Option<Logger>,
 }
 
 /// Changes the routes of a running edge.
@@ -163,6 +170,8 @@ struct Edge {
     files: OnceCell<Objects>,
     /// Who follows which events.
     feeds: feed::Feeds,
+    /// What is counted and logged.
+    observer: Observer,
 }
 
 /// Starts serving, and returns once the address is bound and the routes of the standing contracts are in place.
@@ -186,6 +195,12 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     let (reloads, reloaded) = mpsc::channel(1);
     let mut follower = Follower::open(&bus, config.clone(), reloaded).await.map_err(on_bus)?;
     let (listener, address) = listen(config.listen).await?;
+    let readers = match &config.metrics {
+        Some(metrics) => Some(listen(metrics.listen).await?),
+        None => None,
+    };
+    let (log, logger) = open_log(&config)?;
+    let observer = Observer::new(readers.is_some(), log);
     let (draining, following) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let mut checks = checks(&bus, &draining, &following);
     checks.extend(extra);
@@ -208,13 +223,17 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
         policies,
         files: OnceCell::new(),
         feeds,
+        observer,
     });
-    edge.table.load().bind(&edge.policies);
+    edge.table.load().bind(&edge.policies, edge.observer.metrics.as_ref());
     let control = policy::cache::Control::start(edge.clone()).await;
     let _control = AbortOnDropHandle::new(tokio::spawn(control.run()));
     let _keeper = AbortOnDropHandle::new(tokio::spawn(policy::shared::run(edge.clone())));
     let _writer = AbortOnDropHandle::new(tokio::spawn(policy::quota::run(edge.clone())));
     let _gauge = AbortOnDropHandle::new(tokio::spawn(policy::pressure::measure(edge.clone())));
+    let metrics = readers.as_ref().map(|(_, address)| *address);
+    let serve = |(listener, _)| tokio::spawn(observe::serve_metrics(listener, edge.clone()));
+    let _readers = readers.map(serve).map(AbortOnDropHandle::new);
     let server = tokio::spawn(server::run(listener, edge.clone(), stop.clone()));
     let followed = edge.clone();
     let follower = tokio::spawn(async move {
@@ -226,6 +245,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     Ok(Running {
         edge,
         address,
+        metrics,
         stop,
         server,
         reloads,
@@ -235,6 +255,8 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
         _writer,
         _control,
         _gauge,
+        _readers,
+        logger,
     })
 }
 
@@ -242,6 +264,11 @@ impl Running {
     /// Returns the address clients connect to.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the address metrics are read from, where [`Config::metrics`] asks for one.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// Says what `/healthz/ready` says.
@@ -278,6 +305,11 @@ impl Running {
         // What was counted since the last time is few, and not worth more than that.
         let written = self.edge.policies.write_quotas(&self.edge.bus);
         let _ = tokio::time::timeout(self.edge.config.drain_timeout(), written).await;
+        if let Some((logger, stop)) = self.logger {
+            stop.cancel();
+            // A disk that does not answer costs the last lines, not the way out.
+            let _ = tokio::time::timeout(self.edge.config.drain_timeout(), logger).await;
+        }
         tracing::info!(address = %self.address, "the edge is drained");
     }
 }
@@ -307,6 +339,19 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+type Logger = (AbortOnDropHandle<()>, CancellationToken);
+
+/// Opens the access log, where there is one, and begins to write it.
+fn open_log(config: &Config) -> Result<(Option<observe::Log>, Option<Logger>), Error> {
+    let Some(settings) = &config.access_log else { return Ok((None, None)) };
+    let stop = CancellationToken::new();
+    let (log, writer) = observe::open_log(settings, stop.clone()).map_err(|error| {
+        let text = format!("cannot write the access log to {}: {error}: choose another file", settings.to);
+        Error::new(Kind::Config, text).because(error)
+    })?;
+    Ok((Some(log), Some((AbortOnDropHandle::new(tokio::spawn(writer)), stop))))
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {

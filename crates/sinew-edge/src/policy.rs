@@ -34,7 +34,10 @@ pub(crate) use keyed::Keyed;
 use sinew::{bus::Kv, policy::Circuit};
 use tokio::sync::{Notify, OnceCell};
 
-use crate::config::{self, Config, Limits, Priority, Timeouts, Versions};
+use crate::{
+    config::{self, Config, Limits, Priority, Timeouts, Versions},
+    observe::{family, sample},
+};
 use cache::{Cache, Caches};
 use calls::{Calls, Family};
 use coalesce::{Coalesce, Flights};
@@ -169,6 +172,12 @@ impl Policies {
         self.calls.iter().flat_map(Calls::broken).map(told).collect()
     }
 
+    /// Lists the operations that are not asked just now, and whether each is being tried again.
+    pub(crate) fn circuits(&self) -> impl Iterator<Item = (String, bool)> {
+        let broken = self.calls.iter().flat_map(Calls::broken);
+        broken.map(|(operation, circuit)| (operation, circuit == Circuit::HalfOpen))
+    }
+
     /// Says whether replies do not go out as they are.
     pub(crate) fn shape_replies(&self) -> bool {
         self.conditional.is_some() || self.compression.is_some()
@@ -215,6 +224,18 @@ impl State {
     /// Returns the time, in nanoseconds since the edge's beginning.
     pub(crate) fn now(&self) -> u64 {
         nanos(self.began.elapsed())
+    }
+
+    /// Writes what limits counted, for readers of metrics.
+    pub(crate) fn describe(&self, text: &mut String) {
+        let name = "sinew_edge_rate_limit_total";
+        family(text, name, "counter", "Requests that a rate limit looked at, by what it said.");
+        for (id, counts) in self.tables().iter() {
+            let (passed, refused) = counts.told();
+            sample(text, name, &[("limit", id), ("outcome", "passed")], passed);
+            sample(text, name, &[("limit", id), ("outcome", "refused")], refused);
+        }
+        self.pressure.describe(text);
     }
 
     /// Returns the counts of a limit, fresh where nobody asked for them before.

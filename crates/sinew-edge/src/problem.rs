@@ -10,6 +10,7 @@ use sinew::{
 
 use crate::{
     Body, Response,
+    observe::Code,
     operation::{Declared, Operation},
     schema::Violation,
 };
@@ -154,6 +155,7 @@ impl Refusal {
         let bytes = sinew::wire::encode(ContentType::Json, &*self.problem).unwrap_or_else(|_| Bytes::new());
         let mut response = Response::new(Body::from(bytes));
         *response.status_mut() = failure(self.problem.status);
+        response.extensions_mut().insert(Code::new(&self.problem.code));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, MEDIA_TYPE);
         if self.problem.retry && self.problem.status == 503 {

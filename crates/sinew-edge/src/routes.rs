@@ -109,7 +109,7 @@ impl Follower {
     fn put(&mut self, edge: &Edge) -> Changes {
         let before = edge.table.load().overview();
         let new = self.table();
-        new.bind(&edge.policies);
+        new.bind(&edge.policies, edge.observer.metrics.as_ref());
         let changes = Changes::between(&before.routes, &new.overview().routes);
         edge.table.store(new.into());
         if !changes.is_empty() {

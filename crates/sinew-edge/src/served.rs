@@ -1,6 +1,6 @@
 //! One route at work: which requests it takes and what answers them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Method;
 
@@ -9,6 +9,7 @@ use crate::{
     feed::FeedPlan,
     mapping::Mapping,
     matcher::Template,
+    observe::Counts,
     operation::Operation,
     plan::{EventName, Host, Named},
     policy::Policies,
@@ -32,6 +33,8 @@ pub(crate) struct Served {
     pub(crate) shape: Shape,
     /// What its requests have to pass.
     pub(crate) policies: Arc<Policies>,
+    /// What its requests are counted in, where they are.
+    pub(crate) counts: OnceLock<Arc<Counts>>,
 }
 
 /// Who asked for a route. On the same path the first one has it.
@@ -151,6 +154,7 @@ impl Served {
             mirror: None,
             shape: Shape::default(),
             policies: Arc::default(),
+            counts: OnceLock::new(),
         })
     }
 

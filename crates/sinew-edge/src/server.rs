@@ -146,6 +146,8 @@ async fn serve(
     edge: Arc<Edge>,
     watcher: Watcher,
 ) {
+    let counted = edge.clone();
+    let _open = counted.observer.connection();
     // Answers are small and written whole: waiting to fill a packet only adds latency.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch nagle's algorithm off");

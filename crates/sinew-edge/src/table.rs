@@ -16,6 +16,7 @@ use crate::{
     conditions::Met,
     config::{Feed, Versions},
     matcher::{Found, Matcher},
+    observe::Metrics,
     policy,
     served::Served,
 };
@@ -84,9 +85,16 @@ impl Table {
     }
 
     /// Gives every route what was counted for it before.
-    pub(crate) fn bind(&self, state: &policy::State) {
-        let own = self.own.all().into_iter();
-        own.chain(&self.routes).for_each(|route| route.policies.bind(state));
+    pub(crate) fn bind(&self, state: &policy::State, metrics: Option<&Metrics>) {
+        for route in self.own.all().into_iter().chain(&self.routes) {
+            route.policies.bind(state);
+            if let Some(metrics) = metrics {
+                metrics.bind(route);
+            }
+        }
+        if let Some(metrics) = metrics {
+            metrics.table();
+        }
         state.caches.rebind();
     }
 

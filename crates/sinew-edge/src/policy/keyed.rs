@@ -45,6 +45,9 @@ pub(crate) struct Keyed {
     told: AtomicU64,
     /// Whether what is counted is gathered for other replicas.
     gathers: bool,
+    /// Requests that passed, and those that did not.
+    passed: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// Where a request was counted, to take it back.
@@ -82,7 +85,14 @@ impl Keyed {
             crowded: AtomicU64::new(0),
             told: AtomicU64::new(0),
             gathers,
+            passed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         }
+    }
+
+    /// Returns how many requests passed and how many did not.
+    pub(crate) fn told(&self) -> (u64, u64) {
+        (self.passed.load(Relaxed), self.refused.load(Relaxed))
     }
 
     /// Says whether other replicas are told.
@@ -92,6 +102,13 @@ impl Keyed {
 
     /// Counts one request of `key` if it may pass; `network` is where it comes from.
     pub(crate) fn take(&self, key: Digest, network: u64, now: u64) -> (Verdict, Place) {
+        let taken = self.take_own(key, network, now);
+        let count = if taken.0.admitted { &self.passed } else { &self.refused };
+        count.fetch_add(1, Relaxed);
+        taken
+    }
+
+    fn take_own(&self, key: Digest, network: u64, now: u64) -> (Verdict, Place) {
         let mut shard = self.shard(&key);
         let Some(counted) = shard.counted(key, &self.meter, self.room, now) else {
             drop(shard);
@@ -109,6 +126,7 @@ impl Keyed {
 
     /// Takes a request back that was counted at `then`.
     pub(crate) fn give_back(&self, place: Place, then: u64) {
+        self.passed.fetch_sub(1, Relaxed);
         match place {
             Place::Lane(lane) => self.meter.give_back(&mut locked(&self.lanes[lane]), then),
             Place::Own(key) => {

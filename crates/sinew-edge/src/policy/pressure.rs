@@ -14,6 +14,7 @@ use http::StatusCode;
 use crate::{
     Edge,
     config::{Priority, Shedding},
+    observe::{family, sample},
     problem::Refusal,
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct Pressure {
     in_flight: Arc<AtomicUsize>,
     /// How late tasks get their turn, in microseconds: the longest of the last moments, fading.
     lag: AtomicU64,
+    /// Requests turned away, by priority.
+    shed: [AtomicU64; 3],
 }
 
 /// A request under way.
@@ -41,7 +44,12 @@ impl Drop for Place {
 
 impl Pressure {
     pub(super) fn new(settings: &Shedding) -> Self {
-        Self { settings: settings.clone(), in_flight: Arc::default(), lag: AtomicU64::new(0) }
+        Self {
+            settings: settings.clone(),
+            in_flight: Arc::default(),
+            lag: AtomicU64::new(0),
+            shed: Default::default(),
+        }
     }
 
     /// Says whether requests are ever turned away.
@@ -62,11 +70,22 @@ impl Pressure {
         let lag = Duration::from_micros(self.lag.load(Relaxed));
         if sheds(&self.settings, priority, before, lag) {
             tracing::debug!(%priority, in_flight = before, ?lag, "a request was turned away: there is too much to do");
+            self.shed[priority as usize].fetch_add(1, Relaxed);
             let title = "the edge has too much to do";
             let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "shedding", title);
             return Err(refusal.with("priority", priority.to_string()).after(1));
         }
         Ok(Some(place))
+    }
+
+    /// Writes what was turned away, for readers of metrics.
+    pub(super) fn describe(&self, text: &mut String) {
+        let name = "sinew_edge_shed_total";
+        family(text, name, "counter", "Requests turned away because there was too much to do.");
+        for priority in [Priority::Low, Priority::Normal, Priority::High] {
+            let count = self.shed[priority as usize].load(Relaxed);
+            sample(text, name, &[("priority", &priority.to_string())], count);
+        }
     }
 
     /// Takes a measured lag: more counts at once, less fades.

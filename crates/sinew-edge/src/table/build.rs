@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use sinew::{
@@ -60,7 +60,7 @@ impl Table {
             routes: Vec::new(),
             notes: Vec::new(),
             caches: config.caches(),
-            openapi: std::sync::OnceLock::new(),
+            openapi: OnceLock::new(),
         };
         let operations = table.operations(services);
         let mut plans = plans(config);
@@ -147,6 +147,7 @@ impl Table {
             mirror: None,
             shape: Shape::default(),
             policies,
+            counts: OnceLock::new(),
         });
     }
 
@@ -260,5 +261,6 @@ fn route_of(plan: Plan, operations: &Operations, versions: &Versions) -> Served 
         mirror: plan.mirror.map(|(named, percent)| (find(named), percent)),
         shape: plan.shape,
         policies: policies.into(),
+        counts: OnceLock::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! Plays the other side of a benchmark until it is killed: `bench-peer PART NATS_URL [COLLECTOR_URL | SHARDS]`.
+//! Plays the other side of a benchmark until it is killed: `bench-peer PART NATS_URL [COLLECTOR_URL | SHARDS | JSON]`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "whoever starts it reads what it prints")]
 
 mod messages;
@@ -55,6 +55,7 @@ async fn play(arguments: &[&str]) -> Result<(), Error> {
     let (part, nats, collector) = match arguments {
         ["orchestrator", nats, shards] => return orchestrate(nats, shards.parse()?).await,
         ["orchestrator", nats] => return orchestrate(nats, 1).await,
+        ["configured-edge", nats, config] => return configured_edge(nats, config).await,
         [part, nats] => (part, nats, None),
         [part, nats, collector] => (part, nats, Some((*collector).to_owned())),
         _ => return Err("usage: bench-peer PART NATS_URL [COLLECTOR_URL]".into()),
@@ -90,6 +91,17 @@ async fn play(arguments: &[&str]) -> Result<(), Error> {
         }
         other => Err(format!("there is no part {other}").into()),
     }
+}
+
+/// Serves with the settings given as JSON.
+async fn configured_edge(nats: &str, config: &str) -> Result<(), Error> {
+    let config = sinew_edge::Config { listen: ([127, 0, 0, 1], 0).into(), ..serde_json::from_str(config)? };
+    let bus = Bus::connect(Config::new(nats, "edge")).await?;
+    let running = sinew_edge::start(config, bus).await?;
+    ready(&running.local_addr().to_string());
+    sinew::shutdown::requested().await;
+    running.drain().await;
+    Ok(())
 }
 
 async fn orchestrate(nats: &str, shards: u16) -> Result<(), Error> {
