@@ -1,6 +1,7 @@
 //! The edge's settings: limits against clients, how long things may take, and routes. Values only, no file is read here.
 
 mod feed;
+mod idempotency;
 mod load;
 mod mistake;
 mod policies;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use crate::{Error, Kind, feed::Criterion, matcher::Template, taking::Pace};
 
 pub use feed::{Feed, FeedFormat};
+pub use idempotency::Idempotency;
 pub use load::{Concurrency, Priority, Shedding};
 pub use mistake::Mistake;
 pub(crate) use mistake::below;

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
@@ -46,6 +47,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) policies: &'r Policies,
     /// What it holds, where it holds anything.
     pub(crate) held: Option<Arc<Held>>,
+    /// Its body, where a policy had to read that before.
+    pub(crate) body: Option<Bytes>,
 }
 
 /// Where a request goes.
@@ -68,7 +71,7 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
     let answer = match routed {
         Ok(Routed::To(served, values)) => {
             let (head, trace, policies) = (&parts, trace.context(), &*served.policies);
-            let asked = Asked { head, values, trace, deadline, peer, policies, held: None };
+            let asked = Asked { head, values, trace, deadline, peer, policies, held: None, body: None };
             // A bug in here costs one request, not the connection and all its other requests.
             AssertUnwindSafe(answer(edge, &served, asked, body)).catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!(route, "answering a request panicked");
@@ -112,7 +115,12 @@ impl Asked<'_> {
         let body = self.policies.timeouts.as_ref().and_then(|timeouts| timeouts.body_ms);
         let sooner = |ms| Deadline::after(self.deadline.within(Duration::from_millis(ms)));
         let deadline = body.map_or(self.deadline, sooner);
-        Reading { limit, deadline, pace: limits.and_then(|limits| limits.min_body_bytes_per_s) }
+        Reading {
+            limit,
+            deadline,
+            pace: limits.and_then(|limits| limits.min_body_bytes_per_s),
+            whole: self.body.clone(),
+        }
     }
 
     /// Returns how long its operation may take for an answer.
@@ -168,7 +176,7 @@ fn route<'r>(table: &Table, parts: &'r Parts) -> Result<Routed<'r>, Refusal> {
 /// Answers a request. One whose route asks for nothing goes straight to its target.
 async fn answer(
     edge: &Arc<Edge>,
-    served: &Served,
+    served: &Arc<Served>,
     asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Response, Refusal> {
@@ -182,7 +190,7 @@ async fn answer(
 /// Has a request pass its route's policies, in the order of [`crate::POLICIES`], and then reach its target.
 async fn pass(
     edge: &Arc<Edge>,
-    served: &Served,
+    served: &Arc<Served>,
     mut asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Response, Refusal> {
@@ -208,15 +216,28 @@ async fn pass(
         };
         asked.held = Held::some(place, turns);
         let head = asked.head;
-        let reply = match &policies.coalesce {
-            Some(coalesce) => coalesce.ask(edge, served, asked, body).await?,
-            None => reach(edge, served, asked, body).await?,
+        let reply = match &policies.idempotency {
+            Some(idempotency) => idempotency.ask(edge, served, asked, body).await?,
+            None => ask(edge, served, asked, body).await?,
         };
         // What was answered once for several clients each of them gets as it likes it.
         if policies.shape_replies() { replies::finish(policies, head, reply).await } else { Ok(reply) }
     };
     let answer = answer.await;
     standing.signed(answer)
+}
+
+/// Has a request reach its route's target, with identical ones where its route says so.
+pub(crate) async fn ask(
+    edge: &Arc<Edge>,
+    served: &Served,
+    asked: Asked<'_>,
+    body: Incoming,
+) -> Result<Response, Refusal> {
+    match &asked.policies.coalesce {
+        Some(coalesce) => coalesce.ask(edge, served, asked, body).await,
+        None => reach(edge, served, asked, body).await,
+    }
 }
 
 /// Has a request reach its route's target.

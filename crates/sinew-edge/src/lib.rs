@@ -89,9 +89,9 @@ use tokio_util::{
 pub use coding::Coding;
 pub use config::{
     Action, Algorithm, Breaker, Calendar, Coalesce, Compression, Concurrency, Conditional, Config, Feed,
-    FeedFormat, ForwardedBy, From, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake, Part, Period,
-    Policies, Priority, Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share, Shedding, Target,
-    Timeouts, Versions, Webhook, WebhookMode, WebhookRetry,
+    FeedFormat, ForwardedBy, From, Idempotency, Key, Lifecycle, Limits, Link, Match, Mirror, Mistake, Part,
+    Period, Policies, Priority, Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share, Shedding,
+    Target, Timeouts, Versions, Webhook, WebhookMode, WebhookRetry,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
