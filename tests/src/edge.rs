@@ -7,6 +7,7 @@ mod feeds;
 mod floods;
 mod forms;
 mod input;
+mod keys;
 mod life;
 mod limits;
 mod load;

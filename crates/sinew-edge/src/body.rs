@@ -37,7 +37,7 @@ pub(crate) struct Payload {
 }
 
 /// How a body is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reading {
     /// Most bytes.
     pub(crate) limit: usize,
@@ -45,6 +45,8 @@ pub(crate) struct Reading {
     pub(crate) deadline: Deadline,
     /// How many bytes have to come in each second, where that matters.
     pub(crate) pace: Option<u32>,
+    /// All of it, where it was read before.
+    pub(crate) whole: Option<Bytes>,
 }
 
 impl Payload {
@@ -67,33 +69,22 @@ impl Payload {
 pub(crate) async fn read(
     headers: &HeaderMap,
     mut body: Incoming,
-    Reading { limit, deadline, pace }: Reading,
+    reading: Reading,
 ) -> Result<Payload, Refusal> {
-    if body.is_end_stream() {
+    if reading.whole.as_ref().map_or_else(|| body.is_end_stream(), Bytes::is_empty) {
         return Ok(Payload::plain(ContentType::Json, Bytes::new()));
     }
     let coding = coding(headers)?;
     let form = Encoding::of(headers);
     let codec = codec(headers, form.is_some())?;
-    let reading = async {
-        if body.size_hint().lower() > limit as u64 {
-            return Err(Refusal::too_large(limit));
-        }
-        paced(&mut body, limit, pace).await
+    let limit = reading.limit;
+    let read = match reading.whole {
+        Some(whole) => whole,
+        None => whole(headers, &mut body, &reading).await?,
     };
-    let read = match deadline.remaining() {
-        Some(left) => tokio::time::timeout(left, reading).await.unwrap_or_else(|_| Err(late())),
-        None => reading.await,
-    };
-    // A client that asked first has not sent anything yet.
-    if read.as_ref().is_err_and(|refusal| refusal.problem().status == 413)
-        && !headers.contains_key(header::EXPECT)
-    {
-        linger(&mut body, limit).await;
-    }
     let bytes = match coding {
-        None => read?,
-        Some(coding) => decoded(coding, read?, limit).await?,
+        None => read,
+        Some(coding) => decoded(coding, read, limit).await?,
     };
     match form {
         None => Ok(Payload::plain(codec, bytes)),
@@ -107,17 +98,42 @@ pub(crate) async fn read(
 /// Reads a body as it is, whatever it is.
 ///
 /// # Errors
-/// As [`read`], but for what is in it.
-pub(crate) async fn raw(mut body: Incoming, reading: Reading) -> Result<Bytes, Refusal> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
+/// As [`whole`].
+pub(crate) async fn raw(headers: &HeaderMap, mut body: Incoming, reading: Reading) -> Result<Bytes, Refusal> {
+    match reading.whole {
+        Some(whole) => Ok(whole),
+        None if body.is_end_stream() => Ok(Bytes::new()),
+        None => whole(headers, &mut body, &reading).await,
     }
-    let Reading { limit, deadline, pace } = reading;
-    let read = paced(&mut body, limit, pace);
-    match deadline.remaining() {
-        Some(left) => tokio::time::timeout(left, read).await.unwrap_or_else(|_| Err(late())),
-        None => read.await,
+}
+
+/// Reads all of a body as it comes, whatever it is.
+///
+/// # Errors
+/// 413 for more than the limit, 408 when it does not come in time, 400 when it breaks off.
+pub(crate) async fn whole(
+    headers: &HeaderMap,
+    body: &mut Incoming,
+    reading: &Reading,
+) -> Result<Bytes, Refusal> {
+    let limit = reading.limit;
+    let collecting = async {
+        if body.size_hint().lower() > limit as u64 {
+            return Err(Refusal::too_large(limit));
+        }
+        paced(body, limit, reading.pace).await
+    };
+    let read = match reading.deadline.remaining() {
+        Some(left) => tokio::time::timeout(left, collecting).await.unwrap_or_else(|_| Err(late())),
+        None => collecting.await,
+    };
+    // A client that asked first has not sent anything yet.
+    if read.as_ref().is_err_and(|refusal| refusal.problem().status == 413)
+        && !headers.contains_key(header::EXPECT)
+    {
+        linger(body, limit).await;
     }
+    read
 }
 
 /// Reads the media type of a body; absent means JSON. A form is read apart from that.

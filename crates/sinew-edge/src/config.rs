@@ -2,6 +2,7 @@
 
 mod cache;
 mod feed;
+mod idempotency;
 mod load;
 mod mistake;
 mod observe;
@@ -23,6 +24,7 @@ use crate::{Error, Kind, feed::Criterion, matcher::Template, taking::Pace};
 
 pub use cache::{Cache, Invalidation, Per, QueryKey, TagInvalidation};
 pub use feed::{Feed, FeedFormat};
+pub use idempotency::Idempotency;
 pub use load::{Concurrency, Priority, Shedding};
 pub use mistake::Mistake;
 pub(crate) use mistake::below;

@@ -6,6 +6,8 @@
 mod handshake;
 mod structured;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use hyper::body::Incoming;
@@ -205,7 +207,7 @@ impl Attributes {
                 return Err(Refusal::malformed(wrong.join(", ")));
             }
         }
-        let key = request::idempotency_key(from)?.map(str::to_owned);
+        let key = request::idempotency_key(from)?.map(Cow::into_owned);
         let chosen = attribute(from, "ce-id")?.or(key);
         let event = CloudEvent {
             id: chosen.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
@@ -48,6 +49,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) policies: &'r Policies,
     /// What it holds, where it holds anything.
     pub(crate) held: Option<Arc<Held>>,
+    /// Its body, where a policy had to read that before.
+    pub(crate) body: Option<Bytes>,
 }
 
 /// Where a request goes.
@@ -71,7 +74,7 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
     let answer = match routed {
         Ok(Routed::To(served, values)) => {
             let (head, trace, policies) = (&parts, trace.context(), &*served.policies);
-            let asked = Asked { head, values, trace, deadline, peer, policies, held: None };
+            let asked = Asked { head, values, trace, deadline, peer, policies, held: None, body: None };
             // A bug in here costs one request, not the connection and all its other requests.
             AssertUnwindSafe(answer(edge, &served, asked, body)).catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!(route, "answering a request panicked");
@@ -124,7 +127,12 @@ impl Asked<'_> {
         let body = self.policies.timeouts.as_ref().and_then(|timeouts| timeouts.body_ms);
         let sooner = |ms| Deadline::after(self.deadline.within(Duration::from_millis(ms)));
         let deadline = body.map_or(self.deadline, sooner);
-        Reading { limit, deadline, pace: limits.and_then(|limits| limits.min_body_bytes_per_s) }
+        Reading {
+            limit,
+            deadline,
+            pace: limits.and_then(|limits| limits.min_body_bytes_per_s),
+            whole: self.body.clone(),
+        }
     }
 
     /// Returns how long its operation may take for an answer.
@@ -220,9 +228,9 @@ async fn pass(
         };
         asked.held = Held::some(place, turns);
         let head = asked.head;
-        let reply = match &policies.cache {
-            Some(cache) => cache.answer(edge, served, asked, body).await?,
-            None => ask(edge, served, asked, body).await?,
+        let reply = match &policies.idempotency {
+            Some(idempotency) => idempotency.ask(edge, served, asked, body).await?,
+            None => kept(edge, served, asked, body).await?,
         };
         if policies.changes {
             state.caches.changed(head, &reply);
@@ -232,6 +240,19 @@ async fn pass(
     };
     let answer = answer.await;
     standing.signed(answer)
+}
+
+/// Answers a request with a reply that was kept, where its route keeps any, or has it reach its target.
+pub(crate) async fn kept(
+    edge: &Arc<Edge>,
+    served: &Arc<Served>,
+    asked: Asked<'_>,
+    body: Incoming,
+) -> Result<Response, Refusal> {
+    match &served.policies.cache {
+        Some(cache) => cache.answer(edge, served, asked, body).await,
+        None => ask(edge, served, asked, body).await,
+    }
 }
 
 /// Has a request reach its route's target, with identical ones where its route says so.

@@ -36,7 +36,7 @@ pub(crate) async fn one(
 ) -> Result<Response, Refusal> {
     let operation = call::known(callee)?;
     let head = asked.head;
-    let bytes = body::raw(body, asked.reading(edge)).await?;
+    let bytes = body::raw(&head.headers, body, asked.reading(edge)).await?;
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let given = HttpRequest::new(head.method.as_str(), target, fields(&head.headers), bytes);
     let payload = encode(operation.codec, &given).map_err(request::unreadable)?;

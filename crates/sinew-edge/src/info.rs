@@ -17,7 +17,7 @@ use crate::{
 
 /// What a request passes, in the one order there is: what is sound is routed, traced, given its time, and put together.
 /// Policies to come take their places here when they are built, not before.
-pub const POLICIES: [&str; 16] = [
+pub const POLICIES: [&str; 17] = [
     "limits",
     "route",
     "trace",
@@ -26,6 +26,7 @@ pub const POLICIES: [&str; 16] = [
     "rate limit",
     "quota",
     "concurrency",
+    "idempotency",
     "cache",
     "coalesce",
     "transform",

@@ -91,10 +91,10 @@ use tokio_util::{
 pub use coding::Coding;
 pub use config::{
     AccessLog, Action, Algorithm, Breaker, Cache, Calendar, Coalesce, Compression, Concurrency, Conditional,
-    Config, Feed, FeedFormat, ForwardedBy, From, Invalidation, Key, Lifecycle, Limits, Link, LogField,
-    LogFormat, LogOnly, Match, Metrics, Mirror, Mistake, Part, Per, Period, Policies, Priority, QueryKey,
-    Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share, Shedding, TagInvalidation, Target, Timeouts,
-    Versions, Webhook, WebhookFrom, WebhookMode, WebhookRetry,
+    Config, Feed, FeedFormat, ForwardedBy, From, Idempotency, Invalidation, Key, Lifecycle, Limits, Link,
+    LogField, LogFormat, LogOnly, Match, Metrics, Mirror, Mistake, Part, Per, Period, Policies, Priority,
+    QueryKey, Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share, Shedding, TagInvalidation, Target,
+    Timeouts, Versions, Webhook, WebhookFrom, WebhookMode, WebhookRetry,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;

@@ -11,6 +11,7 @@ pub(crate) mod coalesce;
 mod compression;
 pub(crate) mod concurrency;
 pub(crate) mod conditional;
+pub(crate) mod idempotency;
 mod key;
 mod keyed;
 mod lifecycle;
@@ -44,6 +45,7 @@ use coalesce::{Coalesce, Flights};
 use compression::Compression;
 use concurrency::{Gates, Rooms, Turn};
 use conditional::Conditional;
+use idempotency::Idempotency;
 use lifecycle::Lifecycle;
 use meter::{Meter, nanos};
 use pressure::{Place, Pressure};
@@ -63,6 +65,7 @@ pub(crate) struct Policies {
     pub(crate) priority: Priority,
     pub(crate) limits: Option<Limits>,
     pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) idempotency: Option<Idempotency>,
     pub(crate) coalesce: Option<Coalesce>,
     pub(crate) cache: Option<Cache>,
     /// Whether its requests may make wrong what other routes keep.
@@ -112,6 +115,8 @@ pub(crate) struct State {
     accounted: Notify,
     /// Where quotas are kept, opened when the first one is asked for.
     bucket: OnceCell<Kv>,
+    /// Where replies to idempotency keys are kept, opened when the first key comes.
+    replies: OnceCell<Kv>,
 }
 
 impl Policies {
@@ -134,6 +139,7 @@ impl Policies {
             priority: asked.priority.unwrap_or_default(),
             limits: asked.limits.clone(),
             timeouts: asked.timeouts.clone(),
+            idempotency: asked.idempotency.as_ref().map(Idempotency::new),
             coalesce: asked.coalesce.as_ref().map(|asked| Coalesce::new(asked, route)),
             cache: asked.cache.as_ref().map(|asked| Cache::new(asked, route, versions, version)),
             changes: false,
@@ -192,7 +198,8 @@ impl Policies {
         let lines = limits.chain(timeouts).chain(priority);
         let lines = lines.chain(self.rate_limit.iter().flat_map(Rates::lines));
         let lines = lines.chain(self.quota.iter().flat_map(Quotas::lines));
-        let lines = lines.chain(self.concurrency.iter().flat_map(Gates::lines)).chain(coalesce);
+        let lines = lines.chain(self.concurrency.iter().flat_map(Gates::lines));
+        let lines = lines.chain(self.idempotency.iter().map(Idempotency::line)).chain(coalesce);
         let lines = lines.chain(self.cache.iter().flat_map(Cache::lines));
         let lines = lines.chain(self.calls.iter().flat_map(Calls::lines));
         let conditional = self.conditional.iter().map(|_| "conditional requests".to_owned());
@@ -218,6 +225,7 @@ impl State {
             ledgers: Mutex::default(),
             accounted: Notify::new(),
             bucket: OnceCell::new(),
+            replies: OnceCell::new(),
         }
     }
 
@@ -269,7 +277,7 @@ mod tests {
             "rate_limit": [{ "name": "each", "requests": 5, "per": "60s", "key": ["ip"], "shared": true }],
             "quota": [{ "name": "plan", "requests": 9, "per": "day", "scope": "edge" }],
             "concurrency": [{ "name": "few", "requests": 2, "waiting": 3 }],
-            "priority": "low", "limits": { "max_headers": 7 }, "timeouts": { "body_ms": 8 }, "coalesce": {},
+            "priority": "low", "idempotency": {}, "limits": { "max_headers": 7 }, "timeouts": { "body_ms": 8 }, "coalesce": {},
             "retry": {}, "breaker": {}, "bulkhead": 4,
         }));
         let expected = [
@@ -279,6 +287,7 @@ mod tests {
             "rate limit each 5 per 1m, by ip, with all replicas",
             "quota plan 9 per day, on all routes",
             "concurrency few 2 at once, 3 wait up to 1000 ms",
+            "idempotency keys honoured, replies kept 86400 s",
             "identical requests together",
             "retry up to 3 attempts, 20 % of requests",
             "circuit opens at 10 failures in a row, or 50 % of 20 in 10000 ms",

@@ -94,7 +94,7 @@ pub(crate) fn headers(
     set(header::ACCEPT, codec.as_str())?;
     set(header::TIMEOUT, &budget.as_millis().max(1).to_string())?;
     if let Some(key) = idempotency_key(from)? {
-        set(header::IDEMPOTENCY_KEY, key)?;
+        set(header::IDEMPOTENCY_KEY, &key)?;
     }
     if let Some(prefer) = joined(from, HeaderName::from_static(header::PREFER)) {
         set(header::PREFER, &prefer)?;
@@ -116,18 +116,37 @@ pub(crate) fn propagate(from: &HeaderMap, trace: Option<TraceContext>, to: &mut 
     }
 }
 
-/// Returns the client's idempotency key.
+/// Returns the client's idempotency key: a string as RFC 9651 writes it, or, as many clients send it, one without quotes.
 ///
 /// # Errors
-/// 400 when it is given twice, empty, too long or not ASCII.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+/// 400 when it is given twice, empty, too long, not ASCII, or a string that does not end.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, Refusal> {
     let mut keys = headers.get_all("idempotency-key").iter();
     let Some(key) = keys.next() else { return Ok(None) };
-    let usable = |key: &&str| !key.is_empty() && key.len() <= MAX_KEY;
-    match key.to_str().ok().filter(usable) {
+    let usable = |key: &Cow<'_, str>| !key.is_empty() && key.len() <= MAX_KEY;
+    match key.to_str().ok().and_then(unquoted).filter(usable) {
         Some(key) if keys.next().is_none() => Ok(Some(key)),
         _ => Err(Refusal::malformed(format!("send one idempotency-key of 1 to {MAX_KEY} ascii characters"))),
     }
+}
+
+/// Takes the quotes off a string. What stands behind it is a parameter, which no key has.
+fn unquoted(text: &str) -> Option<Cow<'_, str>> {
+    let text = text.trim();
+    let Some(rest) = text.strip_prefix('"') else { return Some(Cow::Borrowed(text)) };
+    let rest = rest.strip_suffix('"')?;
+    let (mut key, mut escaped) = (String::with_capacity(rest.len()), false);
+    for one in rest.chars() {
+        match (escaped, one) {
+            (false, '\\') => escaped = true,
+            (true, '"' | '\\') | (false, _) if escaped || one != '"' => {
+                key.push(one);
+                escaped = false;
+            }
+            _ => return None,
+        }
+    }
+    (!escaped).then_some(Cow::Owned(key))
 }
 
 /// Returns how long the client wants to wait.

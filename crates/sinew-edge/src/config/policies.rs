@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Breaker, Cache, Coalesce, Compression, Concurrency, Conditional, Lifecycle, Limits, Mistake, Priority,
-    Quota, RateLimit, Retry, Timeouts, below, load, quota, rate,
+    Breaker, Cache, Coalesce, Compression, Concurrency, Conditional, Idempotency, Lifecycle, Limits, Mistake,
+    Priority, Quota, RateLimit, Retry, Timeouts, below, load, quota, rate,
 };
 
 /// What requests have to pass on their way. A member that a route has replaces the general one whole.
@@ -30,6 +30,9 @@ pub struct Policies {
     /// How long things may take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
+    /// Changes made once however often they are asked for, told by the client's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
     /// Whether identical requests at one time are answered together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coalesce: Option<Coalesce>,
@@ -67,6 +70,7 @@ impl Policies {
             priority: over(&self.priority, &general.priority),
             limits: over(&self.limits, &general.limits),
             timeouts: over(&self.timeouts, &general.timeouts),
+            idempotency: over(&self.idempotency, &general.idempotency),
             coalesce: over(&self.coalesce, &general.coalesce),
             cache: over(&self.cache, &general.cache),
             retry: over(&self.retry, &general.retry),
@@ -94,6 +98,9 @@ impl Policies {
         }
         if let Some(timeouts) = &self.timeouts {
             timeouts.check(&below(at, "timeouts"), mistakes);
+        }
+        if let Some(idempotency) = &self.idempotency {
+            idempotency.check(&below(at, "idempotency"), mistakes);
         }
         if let Some(coalesce) = &self.coalesce {
             coalesce.check(&below(at, "coalesce"), mistakes);

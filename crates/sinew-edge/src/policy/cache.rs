@@ -423,7 +423,7 @@ fn refresh(edge: &Arc<Edge>, served: &Arc<Served>, asked: Asked<'_>, body: Incom
         let policies = &*served.policies;
         let Some(cache) = &policies.cache else { return };
         let values = values.iter().map(|value| Cow::Borrowed(value.as_str())).collect();
-        let asked = Asked { head: &head, values, trace, deadline, peer, policies, held: None };
+        let asked = Asked { head: &head, values, trace, deadline, peer, policies, held: None, body: None };
         let Ok(wanted) = cache.wanted(&edge, &served, &asked) else { return };
         let Err(flight) = edge.policies.flights.join(wanted.key) else { return };
         let kept = cache.kept(&edge, &head, &wanted);

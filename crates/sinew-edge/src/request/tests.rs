@@ -154,6 +154,12 @@ fn keys_and_timeouts_are_checked() {
     for bad in [&[""][..], &["a", "a"], &["ä"], &["k".repeat(257).as_str()]] {
         assert!(idempotency_key(&with("idempotency-key", bad)).is_err(), "{bad:?}");
     }
+    for bad in ["\"a", "\"a\"b\"", "\"a\\\"", "\"\"", "\"\\a\""] {
+        assert!(idempotency_key(&with("idempotency-key", &[bad])).is_err(), "{bad:?}");
+    }
+    for (sent, key) in [("a-1", "a-1"), ("\"a-1\"", "a-1"), (r#""a\"b\\c""#, r#"a"b\c"#)] {
+        assert_eq!(idempotency_key(&with("idempotency-key", &[sent])).unwrap().as_deref(), Some(key));
+    }
     let asked = |text| timeout(&with("request-timeout", &[text]));
     assert_eq!(asked("1.5").unwrap(), Some(Duration::from_millis(1500)));
     for bad in ["0", "-1", "x", "NaN", "1e300", ""] {
