@@ -25,7 +25,7 @@ const WHICH: [&str; 5] = ["workflow-engine", "sdk", "edge", "saga", "parked"];
 const LONG: &str = "long";
 
 /// Runs the named benchmarks, all but `parked` where none is named. The first number is the seconds each takes, the second
-/// how many instances are parked. A debug build runs itself again as a release build.
+/// how many instances are parked. A debug build runs itself again as what is shipped.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     if cfg!(debug_assertions) {
         return optimised(arguments);
@@ -65,8 +65,8 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
 fn optimised(arguments: &[&str]) -> Outcome {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     // Running builds the one program only; the peers are another.
-    let build = ["build", "--release", "--quiet", "--package", "xtask"];
-    let run = ["run", "--release", "--quiet", "--package", "xtask", "--", "bench"];
+    let build = ["build", "--profile", "dist", "--quiet", "--package", "xtask"];
+    let run = ["run", "--profile", "dist", "--quiet", "--package", "xtask", "--", "bench"];
     for (what, more) in [(&build[..], &[][..]), (&run[..], arguments)] {
         let status =
             Command::new(&cargo).args(what).args(more).status().map_err(|error| error.to_string())?;

@@ -53,6 +53,13 @@ pub(super) const PAGES: &[Page] = &[
         "Look at what the request changed, or raise `max_reply_bytes`.",
     ),
     new(
+        "not-cached",
+        "no reply is kept that would do (504)",
+        "The request has `Cache-Control: only-if-cached`, and the edge keeps nothing fresh enough for it.",
+        "`Cache-Status` of other replies says whether they were kept; `sinew edge explain` shows the route's `cache`.",
+        "Ask without `only-if-cached`.",
+    ),
+    new(
         "shedding",
         "the edge has too much to do (503)",
         "Requests of lower priority are turned away first when the edge is near its limits.",
