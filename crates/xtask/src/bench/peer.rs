@@ -73,7 +73,11 @@ impl Peer {
 /// Finds the program that plays the parts: it is built beside this one.
 fn program() -> Result<PathBuf, Error> {
     let program = std::env::current_exe()?.with_file_name("bench-peer");
-    if program.exists() { Ok(program) } else { Err("build the peers: cargo build --profile dist -p xtask".into()) }
+    if program.exists() {
+        Ok(program)
+    } else {
+        Err("build the peers: cargo build --profile dist -p xtask".into())
+    }
 }
 
 /// Returns the processor time a process has used, as the kernel accounts it.
