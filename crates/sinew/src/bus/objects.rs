@@ -64,7 +64,7 @@ impl Bus {
     /// Opens a bucket of objects, creating it where it does not stand.
     ///
     /// # Errors
-    /// [`Kind::JetStream`](crate::Kind::JetStream) when the server refuses.
+    /// [`Kind::JetStream`] when the server refuses.
     pub async fn objects(&self, bucket: &str, replicas: usize) -> Result<Objects, Error> {
         self.objects_for(bucket, replicas, Duration::ZERO).await
     }
