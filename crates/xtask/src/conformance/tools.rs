@@ -13,8 +13,8 @@ use super::{
     catalogue::{Package, Program},
 };
 
-/// What installers say when it is the way to their packages that is missing.
-const CUT_OFF: [&str; 15] = [
+/// What installers say when it is the way to their packages that is missing, or the leave to install them.
+const CUT_OFF: [&str; 18] = [
     "NewConnectionError",
     "NameResolutionError",
     "ProxyError",
@@ -30,6 +30,10 @@ const CUT_OFF: [&str; 15] = [
     "Could not connect",
     "Unable to connect",
     "Failed to fetch",
+    // Said where no list of packages could be fetched before.
+    "Unable to locate package",
+    "Temporary failure resolving",
+    "are you root?",
 ];
 
 /// The source of a package cannot be reached.
