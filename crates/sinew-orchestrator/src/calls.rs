@@ -1,11 +1,12 @@
-//! What leaves the orchestrator: calls, events, history. Each effect is a task of its own that tells the shard what came
-//! of it; what has to be stopped is found again by instance and task.
+//! What leaves the orchestrator: calls, events, history. Of each effect the shard is told what came of it; what has to be
+//! stopped is found again by instance and task.
 
 mod bus;
 mod child;
 mod command;
+mod crew;
 mod gate;
-mod in_flight;
+mod under_way;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +16,6 @@ use sinew_protocols::{Call, Heard as Overheard, Protocols};
 use sinew_workflow::{Effect, Fault, Outcome, Protocol, Source, State, Target, TaskId};
 use tokio::{
     sync::{mpsc, watch},
-    task::AbortHandle,
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,8 +34,9 @@ pub(crate) use bus::Line;
 use bus::{Heard, Outgoing, fault, timeout};
 pub(crate) use bus::{refused, terms_of, unversioned};
 pub(crate) use child::{Children, Owners, id_of};
+use crew::Crew;
 pub(crate) use gate::Gates;
-use in_flight::{Begun, InFlight};
+use under_way::Name;
 
 /// Pause before something is asked for again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -61,15 +62,13 @@ pub(crate) struct Beside {
     pub(crate) teller: Teller,
 }
 
-/// Tasks that carry effects out, and what each is for.
+/// What carries effects out.
 pub(crate) struct Hands {
     means: Arc<Means>,
     handle: Handle,
+    crew: Crew,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// The gates, which end with `stop` only.
-    own: TaskTracker,
-    in_flight: InFlight,
 }
 
 /// What it takes to carry an effect out.
@@ -96,11 +95,11 @@ impl Caller {
         let Parts { config, line, protocols, children } = parts;
         let line = Line { lease: Some(lease), ..line };
         let Beside { listening, teller } = beside;
-        let (stop, own) = (CancellationToken::new(), TaskTracker::new());
-        let gates = Gates::open(&config.calls.limits, place, &own, &stop);
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let gates = Gates::open(&config.calls.limits, place, &tasks, &stop);
         let library = children.library().clone();
         let means = Means { line: Some(line.clone()), protocols, children, gates };
-        let hands = Hands { stop, own, ..Hands::new(means, handle) };
+        let hands = Hands::with(means, handle, stop, tasks);
         Self { hands, line, library, listening, teller }
     }
 }
@@ -125,14 +124,12 @@ impl World for Caller {
 
     fn archive(&mut self, record: Arc<Finished>, children: Vec<String>) {
         let (line, released) = (self.line.clone(), self.hands.release(children));
-        let (handle, published) = (self.hands.handle.clone(), self.teller.published());
-        self.hands.spawn(async move {
+        let published = self.teller.published();
+        self.hands.aside(async move {
             // The log forgets an instance once this is told: by then its children must know, and whoever listens.
             released.await;
             store(&line, &record).await;
-            if published.await {
-                handle.tell(Input::Archived { id: record.id.clone() }).await;
-            }
+            published.await.then(|| Input::Archived { id: record.id.clone() })
         });
     }
 
@@ -175,102 +172,76 @@ impl World for Caller {
 
 impl Hands {
     pub(crate) fn new(means: Means, handle: Handle) -> Self {
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (means, own) = (Arc::new(means), TaskTracker::new());
-        Self { means, handle, stop, tasks, own, in_flight: InFlight::default() }
+        Self::with(means, handle, CancellationToken::new(), TaskTracker::new())
+    }
+
+    fn with(means: Means, handle: Handle, stop: CancellationToken, tasks: TaskTracker) -> Self {
+        let means = Arc::new(means);
+        let crew = Crew::start(means.clone(), handle.clone(), &tasks, &stop);
+        Self { means, handle, crew, stop, tasks }
     }
 
     /// Ends once everything begun has come to an end by itself.
-    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
-        let tasks = self.tasks.clone();
-        async move {
-            tasks.close();
-            tasks.wait().await;
-        }
+    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.crew.settled()
     }
 
     /// Begins a call or an event, or stops one that is not needed any more.
     pub(crate) fn begin(&mut self, id: String, origin: Origin, effect: Effect) {
         if let Effect::Stop { task, attempt } = effect {
-            return self.end(&id, task, attempt);
+            return self.crew.stop(id, task, attempt);
         }
         if let Effect::Recall { task, attempt, command } = effect {
             return self.recall(id, (task, attempt), command);
         }
-        let Some(begun) = Begun::of(&effect) else { return };
-        let (means, handle, instance) = (self.means.clone(), self.handle.clone(), id.clone());
-        let work = self.spawn(async move {
-            if let Effect::Listen { task, attempt, source, .. } = effect {
-                let outcome = Box::pin(means.listen(&handle, (&id, task, attempt), &source)).await;
-                return handle.tell(Input::Reply { id, task, attempt, outcome }).await;
+        let Some(name) = Name::of(&id, &effect) else { return };
+        let (means, handle) = (self.means.clone(), self.handle.clone());
+        let work = match effect {
+            Effect::Listen { task, attempt, source, .. } => self.crew.task(Box::pin(async move {
+                let outcome = means.listen(&handle, (&id, task, attempt), &source).await;
+                Some(Input::Reply { id, task, attempt, outcome })
+            })),
+            Effect::Call { target: Target::Protocol(_), .. } => {
+                self.crew.task(Box::pin(means.answer(id, origin, effect)))
             }
-            // Held until there is an answer, or word that it comes later.
-            let _pass = match means.gates.enter(&id, &effect) {
-                Some(turn) => Box::pin(turn).await,
-                None => None,
-            };
-            match means.carry_out(&origin, effect).await {
-                Some((task, attempt, Heard::Answer(outcome))) => {
-                    handle.tell(Input::Reply { id, task, attempt, outcome }).await;
-                }
-                Some((task, attempt, Heard::Accepted(terms))) => {
-                    handle.tell(Input::Accepted { id, task, attempt, terms }).await;
-                }
-                None => {}
-            }
-        });
-        self.in_flight.note(instance, begun, work);
+            effect => Box::pin(means.answer(id, origin, effect)),
+        };
+        self.crew.begin(name, work);
     }
 
-    /// Runs `work` and tells the shard what it yields, unless everything stops before.
-    pub(crate) fn spawn_told(&self, work: impl Future<Output = Input> + Send + 'static) {
-        let handle = self.handle.clone();
-        self.spawn(work.then(async move |told| handle.tell(told).await));
-    }
-
-    /// Runs `work`, unless everything stops before.
-    ///
-    /// Boxed, because every layer around a future moves it; and not through a block that awaits it, which would have room
-    /// for it twice.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(Box::pin(work))).abort_handle()
+    /// Does `work`, and tells the shard what it yields, unless everything stops before.
+    pub(crate) fn aside(&self, work: impl Future<Output = Option<Input>> + Send + 'static) {
+        self.crew.aside(Box::pin(work));
     }
 
     /// Lets go of everything begun and returns when nothing runs any more.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
-        for tasks in [&self.tasks, &self.own] {
-            tasks.close();
-            tasks.wait().await;
-        }
-    }
-
-    /// Drops a call, which tells the other side where the protocol can; a child is cancelled.
-    fn end(&mut self, id: &str, task: TaskId, attempt: u32) {
-        let Some(child) = self.in_flight.stop(id, task, attempt) else { return };
-        let means = self.means.clone();
-        self.spawn(async move { means.children.cancel(&child).await });
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Tells whoever took work on that nobody waits for it, and takes a command back that nobody took.
     fn recall(&self, id: String, attempt: (TaskId, u32), command: bool) {
         let means = self.means.clone();
-        self.spawn(async move {
-            let Some(line) = &means.line else { return };
+        self.aside(async move {
+            let line = means.line.as_ref()?;
             line.withdraw(&id, attempt).await;
             if command {
                 line.recall(&id, attempt).await;
             }
+            None
         });
     }
 
     /// Cancels children that nobody waits for.
     pub(crate) fn cancel(&self, children: Vec<String>) {
         let means = self.means.clone();
-        self.spawn(async move {
+        self.aside(async move {
             for child in children {
                 means.children.cancel(&child).await;
             }
+            None
         });
     }
 
@@ -287,6 +258,19 @@ impl Hands {
 }
 
 impl Means {
+    /// Carries an effect out, and says what the shard is to be told.
+    async fn answer(self: Arc<Self>, id: String, origin: Origin, effect: Effect) -> Option<Input> {
+        // Held until there is an answer, or word that it comes later.
+        let _pass = match self.gates.enter(&id, &effect) {
+            Some(turn) => Box::pin(turn).await,
+            None => None,
+        };
+        Some(match self.carry_out(&origin, effect).await? {
+            (task, attempt, Heard::Answer(outcome)) => Input::Reply { id, task, attempt, outcome },
+            (task, attempt, Heard::Accepted(terms)) => Input::Accepted { id, task, attempt, terms },
+        })
+    }
+
     /// Carries out one effect; `None` for those that are somebody else's.
     ///
     /// Everything but a call to an operation is boxed: each effect in flight would have to carry the room for it.

@@ -48,7 +48,7 @@ impl InProcess {
         }
         let fault = Fault::configuration("nobody is here to be asked: run it where somebody is");
         let outcome = Outcome::NotSent(fault);
-        self.hands.spawn_told(async move { Input::Reply { id, task, attempt, outcome } });
+        self.hands.aside(async move { Some(Input::Reply { id, task, attempt, outcome }) });
     }
 
     /// Hands an event to those who listen here; without a bus it then counts as published.
@@ -56,13 +56,13 @@ impl InProcess {
         let Effect::Emit { task, attempt, event, .. } = &effect else { return };
         let (events, event, task, attempt) = (self.tells.events.clone(), event.clone(), *task, *attempt);
         if self.on_bus {
-            self.hands.spawn(async move { drop(events.send(event).await) });
+            self.hands.aside(async move { events.send(event).await.ok().and(None) });
             return self.hands.begin(id, origin, effect);
         }
-        self.hands.spawn_told(async move {
+        self.hands.aside(async move {
             // The other end goes only when all of this does.
             let _ = events.send(event).await;
-            Input::Reply { id, task, attempt, outcome: Outcome::Completed(Value::Null) }
+            Some(Input::Reply { id, task, attempt, outcome: Outcome::Completed(Value::Null) })
         });
     }
 
@@ -102,9 +102,9 @@ impl World for InProcess {
     fn archive(&mut self, record: Arc<Finished>, children: Vec<String>) {
         let (id, released) = (record.id.clone(), self.hands.release(children));
         self.tell_listening(Listening::Closed { id: id.clone() });
-        self.hands.spawn_told(async move {
+        self.hands.aside(async move {
             released.await;
-            Input::Archived { id }
+            Some(Input::Archived { id })
         });
     }
 
