@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::program::{sinew, start_told};
+use super::program::{listens, sinew, start_told};
 use crate::{
     edge::client::Client,
     harness::{Harness, SOON, eventually},
@@ -70,6 +70,31 @@ async fn a_request_is_explained_and_files_are_compared_without_a_bus() {
 }
 
 #[tokio::test]
+async fn webhooks_of_two_files_are_compared_beside_routes() {
+    let files = Files::new();
+    let webhook = |name: &str, attempts: u8| {
+        format!(
+            "  - {{ name: {name}, events: [orders.*], url: 'https://a.example/', retry: {{ attempts: {attempts} }} }}\n"
+        )
+    };
+    let old =
+        files.write("old.yaml", &format!("{ROUTES}webhooks:\n{}{}", webhook("crm", 3), webhook("erp", 3)));
+    let new =
+        files.write("new.yaml", &format!("{ROUTES}webhooks:\n{}{}", webhook("crm", 5), webhook("pos", 3)));
+    let told = sinew(&["edge", "diff", &old, &new]).await.succeeded().stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    let expected = [
+        "+ webhook pos [orders.*] → https://a.example/",
+        "- webhook erp [orders.*] → https://a.example/",
+        "~ webhook crm [orders.*] → https://a.example/, other retry",
+    ];
+    assert_eq!(lines, expected);
+    let json = sinew(&["--json", "edge", "diff", &old, &new]).await.succeeded().json();
+    assert_eq!(json["webhooks"]["changed"][0]["differs"], json!(["retry"]));
+    assert_eq!(json["added"], json!([]));
+}
+
+#[tokio::test]
 async fn routes_are_listed_with_who_asked_for_them_and_what_nobody_serves() {
     let harness = Harness::start().await;
     let files = Files::new();
@@ -92,11 +117,7 @@ async fn a_saved_file_is_taken_over_and_one_with_mistakes_is_not() {
     let arguments =
         ["--json", "--nats-url", harness.url(), "edge", "--config", &file, "--listen", "127.0.0.1:0"];
     let mut edge = start_told(&arguments);
-    let mut lines = BufReader::new(edge.stdout.take().unwrap()).lines();
-    let line = tokio::time::timeout(SOON, lines.next_line()).await.expect("a line in time").unwrap().unwrap();
-    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let client =
-        Client::new(told["edge"]["url"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap());
+    let client = Client::new(listens(&mut edge).await);
     client.get("/one").await.problem(503, "no-responders");
     files.write("edge.yaml", &route("/three"));
     eventually(SOON, || async { client.get("/three").await.status == 503 }).await;
