@@ -98,7 +98,10 @@ pub use config::{
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
-pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, WebhookInfo, explain, overview};
+pub use info::{
+    Change, Changes, Explanation, Overview, POLICIES, RouteInfo, WebhookChange, WebhookChanges, WebhookInfo,
+    explain, overview,
+};
 pub use policy::cache::PURGE;
 pub use table::Services;
 
@@ -327,11 +330,11 @@ impl Reloader {
     /// Dropping the future leaves open whether the configuration is taken over.
     pub async fn reload(&self, config: Config) -> Result<Changes, Error> {
         config.validate()?;
-        self.webhooks.change(config.webhooks.clone()).await?;
+        let webhooks = self.webhooks.change(config.webhooks.clone()).await?;
         let (answer, changes) = oneshot::channel();
         let gone = || Error::new(Kind::Bus, "the routes cannot change: the edge has ended");
         self.reloads.send((Box::new(config), answer)).await.map_err(|_| gone())?;
-        changes.await.map_err(|_| gone())
+        Ok(Changes { webhooks, ..changes.await.map_err(|_| gone())? })
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Sender, key};
-use crate::{Error, Kind, WebhookInfo, config::Webhook};
+use crate::{Error, Kind, WebhookChanges, WebhookInfo, config::Webhook};
 
 /// The service that the groups of webhooks belong to.
 const SERVICE: &str = "edge";
@@ -25,7 +25,7 @@ pub(crate) struct Webhooks {
 #[derive(Clone, Debug)]
 pub(crate) struct Changer(mpsc::Sender<Change>);
 
-type Change = (Vec<Webhook>, oneshot::Sender<Result<(), Error>>);
+type Change = (Vec<Webhook>, oneshot::Sender<Result<WebhookChanges, Error>>);
 
 /// What is told of those at work.
 type Told = Arc<ArcSwap<Vec<WebhookInfo>>>;
@@ -72,11 +72,11 @@ impl Webhooks {
 }
 
 impl Changer {
-    /// Starts what is new, ends what is there no more, and leaves alone what stays as it was.
+    /// Starts what is new, ends what is there no more, leaves alone what stays as it was, and says which is which.
     ///
     /// # Errors
     /// As [`Webhooks::start`]; then nothing has changed.
-    pub(crate) async fn change(&self, webhooks: Vec<Webhook>) -> Result<(), Error> {
+    pub(crate) async fn change(&self, webhooks: Vec<Webhook>) -> Result<WebhookChanges, Error> {
         let (answer, changed) = oneshot::channel();
         let gone = || Error::new(Kind::Bus, "the webhooks cannot change: the edge has ended");
         self.0.send((webhooks, answer)).await.map_err(|_| gone())?;
@@ -94,8 +94,10 @@ impl Owner {
         join_all(self.running.into_iter().map(|(_, reaction)| reaction.drain(self.limit))).await;
     }
 
-    async fn change(&mut self, webhooks: Vec<Webhook>) -> Result<(), Error> {
+    async fn change(&mut self, webhooks: Vec<Webhook>) -> Result<WebhookChanges, Error> {
         let told = WebhookInfo::all(&webhooks);
+        let before: Vec<Webhook> = self.running.iter().map(|(own, _)| own.clone()).collect();
+        let changes = WebhookChanges::between(&before, &webhooks);
         let goes_on = |own: &Webhook| self.running.iter().any(|(running, _)| running == own);
         // Those of the same name share a group: a new one takes over from the old without a gap.
         let new =
@@ -122,7 +124,7 @@ impl Owner {
         self.running.extend(begun);
         self.told.store(told.into());
         self.end(over).await;
-        Ok(())
+        Ok(changes)
     }
 
     async fn end(&self, webhooks: Vec<(Webhook, Reaction)>) {
