@@ -236,7 +236,11 @@ async fn pass(
             state.caches.changed(head, &reply);
         }
         // What was answered once for several clients each of them gets as it likes it.
-        if policies.shape_replies() { replies::finish(policies, head, reply).await } else { Ok(reply) }
+        if policies.shape_replies() {
+            replies::finish(&state.tallies, policies, head, reply).await
+        } else {
+            Ok(reply)
+        }
     };
     let answer = answer.await;
     standing.signed(answer)

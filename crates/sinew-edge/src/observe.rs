@@ -3,6 +3,8 @@
 mod access;
 mod counts;
 mod listener;
+mod reloads;
+pub(crate) mod tally;
 mod text;
 
 use std::{
@@ -22,9 +24,11 @@ pub(crate) use access::{Log, open as open_log};
 pub(crate) use counts::{Code, Counts, Metrics};
 use counts::{Gauge, Traffic};
 pub(crate) use listener::run as serve_metrics;
+pub(crate) use reloads::{Reloads, version};
+pub(crate) use tally::{Followed, Row, Tallies, Tally};
 pub(crate) use text::{family, sample};
 
-use crate::{Response, policy, served::Served};
+use crate::{Response, guard::Ended, policy, served::Served};
 
 /// Everybody who looks.
 #[derive(Debug, Default)]
@@ -41,6 +45,16 @@ pub(crate) struct Seen<'e> {
     counts: Option<(&'e Counts, Gauge<'e>)>,
 }
 
+/// Why a connection was closed on its client, in the order of [`tally::CUT`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cut {
+    Framing,
+    Flood,
+    Slow,
+    Silent,
+    TooMany,
+}
+
 /// What became of a request.
 pub(crate) struct Done<'r> {
     pub(crate) head: &'r Parts,
@@ -49,6 +63,15 @@ pub(crate) struct Done<'r> {
     pub(crate) trace: TraceContext,
     pub(crate) began: Instant,
     pub(crate) response: &'r Response,
+}
+
+impl From<Ended> for Cut {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Framing => Self::Framing,
+            Ended::Flood => Self::Flood,
+        }
+    }
 }
 
 impl Observer {
@@ -80,6 +103,13 @@ impl Observer {
     /// Counts a connection as long as what is returned is kept.
     pub(crate) fn connection(&self) -> Gauge<'_> {
         Gauge::raise(&self.connections)
+    }
+
+    /// Counts a connection that was closed on its client.
+    pub(crate) fn cut(&self, tallies: &Tallies, why: Cut) {
+        if self.metrics.is_some() {
+            tallies.row(&tally::CUT, "").add(why as usize, 1);
+        }
     }
 
     fn connections(&self) -> u64 {

@@ -6,18 +6,18 @@ use sinew_edge::{self as edge, AccessLog, LogFormat, Metrics};
 use super::{System, client::Client, client::raw};
 use crate::harness::{SOON, eventually};
 
-fn watched() -> edge::Config {
+pub(super) fn watched() -> edge::Config {
     edge::Config { metrics: Some(Metrics { listen: ([127, 0, 0, 1], 0).into() }), ..edge::Config::default() }
 }
 
-async fn scrape(system: &System) -> String {
+pub(super) async fn scrape(system: &System) -> String {
     let reply = Client::new(system.edge.metrics_addr().unwrap()).get("/metrics").await;
     assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     String::from_utf8(reply.body.to_vec()).unwrap()
 }
 
 #[track_caller]
-fn holds(text: &str, line: &str) {
+pub(super) fn holds(text: &str, line: &str) {
     assert!(text.lines().any(|one| one == line), "no line {line} in\n{text}");
 }
 

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     Edge,
     config::FeedFormat,
+    observe::Followed,
     streaming::{
         ending,
         websocket::{self, FRAMES, Socket},
@@ -44,6 +45,7 @@ pub(super) struct Client {
     pub(super) told: u64,
     /// Frames it may still send.
     pub(super) frames: u32,
+    pub(super) followed: Followed,
 }
 
 /// What a client may say.
@@ -82,10 +84,10 @@ impl Client {
         tail: Tail,
         settings: Settings,
         format: FeedFormat,
-        placed: bool,
+        (placed, followed): (bool, Followed),
     ) -> Self {
         let told = tail.position();
-        Self { edge: edge.clone(), tail, settings, format, placed, told, frames: FRAMES }
+        Self { edge: edge.clone(), tail, settings, format, placed, told, frames: FRAMES, followed }
     }
 
     /// Tells the client everything until one of the two ends.
@@ -152,7 +154,13 @@ impl Client {
                 () = self.edge.closing.cancelled() => return CLOSING,
             };
             match sent {
-                Ok(Ok(())) => self.told = reached,
+                Ok(Ok(())) => {
+                    // A gap or a sign of life reaches nothing new.
+                    if reached != self.told {
+                        self.followed.event();
+                    }
+                    self.told = reached;
+                }
                 Ok(Err(_)) => return End::Gone,
                 Err(_) => return End::Slow,
             }
@@ -204,6 +212,7 @@ impl Client {
 
     /// Says from where the client may go on, if it takes at least that.
     async fn cut_off(&self, mut socket: Socket, limit: Duration) {
+        self.followed.cut_off();
         let detail = format!("it takes too long: go on with resume {}", self.told);
         let problem = too_slow().detail(detail).with("last_event_id", self.told.to_string());
         let told = socket.send(Message::text(json!({ "problem": problem }).to_string()));

@@ -16,7 +16,7 @@ use super::{
     plan::Settings,
     tail::{Gap, Next, Tail},
 };
-use crate::{Edge, config::FeedFormat, server::Connection, streaming::ending};
+use crate::{Edge, config::FeedFormat, observe::Followed, server::Connection, streaming::ending};
 
 /// Pieces that wait for the client.
 pub(super) const AHEAD: usize = 8;
@@ -33,6 +33,7 @@ pub(super) struct Client {
     pub(super) connection: Option<Connection>,
     /// Behind which sequence the client may go on, as far as it was told.
     pub(super) told: u64,
+    pub(super) followed: Followed,
 }
 
 /// Why a feed ends.
@@ -72,6 +73,9 @@ impl Client {
             sent = match self.next(&mut pace).await {
                 Ok(Piece::Event(item)) => {
                     let sent = self.send(item.written(Dress::Event, self.format)).await;
+                    if sent.is_ok() {
+                        self.followed.event();
+                    }
                     self.told = if sent.is_ok() { item.sequence } else { self.told };
                     sent
                 }
@@ -142,6 +146,7 @@ impl Client {
         let limit = Duration::from_millis(self.edge.config.slow_client_ms);
         let detail = format!("it takes too long: go on with Last-Event-ID: {}", self.told);
         tracing::debug!(last_event_id = self.told, "a client of a feed is too slow and was cut off");
+        self.followed.cut_off();
         let (rest, connection) = self.farewell(too_slow().detail(detail));
         let taken = timeout(limit, rest.reserve_many(rest.max_capacity())).await;
         if let (Err(_), Some(connection)) = (taken, connection) {

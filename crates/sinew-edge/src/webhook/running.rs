@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Sender, key};
-use crate::{Error, Kind, WebhookChanges, WebhookInfo, config::Webhook};
+use crate::{Error, Kind, WebhookChanges, WebhookInfo, config::Webhook, observe::Tallies};
 
 /// The service that the groups of webhooks belong to.
 const SERVICE: &str = "edge";
@@ -36,6 +36,7 @@ struct Owner {
     limit: Duration,
     running: Vec<(Webhook, Reaction)>,
     told: Told,
+    tallies: Tallies,
 }
 
 impl Webhooks {
@@ -43,8 +44,14 @@ impl Webhooks {
     ///
     /// # Errors
     /// [`Kind::Config`] for a secret that was not read, [`Kind::Bus`] when a consumer cannot be made.
-    pub(crate) async fn start(webhooks: &[Webhook], bus: &Bus, limit: Duration) -> Result<Self, Error> {
-        let mut owner = Owner { bus: bus.clone(), limit, running: Vec::new(), told: Told::default() };
+    pub(crate) async fn start(
+        webhooks: &[Webhook],
+        bus: &Bus,
+        limit: Duration,
+        tallies: Tallies,
+    ) -> Result<Self, Error> {
+        let (bus, told) = (bus.clone(), Told::default());
+        let mut owner = Owner { bus, limit, running: Vec::new(), told, tallies };
         owner.change(webhooks.to_vec()).await?;
         let (told, (changes, coming)) = (owner.told.clone(), mpsc::channel(1));
         Ok(Self { changes, told, task: AbortOnDropHandle::new(tokio::spawn(owner.run(coming))) })
@@ -100,8 +107,10 @@ impl Owner {
         let changes = WebhookChanges::between(&before, &webhooks);
         let goes_on = |own: &Webhook| self.running.iter().any(|(running, _)| running == own);
         // Those of the same name share a group: a new one takes over from the old without a gap.
-        let new =
-            join_all(webhooks.iter().filter(|own| !goes_on(own)).map(|own| begin(own, &self.bus))).await;
+        let new = join_all(
+            webhooks.iter().filter(|own| !goes_on(own)).map(|own| begin(own, &self.bus, &self.tallies)),
+        )
+        .await;
         let (mut begun, mut failed) = (Vec::new(), None);
         for one in new {
             match one {
@@ -132,8 +141,8 @@ impl Owner {
     }
 }
 
-async fn begin(webhook: &Webhook, bus: &Bus) -> Result<(Webhook, Reaction), Error> {
-    let sender = Arc::new(Sender::new(webhook)?);
+async fn begin(webhook: &Webhook, bus: &Bus, tallies: &Tallies) -> Result<(Webhook, Reaction), Error> {
+    let sender = Arc::new(Sender::new(webhook, tallies)?);
     let retry = &webhook.retry;
     let pauses =
         Retry::exponential(Duration::from_millis(retry.first_ms), Duration::from_millis(retry.longest_ms));
