@@ -205,7 +205,7 @@ async fn answer(
 ) -> Result<Response, Infallible> {
     let (number, fault) = line.begin();
     if let Some(fault) = fault {
-        return Ok(exchange::refuse(&edge, &request, fault.refusal()));
+        return Ok(exchange::refuse(&edge, &request, peer, fault.refusal()));
     }
     let asks = request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
     let response = exchange::handle(&edge, request, peer).await;

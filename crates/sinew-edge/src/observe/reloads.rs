@@ -51,6 +51,11 @@ impl Reloads {
         self.0.sound.store(false, Relaxed);
     }
 
+    /// Returns a digest of the settings in force.
+    pub(super) fn version(&self) -> String {
+        format!("{:016x}", self.0.version.load(Relaxed))
+    }
+
     /// Writes what is known, for readers of metrics.
     pub(super) fn describe(&self, text: &mut String) {
         let known = &*self.0;
@@ -75,7 +80,7 @@ impl Reloads {
             "gauge",
             "The configuration in force: the same version at edges with the same settings.",
         );
-        sample(text, name, &[("version", &format!("{:016x}", known.version.load(Relaxed)))], 1);
+        sample(text, name, &[("version", &self.version())], 1);
     }
 }
 
