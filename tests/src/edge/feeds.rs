@@ -328,6 +328,23 @@ async fn a_client_gets_no_more_events_a_second_than_it_may() {
 }
 
 #[tokio::test]
+async fn a_client_stays_as_long_as_it_may_and_comes_again_where_it_was() {
+    let to = json!({ "events": ["orders.*"], "feed": { "longest_ms": 300, "heartbeat_ms": 60_000 } });
+    let system = system(to).await;
+    let mut feed = Feed::open(&system, "/feed", &[]).await;
+    let at = feed.opened_at.clone();
+    assert_eq!(feed.next().await, None, "no error, just an end");
+    number(&system, 1).await;
+    // Each stay may be too short for a busy machine; what it did not tell the next one does.
+    let told =
+        eventually(SOON, async || Feed::open(&system, "/feed", &[("last-event-id", &at)]).await.next().await)
+            .await;
+    assert_eq!(told.data["n"], 1);
+    let mut socket = socket(&system, "/feed").await;
+    assert_eq!(hear(&mut socket).await, Err(1000));
+}
+
+#[tokio::test]
 async fn silence_is_broken_by_signs_of_life_that_say_how_far_the_feed_is() {
     let system = system(json!({ "events": ["orders.*"], "feed": {
         "heartbeat_ms": 50, "filter": { "/n": { "value": 7 } } } }))

@@ -14,7 +14,7 @@ use tokio_websockets::{CloseCode, Error, Message};
 use super::{
     item::Dress,
     pace::Pace,
-    plan::Settings,
+    plan::{Settings, Stay},
     sse::too_slow,
     tail::{Next, Tail},
 };
@@ -76,6 +76,7 @@ impl End {
     }
 }
 
+const OVER: End = End::Close(CloseCode::NORMAL_CLOSURE, "come again where you are");
 const CLOSING: End = End::Close(CloseCode::GOING_AWAY, "the edge is ending");
 
 impl Client {
@@ -142,9 +143,9 @@ impl Client {
     }
 
     async fn tell(&mut self, socket: &mut Socket) -> End {
-        let mut pace = Pace::new(self.settings.max_rate);
+        let (mut pace, stay) = (Pace::new(self.settings.max_rate), Stay::begin(&self.settings));
         loop {
-            let (message, reached) = match self.next(socket, &mut pace).await {
+            let (message, reached) = match self.next(socket, &mut pace, stay).await {
                 Ok(next) => next,
                 Err(end) => return end,
             };
@@ -168,8 +169,16 @@ impl Client {
     }
 
     /// Waits for what the client is to be told next; returns it with the sequence it stands for.
-    async fn next(&mut self, socket: &mut Socket, pace: &mut Pace) -> Result<(Message, u64), End> {
-        let beat = sleep(self.settings.heartbeat);
+    async fn next(
+        &mut self,
+        socket: &mut Socket,
+        pace: &mut Pace,
+        stay: Stay,
+    ) -> Result<(Message, u64), End> {
+        if stay.is_over() {
+            return Err(OVER);
+        }
+        let beat = sleep(stay.within(self.settings.heartbeat));
         tokio::pin!(beat);
         let item = loop {
             tokio::select! {
@@ -183,6 +192,9 @@ impl Client {
                     Next::Gap(gap) => return Ok((Message::text(json!({ "gap": gap }).to_string()), self.told)),
                 },
                 () = &mut beat => {
+                    if stay.is_over() {
+                        return Err(OVER);
+                    }
                     self.frames = FRAMES;
                     return Ok((Message::ping(""), self.told));
                 }

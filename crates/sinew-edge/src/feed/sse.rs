@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     item::{Dress, Item},
     pace::Pace,
-    plan::Settings,
+    plan::{Settings, Stay},
     tail::{Gap, Next, Tail},
 };
 use crate::{Edge, config::FeedFormat, observe::Followed, server::Connection, streaming::ending};
@@ -44,6 +44,8 @@ enum End {
     Closing,
     /// The client takes nothing.
     Slow,
+    /// It stayed as long as it may.
+    Over,
 }
 
 /// What is written to a client.
@@ -59,18 +61,19 @@ impl Client {
         let end = self.tell().await;
         self.tail.end().await;
         match end {
-            End::Gone => {}
+            // Who stayed long enough comes again by itself, where it was.
+            End::Gone | End::Over => {}
             End::Closing => drop(self.farewell(ending())),
             End::Slow => self.cut_off().await,
         }
     }
 
     async fn tell(&mut self) -> End {
-        let mut pace = Pace::new(self.settings.max_rate);
+        let (mut pace, stay) = (Pace::new(self.settings.max_rate), Stay::begin(&self.settings));
         let opening = format!("retry: {}\nid: {}\n\n", self.settings.retry_ms, self.told);
         let mut sent = self.send(opening.into()).await;
         while sent.is_ok() {
-            sent = match self.next(&mut pace).await {
+            sent = match self.next(&mut pace, stay).await {
                 Ok(Piece::Event(item)) => {
                     let sent = self.send(item.written(Dress::Event, self.format)).await;
                     if sent.is_ok() {
@@ -90,7 +93,10 @@ impl Client {
     }
 
     /// Waits for what the client is to be told next, and until it may be.
-    async fn next(&mut self, pace: &mut Pace) -> Result<Piece, End> {
+    async fn next(&mut self, pace: &mut Pace, stay: Stay) -> Result<Piece, End> {
+        if stay.is_over() {
+            return Err(End::Over);
+        }
         let piece = tokio::select! {
             biased;
             () = self.edge.closing.cancelled() => return Err(End::Closing),
@@ -99,7 +105,9 @@ impl Client {
                 Next::Event(item) => Piece::Event(item),
                 Next::Gap(gap) => return Ok(Piece::Gap(gap)),
             },
-            () = sleep(self.settings.heartbeat) => return Ok(Piece::Beat),
+            () = sleep(stay.within(self.settings.heartbeat)) => {
+                return if stay.is_over() { Err(End::Over) } else { Ok(Piece::Beat) };
+            }
         };
         let Some(due) = pace.next(Instant::now) else { return Ok(piece) };
         tokio::select! {
