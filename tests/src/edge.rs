@@ -12,6 +12,7 @@ mod life;
 mod limits;
 mod load;
 mod mapping;
+mod metrics;
 mod observing;
 mod quotas;
 mod replies;

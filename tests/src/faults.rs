@@ -5,7 +5,7 @@
 //! from a seed, a rest in which nothing is broken, and the [`checker`], which believes nobody alone.
 //! `SINEW_FAULT_SECONDS` makes the runs longer than CI has patience for; `SINEW_FAULT_SEED` repeats one.
 
-mod checker;
+pub(crate) mod checker;
 mod load;
 mod participant;
 mod relay;

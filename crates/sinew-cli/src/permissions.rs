@@ -63,6 +63,10 @@ pub(crate) fn of(service: &ServiceDescriptor, inbox: &str) -> Permissions {
     }
     if service.limits.as_ref().is_some_and(|limits| limits.commands > 0) {
         list.commands(&service.name);
+        list.later();
+    }
+    if service.operations.iter().any(|operation| operation.accepts) {
+        list.later();
     }
     list
 }
@@ -153,9 +157,14 @@ impl Permissions {
         self.say(format!("$JS.API.CONSUMER.CREATE.{consumer}"), "joins those who take its commands");
         self.say(format!("$JS.API.CONSUMER.MSG.NEXT.{consumer}"), "takes commands");
         self.say(format!("$JS.ACK.{consumer}.>"), "settles commands");
+    }
+
+    /// What work that is finished later needs, whether it came as a command or was accepted.
+    fn later(&mut self) {
         for operation in ["complete", "fail", "heartbeat"] {
             self.say(format!("svc.workflow.{operation}"), "tells workflows how its work stands");
         }
+        self.say(cancel("workflow"), "tells workflow when nobody waits any more");
         self.hear("svc.workflow.$cancel.>", "hears when a workflow gives its work up");
     }
 
@@ -242,6 +251,20 @@ mod tests {
         assert!(!spills(&service));
         service.groups[0].ordered = true;
         assert!(spills(&service));
+    }
+
+    #[test]
+    fn only_who_finishes_work_later_speaks_to_workflows() {
+        let mut service = orders();
+        let told = |service: &ServiceDescriptor| {
+            let list = of(service, "_INBOX");
+            let all = list.publish.into_iter().chain(list.subscribe).map(|grant| grant.subject);
+            all.filter(|subject| subject.starts_with("svc.workflow.")).collect::<Vec<_>>()
+        };
+        assert!(told(&service).is_empty());
+        service.operations[0].accepts = true;
+        let expected = ["complete", "fail", "heartbeat", "$cancel", "$cancel.>"];
+        assert_eq!(told(&service), expected.map(|operation| format!("svc.workflow.{operation}")));
     }
 
     #[test]

@@ -120,6 +120,7 @@ pub(crate) async fn send(
     if asked.policies.cache.is_some() {
         cache::hand_on(asked.head, &mut headers)?;
     }
+    let timed = edge.observer.asking(asked.head);
     let sent = match &asked.policies.calls {
         None => deliver(edge, operation, &headers, payload, budget).await,
         Some(calls) => {
@@ -128,6 +129,9 @@ pub(crate) async fn send(
             calls.send(edge, Sending { operation, headers, payload, budget, repeatable }).await
         }
     };
+    if let Some((upstream, began)) = timed {
+        upstream.took(began.elapsed());
+    }
     Ok((span, sent))
 }
 

@@ -65,7 +65,8 @@ enum Routed<'r> {
 pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: SocketAddr) -> Response {
     let began = Instant::now();
     let deadline = Deadline::after(edge.config.request_timeout());
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    edge.observer.prepare(&mut parts);
     let routed = hygiene::check(&parts, &edge.config).and_then(|()| route(&edge.table.load(), &parts));
     let served = routed.as_ref().ok().and_then(Routed::served).cloned();
     let route = served.as_ref().map(|served| served.path.as_str());
@@ -97,7 +98,7 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(seen) = seen {
-        let (head, response, trace, route) = (&parts, &response, trace.context(), route.unwrap_or("-"));
+        let (head, response, trace, route) = (Some(&parts), &response, trace.context(), route.unwrap_or("-"));
         seen.end(&Done { head, route, peer, trace, began, response }, &edge.policies.proxies);
     }
     let status = response.status().as_u16();
@@ -108,11 +109,19 @@ pub(crate) async fn handle(edge: &Arc<Edge>, request: Request<Incoming>, peer: S
 }
 
 /// Answers a request that stands for one that could not be read.
-pub(crate) fn refuse(edge: &Edge, request: &Request<Incoming>, refusal: Refusal) -> Response {
+pub(crate) fn refuse(
+    edge: &Edge,
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+    refusal: Refusal,
+) -> Response {
     let (headers, method) = (request.headers(), request.method());
     let trace = Trace::begin(edge.bus.tracer(), headers, method, None);
     let response = sign(refusal.into_response(), method, trace.context());
-    edge.observer.refused(&response);
+    let (began, told) = (Instant::now(), trace.context());
+    // Its head is not the client's: that is no head.
+    let done = Done { head: None, route: "-", peer, trace: told, began, response: &response };
+    edge.observer.refused(&done, &edge.policies.proxies);
     let status = response.status().as_u16();
     tracing::debug!(status, trace = %trace.context().trace, "what a client sent is no request");
     trace.end(status);
@@ -236,7 +245,11 @@ async fn pass(
             state.caches.changed(head, &reply);
         }
         // What was answered once for several clients each of them gets as it likes it.
-        if policies.shape_replies() { replies::finish(policies, head, reply).await } else { Ok(reply) }
+        if policies.shape_replies() {
+            replies::finish(&state.tallies, policies, head, reply).await
+        } else {
+            Ok(reply)
+        }
     };
     let answer = answer.await;
     standing.signed(answer)

@@ -31,6 +31,7 @@ use crate::{
     config::FeedFormat,
     exchange::Asked,
     matcher::Template,
+    observe::Followed,
     outgoing::Body,
     plan::EventName,
     problem::{self, Refusal},
@@ -116,6 +117,7 @@ pub(crate) async fn open(
     let tail = tail::Tail::begin(&edge.feeds, seat, wish.filter, position).await;
     let tail = tail.ok_or_else(|| Refusal::from(streaming::ending()))?;
     let (settings, held) = (plan.settings, asked.held.clone());
+    let followed = Followed::begin(&edge.policies.tallies, &served.name);
     if let Some(mut switched) = upgraded {
         let upgrade =
             head.extensions.get::<Upgrade>().and_then(Upgrade::take).ok_or_else(Refusal::internal)?;
@@ -124,7 +126,7 @@ pub(crate) async fn open(
             switched.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         let placed = wish.start != Start::Now;
-        let client = socket::Client::new(edge, tail, settings, wish.format, placed);
+        let client = socket::Client::new(edge, tail, settings, wish.format, (placed, followed));
         edge.tasks.spawn(client.run(upgrade).map(|()| drop(held)));
         return Ok(switched);
     }
@@ -132,7 +134,9 @@ pub(crate) async fn open(
     let last = pieces.clone().try_reserve_owned().map_err(|_| Refusal::internal())?;
     let connection = head.extensions.get::<Connection>().cloned();
     let (told, format) = (tail.position(), wish.format);
-    let client = sse::Client { edge: edge.clone(), tail, settings, format, pieces, last, connection, told };
+    let edge_too = edge.clone();
+    let client =
+        sse::Client { edge: edge_too, tail, settings, format, pieces, last, connection, told, followed };
     edge.tasks.spawn(client.run().map(|()| drop(held)));
     Ok(response(Body::Pieces(taken)))
 }

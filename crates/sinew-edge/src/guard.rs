@@ -64,6 +64,15 @@ pub(crate) struct Fault {
     detail: &'static str,
 }
 
+/// Why a connection was ended without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// A body was framed wrongly.
+    Framing,
+    /// Too many frames of HTTP/2 asked for nothing.
+    Flood,
+}
+
 /// What the guard of a connection and the service behind it tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
@@ -76,6 +85,8 @@ pub(crate) struct Line {
     /// Whether it got it.
     upgraded: AtomicBool,
     guard: AtomicWaker,
+    /// Why the guard ended it, where it did.
+    ended: OnceLock<Ended>,
 }
 
 /// A socket whose bytes are looked at.
@@ -158,6 +169,11 @@ impl Line {
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let refused = self.refused.get().filter(|(refused, _)| *refused == number);
         (number, refused.map(|(_, fault)| *fault))
+    }
+
+    /// Says why the guard ended the connection, where it did.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.ended.get().copied()
     }
 
     /// Says whether anything was asked yet.
@@ -250,6 +266,7 @@ impl<S> Guard<S> {
                     Some(end)
                 }
                 Seen::Wrong(at) => {
+                    let _ = self.line.ended.set(Ended::Framing);
                     self.stage = Stage::Broken;
                     Some(at)
                 }
@@ -258,6 +275,7 @@ impl<S> Guard<S> {
                 Ok(good) => Some(good).filter(|good| *good > 0),
                 Err(good) => {
                     tracing::debug!("a client sends too many frames that ask for nothing");
+                    let _ = self.line.ended.set(Ended::Flood);
                     self.stage = Stage::Refusing(WRONG_FRAME);
                     Some(good)
                 }

@@ -1,9 +1,13 @@
-//! Routes as tools show them: what there is, what changed, and why a request goes where it goes.
+//! Routes as tools show them: what there is, and why a request goes where it goes.
+
+mod changes;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use http::Request;
 use serde::Serialize;
+
+pub use changes::{Change, Changes, WebhookChange, WebhookChanges};
 
 use crate::{
     Config,
@@ -89,26 +93,6 @@ pub struct WebhookInfo {
     pub order_by: Option<String>,
 }
 
-/// What one set of routes has and another has not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Changes {
-    /// Routes that were not there before.
-    pub added: Vec<RouteInfo>,
-    /// Routes that are there no more.
-    pub removed: Vec<RouteInfo>,
-    /// Routes that take the same requests elsewhere, or otherwise.
-    pub changed: Vec<Change>,
-}
-
-/// A route before and after.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
-    /// As it was.
-    pub before: RouteInfo,
-    /// As it is.
-    pub after: RouteInfo,
-}
-
 /// Where a request goes, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
@@ -170,51 +154,23 @@ pub fn explain(config: &Config, services: &Services, request: Request<()>) -> Ex
 
 impl WebhookInfo {
     pub(crate) fn all(webhooks: &[Webhook]) -> Vec<Self> {
-        let one = |webhook: &Webhook| Self {
+        webhooks.iter().map(Self::of).collect()
+    }
+
+    fn of(webhook: &Webhook) -> Self {
+        Self {
             name: webhook.name.clone(),
             events: webhook.events.clone(),
             url: webhook.url.clone(),
             signed: !webhook.secrets.is_empty(),
             order_by: webhook.order_by.clone(),
-        };
-        webhooks.iter().map(one).collect()
-    }
-}
-
-impl Changes {
-    /// Compares routes by the requests they take.
-    pub fn between(before: &[RouteInfo], after: &[RouteInfo]) -> Self {
-        let by_key = |routes: &[RouteInfo]| -> BTreeMap<_, RouteInfo> {
-            routes.iter().map(|route| (route.key(), route.clone())).collect()
-        };
-        let (mut old, new) = (by_key(before), by_key(after));
-        let mut changes = Self::default();
-        for (key, after) in new {
-            match old.remove(&key) {
-                None => changes.added.push(after),
-                Some(before) if before != after => changes.changed.push(Change { before, after }),
-                Some(_) => {}
-            }
         }
-        changes.removed = old.into_values().collect();
-        changes
-    }
-
-    /// Says whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 }
 
-impl fmt::Display for Changes {
+impl fmt::Display for WebhookInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("nothing changed");
-        }
-        let added = self.added.iter().map(|route| format!("+ {route}"));
-        let removed = self.removed.iter().map(|route| format!("- {route}"));
-        let changed = self.changed.iter().map(|one| format!("~ {}, before {}", one.after, one.before.to));
-        f.write_str(&added.chain(removed).chain(changed).collect::<Vec<_>>().join("\n"))
+        write!(f, "webhook {} [{}] → {}", self.name, self.events.join(", "), self.url)
     }
 }
 
@@ -278,22 +234,8 @@ mod tests {
 
     use super::*;
 
-    fn routes(config: serde_json::Value) -> Vec<RouteInfo> {
-        overview(&Config::read(&config).unwrap(), &Services::default()).routes
-    }
-
     fn route(path: &str, to: &str) -> serde_json::Value {
         json!({ "match": { "method": "GET", "path": path }, "to": { "operation": to } })
-    }
-
-    #[test]
-    fn what_changed_is_told_by_the_requests_concerned() {
-        let before =
-            routes(json!({ "routes": [route("/a", "a.a"), route("/b", "a.b"), route("/c", "a.c")] }));
-        let after = routes(json!({ "routes": [route("/a", "a.a"), route("/b", "b.b"), route("/d", "a.d")] }));
-        let changes = Changes::between(&before, &after);
-        assert_eq!(changes.to_string(), "+ GET /d → a.d\n- GET /c → a.c\n~ GET /b → b.b, before a.b");
-        assert!(Changes::between(&before, &before).is_empty());
     }
 
     #[test]

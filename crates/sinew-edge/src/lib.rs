@@ -98,11 +98,14 @@ pub use config::{
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;
-pub use info::{Change, Changes, Explanation, Overview, POLICIES, RouteInfo, WebhookInfo, explain, overview};
+pub use info::{
+    Change, Changes, Explanation, Overview, POLICIES, RouteInfo, WebhookChange, WebhookChanges, WebhookInfo,
+    explain, overview,
+};
 pub use policy::cache::PURGE;
 pub use table::Services;
 
-use observe::Observer;
+use observe::{Observer, Reloads};
 use outgoing::Body;
 use routes::{Follower, Reload};
 use table::Table;
@@ -149,6 +152,7 @@ pub struct Running {
 pub struct Reloader {
     reloads: mpsc::Sender<Reload>,
     webhooks: Changer,
+    known: Reloads,
 }
 
 /// What every request needs.
@@ -172,6 +176,8 @@ struct Edge {
     feeds: feed::Feeds,
     /// What is counted and logged.
     observer: Observer,
+    /// Which configuration is in force.
+    reloads: Reloads,
 }
 
 /// Starts serving, and returns once the address is bound and the routes of the standing contracts are in place.
@@ -204,12 +210,13 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
     let (draining, following) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let mut checks = checks(&bus, &draining, &following);
     checks.extend(extra);
-    let webhooks = Webhooks::start(&config.webhooks, &bus, config.drain_timeout()).await?;
+    let (policies, known) = (policy::State::new(&config), Reloads::new(&config));
+    let tallies = policies.tallies.clone();
+    let webhooks = Webhooks::start(&config.webhooks, &bus, config.drain_timeout(), tallies).await?;
     let table = ArcSwap::from_pointee(follower.table());
     let (tasks, mirrors) = (TaskTracker::new(), Arc::new(Semaphore::new(call::MIRRORED)));
     let stop = CancellationToken::new();
     let closing = stop.clone();
-    let policies = policy::State::new(&config);
     let feeds = feed::Feeds::start(&bus, &tasks, closing.clone());
     let edge = Arc::new(Edge {
         config,
@@ -224,6 +231,7 @@ pub async fn start_with(config: Config, bus: Bus, extra: Vec<ReadyCheck>) -> Res
         files: OnceCell::new(),
         feeds,
         observer,
+        reloads: known,
     });
     edge.table.load().bind(&edge.policies, edge.observer.metrics.as_ref());
     let control = policy::cache::Control::start(edge.clone()).await;
@@ -278,7 +286,8 @@ impl Running {
 
     /// Returns the way to other routes, which outlives neither the edge nor its bus.
     pub fn reloader(&self) -> Reloader {
-        Reloader { reloads: self.reloads.clone(), webhooks: self.webhooks.changer() }
+        let (reloads, known) = (self.reloads.clone(), self.edge.reloads.clone());
+        Reloader { reloads, webhooks: self.webhooks.changer(), known }
     }
 
     /// Returns the routes in force.
@@ -326,12 +335,27 @@ impl Reloader {
     /// # Cancel safety
     /// Dropping the future leaves open whether the configuration is taken over.
     pub async fn reload(&self, config: Config) -> Result<Changes, Error> {
+        let version = observe::version(&config);
+        let changes = self.take(config).await;
+        match &changes {
+            Ok(_) => self.known.taken(version),
+            Err(_) => self.known.refused(),
+        }
+        changes
+    }
+
+    /// Notes that a configuration could not even be read, for readers of metrics.
+    pub fn unreadable(&self) {
+        self.known.refused();
+    }
+
+    async fn take(&self, config: Config) -> Result<Changes, Error> {
         config.validate()?;
-        self.webhooks.change(config.webhooks.clone()).await?;
+        let webhooks = self.webhooks.change(config.webhooks.clone()).await?;
         let (answer, changes) = oneshot::channel();
         let gone = || Error::new(Kind::Bus, "the routes cannot change: the edge has ended");
         self.reloads.send((Box::new(config), answer)).await.map_err(|_| gone())?;
-        changes.await.map_err(|_| gone())
+        Ok(Changes { webhooks, ..changes.await.map_err(|_| gone())? })
     }
 }
 

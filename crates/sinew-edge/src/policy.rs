@@ -37,7 +37,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use crate::{
     config::{self, Config, Limits, Priority, Timeouts, Versions},
-    observe::{family, sample},
+    observe::{Tallies, family, sample},
 };
 use cache::{Cache, Caches};
 use calls::{Calls, Family};
@@ -117,6 +117,8 @@ pub(crate) struct State {
     bucket: OnceCell<Kv>,
     /// Where replies to idempotency keys are kept, opened when the first key comes.
     replies: OnceCell<Kv>,
+    /// What they did, by outcome.
+    pub(crate) tallies: Tallies,
 }
 
 impl Policies {
@@ -143,10 +145,10 @@ impl Policies {
             coalesce: asked.coalesce.as_ref().map(|asked| Coalesce::new(asked, route)),
             cache: asked.cache.as_ref().map(|asked| Cache::new(asked, route, versions, version)),
             changes: false,
-            calls: Calls::new(asked),
+            calls: Calls::new(asked, route),
             quota: quotas.map(|quotas| Quotas::new(quotas, route, versions, version)),
             conditional: asked.conditional.as_ref().map(Conditional::new),
-            compression: coding.map(Compression::new),
+            compression: coding.map(|asked| Compression::new(asked, route)),
             lifecycle: asked.lifecycle.as_ref().map(Lifecycle::new),
         }
     }
@@ -226,6 +228,7 @@ impl State {
             accounted: Notify::new(),
             bucket: OnceCell::new(),
             replies: OnceCell::new(),
+            tallies: Tallies::default(),
         }
     }
 
@@ -244,6 +247,7 @@ impl State {
             sample(text, name, &[("limit", id), ("outcome", "refused")], refused);
         }
         self.pressure.describe(text);
+        concurrency::describe(self, text);
     }
 
     /// Returns the counts of a limit, fresh where nobody asked for them before.

@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config, Edge, Response, exchange,
     guard::{Guard, Limits, Line},
+    observe::Cut,
     policy::Visit,
     taking::Taking,
 };
@@ -73,6 +74,7 @@ pub(crate) async fn run(listener: TcpListener, edge: Arc<Edge>, stop: Cancellati
     while let Some((accepted, permit)) = next(&listener, &room, &stop).await {
         let Ok(visit) = edge.policies.visitors.admit(accepted.1, &edge.policies.proxies) else {
             tracing::debug!(client = %accepted.1, "a connection was closed: its client has too many");
+            edge.observer.cut(&edge.policies.tallies, Cut::TooMany);
             continue;
         };
         let serving = serve(builder.clone(), accepted, (permit, visit), edge.clone(), graceful.watcher());
@@ -156,7 +158,7 @@ async fn serve(
     let silence = silence(line.clone(), edge.config.header_timeout() + GRACE);
     let taking = Taking::new(stream, edge.config.reading_pace());
     let guard = Guard::new(taking, line.clone(), Limits::of(&edge.config));
-    let closed = CancellationToken::new();
+    let (closed, judged) = (CancellationToken::new(), line.clone());
     let own = Connection(closed.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         let edge = edge.clone();
@@ -173,14 +175,24 @@ async fn serve(
     });
     let connection =
         watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(guard), service).into_owned());
-    tokio::select! {
+    let cut = tokio::select! {
         served = connection => {
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection ended with an error");
             }
+            judged.ended().map(Cut::from)
         }
-        () = closed.cancelled() => tracing::debug!("a connection was closed because its client takes nothing"),
-        () = silence => tracing::debug!("a connection was closed because no request came"),
+        () = closed.cancelled() => {
+            tracing::debug!("a connection was closed because its client takes nothing");
+            Some(Cut::Slow)
+        }
+        () = silence => {
+            tracing::debug!("a connection was closed because no request came");
+            Some(Cut::Silent)
+        }
+    };
+    if let Some(cut) = cut {
+        counted.observer.cut(&counted.policies.tallies, cut);
     }
 }
 
@@ -193,7 +205,7 @@ async fn answer(
 ) -> Result<Response, Infallible> {
     let (number, fault) = line.begin();
     if let Some(fault) = fault {
-        return Ok(exchange::refuse(&edge, &request, fault.refusal()));
+        return Ok(exchange::refuse(&edge, &request, peer, fault.refusal()));
     }
     let asks = request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
     let response = exchange::handle(&edge, request, peer).await;

@@ -24,10 +24,16 @@ use crate::{
     Error, Kind,
     config::{Webhook, WebhookMode},
     feed::{Filter, Item},
+    observe::{Row, Tallies, tally::WEBHOOKS},
 };
 use client::Client;
 pub(crate) use running::{Changer, Webhooks};
 use signature::Keys;
+
+/// Places in [`WEBHOOKS`].
+const DELIVERED: usize = 0;
+const RETRIED: usize = 1;
+const DEAD: usize = 2;
 
 /// One webhook.
 struct Sender {
@@ -41,10 +47,12 @@ struct Sender {
     timeout: Duration,
     /// Whether the other side said that it wants no more.
     gone: AtomicBool,
+    attempts: u32,
+    tried: Row,
 }
 
 impl Sender {
-    fn new(webhook: &Webhook) -> Result<Self, Error> {
+    fn new(webhook: &Webhook, tallies: &Tallies) -> Result<Self, Error> {
         let wrong = |reason: String| Error::new(Kind::Config, format!("webhook {}: {reason}", webhook.name));
         let mut headers = HeaderMap::new();
         for (name, value) in &webhook.headers {
@@ -64,6 +72,8 @@ impl Sender {
             mode: webhook.mode,
             timeout: Duration::from_millis(webhook.timeout_ms),
             gone: AtomicBool::new(false),
+            attempts: webhook.retry.attempts,
+            tried: tallies.row(&WEBHOOKS, &webhook.name),
         })
     }
 
@@ -77,11 +87,22 @@ impl Sender {
         if !self.filter.passes(&item) {
             return Ok(());
         }
+        let sent = self.send(&item, id.as_deref(), &ctx).await;
+        let outcome = match &sent {
+            Ok(()) => DELIVERED,
+            Err(problem) if problem.retry && ctx.attempt() < self.attempts => RETRIED,
+            Err(_) => DEAD,
+        };
+        self.tried.add(outcome, 1);
+        sent
+    }
+
+    async fn send(&self, item: &Item, id: Option<&str>, ctx: &Ctx) -> Result<(), Problem> {
         // Somebody who retries a dead letter by hand knows better.
         if self.gone.load(Ordering::Relaxed) && ctx.redelivery() != Some(Redelivery::Redrive) {
             return Err(gone());
         }
-        let request = self.request(&item, id.as_deref(), &ctx);
+        let request = self.request(item, id, ctx);
         let answered = tokio::time::timeout(self.timeout, self.client.send(request?)).await;
         let late = |_| Err(failed("timeout", format!("no answer within {} ms", self.timeout.as_millis())));
         let (status, headers) = answered.unwrap_or_else(late)?;

@@ -116,7 +116,7 @@ impl Bus {
     }
 
     /// Returns a handle on the same connection that keeps `replicas` copies of each stream and bucket it creates, in a
-    /// cluster; more where those ask for more. What stands already keeps its number.
+    /// cluster; more where those ask for more. What stands already with fewer is given as many, and never loses any.
     #[must_use]
     pub fn with_replicas(&self, replicas: usize) -> Self {
         Self { replicas: replicas.max(1), ..self.clone() }

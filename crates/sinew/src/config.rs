@@ -32,8 +32,8 @@ pub struct Config {
     pub inbox_prefix: String,
     /// Longest time the first connection may take, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// Copies of each stream and bucket that is created through this connection, in a cluster; three survive the loss of a
-    /// server.
+    /// Copies of each stream and bucket that is opened through this connection, in a cluster; three survive the loss of a
+    /// server. What stands with fewer is given as many, where the server allows it; what stands with more keeps them.
     pub replicas: usize,
     /// OTLP endpoint (HTTP, protobuf) such as `http://127.0.0.1:4318`; none switches tracing off.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -146,7 +146,7 @@ async fn store(
     let began = Instant::now();
     let mut left = limit;
     loop {
-        let refused = match bus.publish_acked(subject, headers, payload.clone(), left.min(ATTEMPT)).await {
+        let refused = match bus.publish_once(subject, headers, payload.clone(), left.min(ATTEMPT)).await {
             Ok(ack) => return Ok(ack),
             Err(error) => error,
         };

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sinew::{
-    Batch, Bus, Config, Ctx, Event, Problem, Request, Retry, Service, Upload, bus::Bus as Connection,
-    contract, wire::Headers,
+    Accepted, Batch, Bus, Completion, Config, Ctx, Event, Problem, Request, Retry, Service, Upload,
+    bus::Bus as Connection, contract, wire::Headers,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -46,7 +46,7 @@ struct Baked {
 
 contract! {
     /// Bakes bread.
-    Bakery = "bakery" @ "2.0.0" { bake: Bake, watch: stream Watch, knead: upload Knead }
+    Bakery = "bakery" @ "2.0.0" { bake: Bake, watch: stream Watch, knead: upload Knead, prove: Prove }
 }
 
 contract! { Mill = "mill" @ "1.0.0" { grind: Grind, turn: stream Turn, fill: upload Fill } }
@@ -81,6 +81,15 @@ struct Fill {}
 #[derive(Request, Serialize, Deserialize, JsonSchema)]
 #[sinew(subject = "bakery.knead", upload = u32, reply = u32)]
 struct Knead {}
+
+/// Lets dough rise overnight.
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "bakery.prove", reply = u32, idempotent)]
+struct Prove {}
+
+async fn prove(_: Prove, dough: Completion<u32>) -> Result<Accepted<u32>, Problem> {
+    Ok(dough.later())
+}
 
 async fn fill(_: Fill, sacks: Upload<u32>) -> Result<u32, Problem> {
     Ok(sacks.filter(|sack| ready(sack.is_ok())).count().await as u32)
@@ -132,7 +141,7 @@ async fn store(loaves: Batch<Baked>) -> Result<(), Problem> {
 fn bakery() -> Service<()> {
     let days = Duration::from_secs(10 * 24 * 3_600);
     Service::new("bakery", ())
-        .serve(Bakery, |routes| routes.bake(bake).watch(watch).knead(knead))
+        .serve(Bakery, |routes| routes.bake(bake).watch(watch).knead(knead).prove(prove))
         .on("van", deliver, |group| {
             group.retry(Retry::exponential(Duration::from_millis(100), Duration::from_secs(5)).attempts(3))
         })
@@ -237,6 +246,17 @@ async fn the_printed_permissions_are_enough_and_nothing_more_is_granted() {
         caller.stream(Watch { until: 300 }).await.unwrap().map(Result::unwrap).collect().await;
     assert_eq!(items, (0..300).collect::<Vec<_>>());
     assert_eq!(caller.upload(Knead {}, stream::iter(0..300)).await.unwrap(), 300);
+    // Work that was taken on is finished through the workflow service, here only its ear.
+    let mut finished = everybody.subscribe("svc.workflow.complete", None).await.unwrap();
+    everybody.barrier().await.unwrap();
+    let dough = Completion::<u32>::resume(&bus, "order-17.3.1.c2VhbA");
+    let heard = async {
+        let word = finished.next().await.unwrap();
+        let (reply, done) = (word.reply_to().unwrap(), "null".into());
+        everybody.publish(reply, &Headers::new(), done).await.unwrap();
+    };
+    let (completed, ()) = tokio::join!(dough.complete(&7), heard);
+    completed.unwrap();
     // The second event was refused for good: it is a dead letter, and the first is settled.
     eventually(SOON, || async { counts(&everybody, "DEAD_LETTERS").await == 1 }).await;
     eventually(SOON, || async {

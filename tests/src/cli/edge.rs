@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use sinew::wire::ServiceDescriptor;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::program::{sinew, start_told};
+use super::program::{listens, sinew, start_told};
 use crate::{
     edge::client::Client,
     harness::{Harness, SOON, eventually},
@@ -70,6 +71,31 @@ async fn a_request_is_explained_and_files_are_compared_without_a_bus() {
 }
 
 #[tokio::test]
+async fn webhooks_of_two_files_are_compared_beside_routes() {
+    let files = Files::new();
+    let webhook = |name: &str, attempts: u8| {
+        format!(
+            "  - {{ name: {name}, events: [orders.*], url: 'https://a.example/', retry: {{ attempts: {attempts} }} }}\n"
+        )
+    };
+    let old =
+        files.write("old.yaml", &format!("{ROUTES}webhooks:\n{}{}", webhook("crm", 3), webhook("erp", 3)));
+    let new =
+        files.write("new.yaml", &format!("{ROUTES}webhooks:\n{}{}", webhook("crm", 5), webhook("pos", 3)));
+    let told = sinew(&["edge", "diff", &old, &new]).await.succeeded().stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    let expected = [
+        "+ webhook pos [orders.*] → https://a.example/",
+        "- webhook erp [orders.*] → https://a.example/",
+        "~ webhook crm [orders.*] → https://a.example/, other retry",
+    ];
+    assert_eq!(lines, expected);
+    let json = sinew(&["--json", "edge", "diff", &old, &new]).await.succeeded().json();
+    assert_eq!(json["webhooks"]["changed"][0]["differs"], json!(["retry"]));
+    assert_eq!(json["added"], json!([]));
+}
+
+#[tokio::test]
 async fn routes_are_listed_with_who_asked_for_them_and_what_nobody_serves() {
     let harness = Harness::start().await;
     let files = Files::new();
@@ -79,6 +105,46 @@ async fn routes_are_listed_with_who_asked_for_them_and_what_nobody_serves() {
     let order = told["routes"].as_array().unwrap().iter().find(|route| route["name"] == "order").unwrap();
     assert_eq!((&order["origin"], &order["to"]), (&json!("config"), &json!("orders.get")));
     assert_eq!(told["notes"], json!(["order: nobody serves orders.get yet"]));
+}
+
+#[tokio::test]
+async fn a_running_edge_tells_its_routes_with_what_they_did() {
+    let harness = Harness::start().await;
+    let bus = sinew::Bus::connect(sinew::Config::new(harness.url(), "front")).await.unwrap();
+    let operation = json!({ "name": "get", "subject": "svc.orders.get", "request": {}, "reply": {} });
+    let orders = json!({ "name": "orders", "version": "1.0.0", "operations": [operation] });
+    let orders: ServiceDescriptor = serde_json::from_value(orders).unwrap();
+    sinew::Catalogue::open(&bus).await.unwrap().announce(&orders).await.unwrap();
+    let broken = json!({ "breaker": { "failures": 1, "pause_ms": 600_000, "longest_pause_ms": 600_000 } });
+    let config = json!({ "listen": "127.0.0.1:0", "metrics": { "listen": "127.0.0.1:0" }, "routes": [
+        { "name": "order", "match": { "method": "GET", "path": "/orders/{id}" }, "to": { "operation": "orders.get" },
+          "policies": broken },
+    ] });
+    let edge = sinew_edge::start(sinew_edge::Config::read(&config).unwrap(), bus).await.unwrap();
+    let client = Client::new(edge.local_addr());
+    client.get("/orders/7").await.problem(503, "no-responders");
+    client.get("/orders/8").await.problem(503, "circuit-open");
+    assert_eq!(client.get("/healthz/live").await.status, 200);
+    let metrics = format!("http://{}/metrics", edge.metrics_addr().unwrap());
+    let told = sinew(&["--json", "edge", "routes", "--live", &metrics]).await.succeeded().json();
+    let of = |name: &str| {
+        told["routes"].as_array().unwrap().iter().find(|route| route["path"] == name).unwrap().clone()
+    };
+    let order = of("/orders/{id}");
+    assert_eq!(
+        (&order["requests"], &order["server_errors"], &order["in_flight"]),
+        (&json!(2), &json!(2), &json!(0))
+    );
+    assert_eq!(order["circuits"], json!([{ "operation": "orders.get", "state": "open" }]));
+    assert_eq!((&of("/healthz/live")["requests"], &told["ready"]), (&json!(1), &json!(true)));
+    let text = sinew(&["edge", "routes", "--live", &metrics]).await.succeeded().stdout;
+    let line = text.lines().find(|line| line.contains("/orders/{id}")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..7], ["GET", "/orders/{id}", "orders.get", "2", "0", "2", "0"], "{text}");
+    assert!(line.ends_with("orders.get open"), "{line}");
+    let wrong = sinew(&["--json", "edge", "routes", "--live", &edge.local_addr().to_string()]).await;
+    assert_eq!((wrong.code, wrong.error_code()), (1, "SNW-5009".into()), "{wrong:?}");
+    edge.drain().await;
 }
 
 #[tokio::test]
@@ -92,11 +158,7 @@ async fn a_saved_file_is_taken_over_and_one_with_mistakes_is_not() {
     let arguments =
         ["--json", "--nats-url", harness.url(), "edge", "--config", &file, "--listen", "127.0.0.1:0"];
     let mut edge = start_told(&arguments);
-    let mut lines = BufReader::new(edge.stdout.take().unwrap()).lines();
-    let line = tokio::time::timeout(SOON, lines.next_line()).await.expect("a line in time").unwrap().unwrap();
-    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let client =
-        Client::new(told["edge"]["url"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap());
+    let client = Client::new(listens(&mut edge).await);
     client.get("/one").await.problem(503, "no-responders");
     files.write("edge.yaml", &route("/three"));
     eventually(SOON, || async { client.get("/three").await.status == 503 }).await;

@@ -2,13 +2,17 @@
 
 use std::{
     fs::File,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     sync::OnceLock,
 };
 
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::AsyncReadExt,
+    process::{Child, Command},
+};
 
 use crate::harness::SOON;
 
@@ -118,6 +122,21 @@ pub(crate) fn watch_example(name: &str, url: &str, log: Stdio) -> Child {
 /// Starts the program with a server for it and leaves it running; it is killed when the child is dropped.
 pub(crate) fn start_with_server(binary: &Path, arguments: &[&str]) -> Child {
     command("sinew", arguments).env(SERVER, binary).spawn().expect("the program starts")
+}
+
+/// Returns where an edge that was just started says that it listens. Its output stays open: it never writes to nobody.
+pub(crate) async fn listens(edge: &mut Child) -> SocketAddr {
+    let stdout = edge.stdout.as_mut().expect("its output is read");
+    let mut line = Vec::new();
+    let read = async {
+        while line.last() != Some(&b'\n') {
+            line.push(stdout.read_u8().await.expect("the edge says where it listens"));
+        }
+    };
+    tokio::time::timeout(SOON, read).await.expect("the edge starts in time");
+    let told: Value = serde_json::from_slice(&line).expect("a line of JSON");
+    let url = told["edge"]["url"].as_str().and_then(|url| url.strip_prefix("http://"));
+    url.expect("the edge says where it listens").parse().expect("an address")
 }
 
 /// Asks a running program to stop, as a supervisor would.

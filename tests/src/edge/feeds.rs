@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
 
-use super::{System, local};
+use super::{System, local, observing::scrape};
 use crate::harness::{SOON, eventually};
 
 /// A client of a feed.
@@ -97,11 +97,19 @@ impl Feed {
 
 async fn system(to: Value) -> System {
     let route = json!({ "match": { "method": "GET", "path": "/feed" }, "to": to });
-    System::start_with(edge::Config::read(&json!({ "routes": [route] })).unwrap()).await
+    let metrics = json!({ "listen": "127.0.0.1:0" });
+    System::start_with(edge::Config::read(&json!({ "routes": [route], "metrics": metrics })).unwrap()).await
 }
 
 async fn orders() -> System {
     system(json!({ "events": ["orders.*"] })).await
+}
+
+/// Returns what a metric of the one feed says.
+async fn counted(system: &System, metric: &str) -> u64 {
+    let text = scrape(system).await;
+    let line = text.lines().find(|line| line.starts_with(&format!("{metric}{{"))).unwrap_or("none 0");
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// Stores an event, and returns its sequence.
@@ -128,6 +136,11 @@ async fn a_client_gets_what_comes_from_now_on() {
     let sequence = publish(&system, "orders.paid", json!({ "n": 3 })).await;
     let expected = Event { id: sequence.to_string(), name: "orders.paid".into(), data: json!({ "n": 3 }) };
     assert_eq!(feed.next().await, Some(expected));
+    eventually(SOON, async || counted(&system, "sinew_edge_feed_events_total").await == 1).await;
+    assert_eq!(counted(&system, "sinew_edge_feed_clients").await, 1);
+    drop(feed);
+    eventually(SOON, async || counted(&system, "sinew_edge_feed_clients").await == 0).await;
+    assert_eq!(counted(&system, "sinew_edge_feed_cut_off_total").await, 0);
 }
 
 #[tokio::test]
@@ -315,6 +328,23 @@ async fn a_client_gets_no_more_events_a_second_than_it_may() {
 }
 
 #[tokio::test]
+async fn a_client_stays_as_long_as_it_may_and_comes_again_where_it_was() {
+    let to = json!({ "events": ["orders.*"], "feed": { "longest_ms": 300, "heartbeat_ms": 60_000 } });
+    let system = system(to).await;
+    let mut feed = Feed::open(&system, "/feed", &[]).await;
+    let at = feed.opened_at.clone();
+    assert_eq!(feed.next().await, None, "no error, just an end");
+    number(&system, 1).await;
+    // Each stay may be too short for a busy machine; what it did not tell the next one does.
+    let told =
+        eventually(SOON, async || Feed::open(&system, "/feed", &[("last-event-id", &at)]).await.next().await)
+            .await;
+    assert_eq!(told.data["n"], 1);
+    let mut socket = socket(&system, "/feed").await;
+    assert_eq!(hear(&mut socket).await, Err(1000));
+}
+
+#[tokio::test]
 async fn silence_is_broken_by_signs_of_life_that_say_how_far_the_feed_is() {
     let system = system(json!({ "events": ["orders.*"], "feed": {
         "heartbeat_ms": 50, "filter": { "/n": { "value": 7 } } } }))
@@ -334,7 +364,8 @@ async fn silence_is_broken_by_signs_of_life_that_say_how_far_the_feed_is() {
 async fn a_client_that_takes_nothing_is_told_where_to_go_on_and_let_go() {
     let route = json!({ "match": { "method": "GET", "path": "/feed" },
         "to": { "events": ["orders.*"], "feed": { "max_clients": 1 } } });
-    let config = json!({ "routes": [route], "slow_client_ms": 3_000 });
+    let metrics = json!({ "listen": "127.0.0.1:0" });
+    let config = json!({ "routes": [route], "slow_client_ms": 3_000, "metrics": metrics });
     let system = System::start_with(edge::Config::read(&config).unwrap()).await;
     let mut slow = Feed::open(&system, "/feed", &[]).await;
     let filler = "x".repeat(200_000);
@@ -353,6 +384,7 @@ async fn a_client_that_takes_nothing_is_told_where_to_go_on_and_let_go() {
     };
     assert_eq!((&error["code"], &error["last_event_id"]), (&json!("slow-client"), &json!(last.id)));
     assert_eq!(slow.next().await, None);
+    assert!(counted(&system, "sinew_edge_feed_cut_off_total").await >= 1);
     let mut again = Feed::open(&system, "/feed", &[("last-event-id", &last.id)]).await;
     if again.status == 200 {
         assert_eq!(again.next().await.unwrap().data["n"], last.data["n"].as_u64().unwrap() + 1);

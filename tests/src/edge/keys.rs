@@ -1,15 +1,28 @@
 //! Idempotency keys: what is repeated with one is done once, and only for whom asked.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sinew::{Barrier, Ctx, Problem, Request, Service, State, contract};
 use sinew_edge as edge;
 
 use super::{
     System,
     client::{Client, Reply},
     connect, local,
+    shop::Gate,
 };
-use crate::harness::{SOON, eventually};
+use crate::{
+    cli::program,
+    harness::{SOON, eventually},
+};
 
+const CHARGE: &str = r#"{"amount":7}"#;
 const PLACE: &str = r#"{"sku":"tea","quantity":1}"#;
 
 fn config() -> edge::Config {
@@ -101,6 +114,83 @@ async fn of_two_edges_one_asks_and_both_repeat_its_reply_even_when_the_first_cli
     assert_eq!(reply.json(), json!("waited"));
     assert_eq!(system.shop.gate.entered.available_permits(), 0, "nobody asked a second time");
     other.drain().await;
+}
+
+/// A cash desk that charges once per key, and then holds its reply back at a gate.
+#[derive(Clone)]
+struct Desk {
+    barrier: Barrier,
+    gate: Gate,
+    charged: Arc<AtomicU64>,
+}
+
+contract! {
+    DeskContract = "desk" @ "1.0.0" { charge: Charge }
+}
+
+#[derive(Request, Serialize, Deserialize, JsonSchema)]
+#[sinew(subject = "desk.charge", reply = u64, error = DeskError, http = "POST /charges")]
+struct Charge {
+    amount: u64,
+}
+
+#[derive(Debug, Problem)]
+enum DeskError {
+    /// something else went wrong
+    #[problem(transparent)]
+    Other(Problem),
+}
+
+async fn charge(request: Charge, State(desk): State<Desk>, ctx: Ctx) -> Result<u64, DeskError> {
+    let work = async { Ok::<_, DeskError>(desk.charged.fetch_add(request.amount, SeqCst) + request.amount) };
+    let total = desk.barrier.forward(&ctx, work).await?;
+    desk.gate.entered.add_permits(1);
+    desk.gate.open.acquire().await.unwrap().forget();
+    Ok(total)
+}
+
+#[tokio::test]
+async fn a_key_outlives_the_edge_that_was_killed_with_it_and_its_charge_is_made_once() {
+    let system = System::start_with(config()).await;
+    let bus = connect(&system.harness, "desk").await;
+    let barrier = Barrier::open(&bus, "desk").await.unwrap();
+    let desk = Desk { barrier, gate: Gate::new(), charged: Arc::default() };
+    let service = Service::new("desk", desk.clone()).serve(DeskContract, |own| own.charge(charge));
+    let service = service.start(&bus).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("edge.yaml");
+    std::fs::write(&file, "request_timeout_ms: 5000\npolicies: { idempotency: {} }\n").unwrap();
+    let file = file.to_str().unwrap();
+    let url = system.harness.url();
+    let mut victim =
+        program::start(&["--json", "--nats-url", url, "edge", "--config", file, "--listen", "127.0.0.1:0"]);
+    let killed = Client::new(program::listens(&mut victim).await);
+    let key = [("idempotency-key", "c"), ("host", "shop.example")];
+    for client in [&killed, &system.client] {
+        eventually(SOON, || async { client.get("/charges").await.status == 405 }).await;
+    }
+
+    let first = tokio::spawn(async move { killed.try_send("POST", "/charges", &key, CHARGE).await.is_ok() });
+    desk.gate.entered.acquire().await.unwrap().forget();
+    victim.kill().await.unwrap();
+    assert!(!first.await.unwrap(), "the client got no answer");
+    let meanwhile = place(&system.client, "/charges", &key, CHARGE).await;
+    meanwhile.problem(409, "request-under-way");
+    assert_eq!(meanwhile.header("retry-after"), Some("1"));
+    place(&system.client, "/charges", &key, r#"{"amount":8}"#).await.problem(422, "idempotency-key-reused");
+
+    // One permit for either asking: the first one may have been given up by now, or not.
+    desk.gate.open.add_permits(2);
+    let reply = eventually(SOON, || async {
+        let reply = place(&system.client, "/charges", &key, CHARGE).await;
+        (reply.status != 409).then_some(reply)
+    })
+    .await;
+    assert_eq!((reply.status, reply.header("idempotency-replayed")), (200, None), "it was asked again");
+    assert_eq!((reply.json(), desk.charged.load(SeqCst)), (json!(7), 7), "and charged once");
+    let again = place(&system.client, "/charges", &key, CHARGE).await;
+    assert_eq!((again.header("idempotency-replayed"), again.json()), (Some("true"), json!(7)));
+    service.drain().await;
 }
 
 #[tokio::test]

@@ -1,23 +1,27 @@
 //! Metrics and the access log: what others see of the edge.
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use sinew_edge::{self as edge, AccessLog, LogFormat, Metrics};
 
 use super::{System, client::Client, client::raw};
-use crate::harness::{SOON, eventually};
+use crate::{
+    cli::program,
+    harness::{Harness, SOON, eventually},
+};
 
-fn watched() -> edge::Config {
+pub(super) fn watched() -> edge::Config {
     edge::Config { metrics: Some(Metrics { listen: ([127, 0, 0, 1], 0).into() }), ..edge::Config::default() }
 }
 
-async fn scrape(system: &System) -> String {
+pub(super) async fn scrape(system: &System) -> String {
     let reply = Client::new(system.edge.metrics_addr().unwrap()).get("/metrics").await;
     assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     String::from_utf8(reply.body.to_vec()).unwrap()
 }
 
 #[track_caller]
-fn holds(text: &str, line: &str) {
+pub(super) fn holds(text: &str, line: &str) {
     assert!(text.lines().any(|one| one == line), "no line {line} in\n{text}");
 }
 
@@ -132,6 +136,83 @@ async fn only_errors_are_logged_where_only_they_are_asked_for() {
     let lines = lines(&file);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("127.0.0.1 - - [") && lines[0].contains("\"GET /nothing HTTP/1.1\" 404 "));
+}
+
+#[tokio::test]
+async fn the_time_of_operations_is_told_apart_and_what_was_no_request_has_a_line_in_every_format() {
+    for format in [LogFormat::Json, LogFormat::Logfmt, LogFormat::Combined] {
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = directory.path().join("access.log");
+        let log = AccessLog { to: file.to_str().unwrap().to_owned(), format, ..AccessLog::default() };
+        let system =
+            System::start_with(edge::Config { access_log: Some(log), ..edge::Config::default() }).await;
+        let agent = [("user-agent", "a \"b\"")];
+        assert_eq!(system.client.send("GET", "/things/7", &agent, "").await.status, 200);
+        assert_eq!(system.client.get("/healthz/live").await.status, 200);
+        raw(system.address(), "GET /secret HTTP/1.1\r\nhost : a\r\n\r\n").await;
+        system.edge.drain().await;
+        let lines = lines(&file);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(!lines[2].contains("secret"), "{lines:?}");
+        match format {
+            LogFormat::Json => {
+                let read = |at: usize| serde_json::from_str::<Value>(&lines[at]).unwrap();
+                let (asked, own, refused) = (read(0), read(1), read(2));
+                let of = |name: &str| asked[name].as_f64().unwrap();
+                assert!(0.0 < of("upstream_ms") && of("upstream_ms") <= of("duration_ms"), "{asked}");
+                assert!(own.get("upstream_ms").is_none() && own["duration_ms"].is_number(), "{own}");
+                let told = ["status", "code", "client", "route"].map(|name| refused[name].to_string());
+                assert_eq!(told, ["400", "\"malformed-request\"", "\"127.0.0.1\"", "\"-\""]);
+                assert!(["method", "path", "duration_ms"].iter().all(|name| refused.get(name).is_none()));
+            }
+            LogFormat::Logfmt => {
+                let fields = [" method=GET path=/things/7 route=/things/{id} status=200 ", " upstream_ms="];
+                assert!(fields.iter().all(|field| lines[0].contains(field)), "{lines:?}");
+                assert!(
+                    lines[0].starts_with("time=20") && lines[0].ends_with("user_agent=\"a \\\"b\\\"\""),
+                    "{lines:?}"
+                );
+                assert!(
+                    lines[2].contains(" client=127.0.0.1 route=- status=400 code=malformed-request "),
+                    "{lines:?}"
+                );
+            }
+            LogFormat::Combined => {
+                assert!(lines[0].contains("] \"GET /things/7 HTTP/1.1\" 200 "), "{lines:?}");
+                assert!(
+                    lines[2].starts_with("127.0.0.1 - - [") && lines[2].contains("] \"-\" 400 "),
+                    "{lines:?}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn p5_a_log_that_is_moved_away_and_an_edge_that_ends_lose_no_line() {
+    let harness = Harness::start().await;
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (config, log, old) = (path("edge.yaml"), path("access.log"), path("access.log.1"));
+    std::fs::write(&config, format!("access_log: {{ to: {log:?} }}\n")).unwrap();
+    let arguments = ["--json", "--nats-url", harness.url(), "edge", "--listen", "127.0.0.1:0", "--config"];
+    let mut edge = program::start(&[&arguments[..], &[config.to_str().unwrap()]].concat());
+    let client = Client::new(program::listens(&mut edge).await);
+    let ask = async |count: usize| {
+        let all = (0..count).map(|_| client.get("/healthz/live"));
+        assert!(join_all(all).await.iter().all(|reply| reply.status == 200));
+    };
+    ask(300).await;
+    std::fs::rename(&log, &old).unwrap();
+    program::signal(&edge, "-HUP");
+    eventually(SOON, || async { log.exists() }).await;
+    ask(300).await;
+    program::terminate(&edge);
+    assert_eq!(program::ended(&mut edge).await, Some(0));
+    let (before, after) = (lines(&old), lines(&log));
+    assert_eq!(before.len() + after.len(), 600);
+    assert!(after.len() >= 300, "what comes later stands in the new file");
+    assert!(before.iter().chain(&after).all(|line| serde_json::from_str::<Value>(line).is_ok()));
 }
 
 #[test]

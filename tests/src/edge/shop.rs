@@ -30,6 +30,14 @@ pub(super) struct Gate {
     pub(super) gone: Arc<Semaphore>,
 }
 
+impl Gate {
+    /// Returns a gate that is closed, and that nobody came to.
+    pub(super) fn new() -> Self {
+        let new = || Arc::new(Semaphore::new(0));
+        Self { entered: new(), open: new(), gone: new() }
+    }
+}
+
 /// Tells that a stream was dropped.
 struct Gone(Arc<Semaphore>);
 
@@ -133,8 +141,7 @@ impl<S: Sync> FromMessage<S> for Nobody {
 
 impl Shop {
     pub(super) async fn start(bus: Bus) -> Self {
-        let new = || Arc::new(Semaphore::new(0));
-        let gate = Gate { entered: new(), open: new(), gone: new() };
+        let gate = Gate::new();
         let service = Service::new("shop", gate.clone()).serve(ShopContract, |shop| {
             shop.place(place)
                 .read(read)

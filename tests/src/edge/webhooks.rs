@@ -18,7 +18,7 @@ use sinew_edge as edge;
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{System, local};
+use super::{System, local, observing::scrape};
 use crate::{
     cli::program,
     harness::{SOON, eventually},
@@ -105,7 +105,8 @@ fn webhook(url: &str, more: Value) -> Value {
 }
 
 fn config(webhook: Value) -> edge::Config {
-    let mut config = edge::Config::read(&json!({ "webhooks": [webhook] })).unwrap();
+    let metrics = json!({ "listen": "127.0.0.1:0" });
+    let mut config = edge::Config::read(&json!({ "webhooks": [webhook], "metrics": metrics })).unwrap();
     config
         .resolve_secrets(|name| Some(format!("secret of {name}")), |_| Ok("whsec_c2VjcmV0\n".to_owned()))
         .unwrap();
@@ -186,6 +187,12 @@ async fn what_nobody_takes_becomes_a_dead_letter_that_can_be_sent_again() {
     let got = receiver.next().await;
     assert_eq!((got.header("webhook-id"), got.json()), ("1", json!({ "n": 1 })));
     assert!(letters(&system).await.is_empty());
+    for (outcome, count) in [("retried", 2), ("dead", 1), ("delivered", 1)] {
+        let line =
+            format!("sinew_edge_webhook_attempts_total{{webhook=\"crm\",outcome=\"{outcome}\"}} {count}");
+        // The answer is on its way back when the receiver has the event.
+        eventually(SOON, async || scrape(&system).await.contains(&line)).await;
+    }
 }
 
 #[tokio::test]

@@ -395,3 +395,31 @@ fn compute_for(time: Duration) {
         std::hint::spin_loop();
     }
 }
+
+/// What a server says where nobody listens, and what a stream says that has it.
+const NOBODY: &str = "NATS/1.0 503\r\n\r\n";
+const STORED: &str = r#"{"stream":"JOBS","seq":7}"#;
+
+#[tokio::test]
+async fn a_message_that_no_stream_takes_for_a_moment_is_offered_again_and_stored_once() {
+    let (_server, bus, mut peer) = connected().await;
+    let storing = {
+        let bus = bus.clone();
+        tokio::spawn(
+            async move { bus.publish_acked("jobs.print", &Headers::new(), "now".into(), SOON).await },
+        )
+    };
+    for nobody in [true, true, false] {
+        let offered = peer.until(|line| line.contains("PUB jobs.print ")).await;
+        let reply = offered.split(' ').nth(2).unwrap().to_owned();
+        let length = NOBODY.len();
+        peer.say(&match nobody {
+            true => format!("HMSG {reply} 1 {length} {length}\r\n{NOBODY}\r\n"),
+            false => format!("MSG {reply} 1 {}\r\n{STORED}\r\n", STORED.len()),
+        })
+        .await;
+    }
+    let stored = soon(storing).await.unwrap().unwrap();
+    assert_eq!((stored.stream.as_str(), stored.sequence), ("JOBS", 7));
+    assert_eq!(peer.heard.iter().filter(|line| line.contains("PUB jobs.print ")).count(), 3);
+}

@@ -15,6 +15,8 @@
 //! | no consumer per request, replica or caller | `consumers_do_not_grow_with_use` |
 //! | schedules fire late, once, and survive SIGKILL | `schedules`, `inlet::p1_a_retry_that_waits_survives_a_killed_server` |
 //! | after a lost compare-and-set the leader is read | `whoever_loses_a_compare_and_set_reads_what_won` |
+//! | a stream is deaf while it gets a leader | `connection::a_message_that_no_stream_takes_for_a_moment_*` |
+//! | copies are a setting of what stands | `what_stands_with_too_few_copies_is_given_as_many_*` |
 //! | discovery, limits, panics, graceful stop are ours | `discovery`, `layers`, `requests::a_panicking_*`, `draining` |
 //! | one connection per process | `requests::a_dropped_bus_takes_its_connection_along` |
 //! | batch get, many replies, schedules are ours | `store::a_reader_*`, `conformance::messages`, `schedules` |
@@ -192,6 +194,40 @@ async fn whoever_loses_a_compare_and_set_reads_what_won() {
         assert_eq!(read.sequence, won.sequence);
         last = read.sequence;
     }
+}
+
+#[tokio::test]
+async fn what_stands_with_too_few_copies_is_given_as_many_as_are_asked_for() {
+    let cluster = Cluster::start().await;
+    let bus = Bus::connect(Config::new(cluster.url(), "grown")).await.unwrap();
+    let copies = async |name: &str| {
+        bus.streams().await.unwrap().into_iter().find(|one| one.name == name).unwrap().replicas
+    };
+    let one = sinew::bus::StreamConfig {
+        name: "GROWS".to_owned(),
+        subjects: vec!["grows.>".to_owned()],
+        ..Default::default()
+    };
+    bus.ensure_stream(&one).await.unwrap();
+    let kept = bus.kv("GROWN").await.unwrap().put("key", "value".into()).await.unwrap();
+    sinew::ensure_streams(&bus).await.unwrap();
+    let all = ["GROWS", "KV_GROWN", "EVENTS"];
+    for name in all {
+        assert_eq!(copies(name).await, 1, "{name}");
+    }
+    let more = bus.with_replicas(3);
+    more.ensure_stream(&one).await.unwrap();
+    let bucket = more.kv("GROWN").await.unwrap();
+    sinew::ensure_streams(&more).await.unwrap();
+    for name in all {
+        assert_eq!(copies(name).await, 3, "{name}");
+    }
+    let read = eventually(SOON, || async { bucket.get("key").await.ok().flatten() }).await;
+    assert_eq!((read.revision, read.value.as_deref()), (kept, Some(&b"value"[..])));
+    // Whoever asks for fewer takes none away.
+    bus.ensure_stream(&one).await.unwrap();
+    assert_eq!(copies("GROWS").await, 3);
+    bus.close().await;
 }
 
 #[tokio::test]

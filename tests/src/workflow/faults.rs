@@ -1,19 +1,18 @@
 //! P8: an accepted start ends completed, compensated or visibly stuck, whatever is killed.
 
 use std::{
-    collections::HashMap,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use serde_json::json;
-use sinew::{
-    Bus, Config,
-    workflow::{StartWorkflow, WorkflowInstance},
-};
+use sinew::{Bus, Config, workflow::StartWorkflow};
 
-use super::lab::{Lab, Ledger, THREE};
-use crate::harness::{Harness, SOON, eventually};
+use super::lab::{Lab, Line, THREE};
+use crate::{
+    faults::checker::{Effect, Evidence, Told, Verb, check},
+    harness::{Harness, SOON, eventually},
+};
 
 /// Set for the process that plays the orchestrator.
 const PART: &str = "SINEW_TEST_ORCHESTRATOR";
@@ -68,57 +67,6 @@ async fn plays_the_orchestrator() {
     bus.close().await;
 }
 
-/// The checker: compares what the history says with what the service saw. Returns every violation.
-fn violations(instance: &WorkflowInstance, ledger: &Ledger) -> Vec<String> {
-    let mut found = Vec::new();
-    let effects = ledger.effects(&instance.id);
-    let (acts, undos): (Vec<&str>, Vec<&str>) =
-        effects.iter().map(String::as_str).partition(|e| e.starts_with("act"));
-    let steps = |effects: &[&str]| {
-        effects.iter().map(|e| e.split(' ').nth(1).unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    let (done, mut undone) = (steps(&acts), steps(&undos));
-    undone.reverse();
-    let in_order = effects.iter().skip_while(|e| e.starts_with("act")).all(|e| e.starts_with("undo"));
-    let kept = match (instance.status.as_str(), instance.saga.as_str()) {
-        ("completed", _) => done == ["a", "b", "c"] && undone.is_empty(),
-        // An undo without its act is that of a request that never arrived and whose outcome was unknown.
-        ("faulted", "compensated") => {
-            in_order && undone.is_sorted() && done.iter().all(|step| undone.contains(step))
-        }
-        _ => false,
-    };
-    if !kept {
-        let ended = (&instance.status, &instance.saga);
-        found.push(format!("{} ended as {ended:?} but the effects were {effects:?}", instance.id));
-    }
-    let mut keys = HashMap::<String, String>::new();
-    for line in ledger.lines().into_iter().filter(|line| line.key.starts_with(&format!("{}/", instance.id))) {
-        if let Some(other) = keys.insert(line.what.clone(), line.key.clone()).filter(|key| *key != line.key) {
-            found.push(format!("{} was asked under {other} and {}", line.what, line.key));
-        }
-    }
-    found
-}
-
-#[test]
-fn the_checker_sees_what_it_is_for() {
-    let json = json!({ "id": "x", "name": "three", "version": "1", "status": "completed", "saga": "none", "started_ms": 0 });
-    let instance: WorkflowInstance = serde_json::from_value(json).unwrap();
-    assert_eq!(violations(&instance, &Ledger::default()).len(), 1, "completed without its effects");
-    let kept = |status: &str, effects: &[&str]| {
-        let saga = if status == "completed" { "committed" } else { "compensated" };
-        let instance = WorkflowInstance { status: status.into(), saga: saga.into(), ..instance.clone() };
-        violations(&instance, &Ledger::of("x", effects)).is_empty()
-    };
-    assert!(kept("completed", &["act a", "act b", "act c"]));
-    assert!(kept("faulted", &["act a", "act b", "undo b", "undo a"]));
-    assert!(!kept("faulted", &["act a", "act b", "undo a"]), "one effect is left over");
-    assert!(!kept("faulted", &["act a", "act b", "undo a", "undo b"]), "undone in the wrong order");
-    assert!(!kept("faulted", &["act a", "undo a", "act b", "undo b"]), "forward work after an undo");
-    assert!(!kept("completed", &["act a", "act b", "act c", "undo c"]), "undone although completed");
-}
-
 async fn applied_by_child(lab: &Lab) {
     eventually(SOON, || async { lab.try_apply(THREE).await }).await;
 }
@@ -140,13 +88,32 @@ async fn starts(lab: &Lab, from: usize, count: usize) -> Vec<String> {
     accepted
 }
 
-/// Holds every accepted saga against the checker.
+/// Holds every accepted saga against the checker of whole systems.
 async fn assert_kept(lab: &Lab, accepted: &[String]) {
-    let mut found = Vec::new();
+    let mut evidence = Evidence::default();
     for id in accepted {
-        found.extend(violations(&lab.closed("three", id).await, &lab.ledger));
+        evidence.told.insert(id.clone(), vec![Told::Accepted]);
+        evidence.instances.insert(id.clone(), lab.closed("three", id).await);
     }
+    evidence.effects = lab.ledger.lines().iter().map(effect).collect();
+    assert!(evidence.effects.len() >= accepted.len(), "an idle run shows nothing");
+    let found: Vec<String> = check(&evidence).iter().map(ToString::to_string).collect();
     assert_eq!(found, Vec::<String>::new());
+}
+
+/// Reads a line of the ledger as the checker does; the lab's steps do not name their instance, so their keys do.
+fn effect(line: &Line) -> Effect {
+    let (verb, step) = line.what.split_once(' ').expect("a verb and a step");
+    let (saga, _) = line.key.split_once('/').expect("the key of a step");
+    Effect {
+        verb: if verb == "undo" { Verb::Revoke } else { Verb::Perform },
+        saga: saga.to_owned(),
+        step: step.to_owned(),
+        key: line.key.clone(),
+        forward: line.forward.clone(),
+        at_us: 0,
+        pid: 0,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,17 +98,6 @@ impl Ledger {
         self.entries.lock().unwrap().push(line);
     }
 
-    /// Makes a ledger that never was, to test what reads one.
-    pub(crate) fn of(instance: &str, effects: &[&str]) -> Self {
-        let line = |what: &&str| Line {
-            what: (*what).to_owned(),
-            key: format!("{instance}/{what}"),
-            forward: None,
-            trace: String::new(),
-        };
-        Self { entries: Arc::new(Mutex::new(effects.iter().map(line).collect())), ..Self::default() }
-    }
-
     /// Lets a step that is held go on, or the next one to be.
     pub(crate) fn release(&self) {
         self.go.notify_one();

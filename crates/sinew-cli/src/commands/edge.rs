@@ -2,6 +2,7 @@
 
 mod diff;
 mod explain;
+mod live;
 mod purge;
 mod routes;
 mod verify;

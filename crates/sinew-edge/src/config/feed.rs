@@ -27,6 +27,9 @@ pub struct Feed {
     pub max_rate: u32,
     /// Longest silence, in milliseconds; then a sign of life is sent.
     pub heartbeat_ms: u64,
+    /// How long a client may stay, in milliseconds; then its feed ends, and it comes again where it was. 0 for as long as it
+    /// likes.
+    pub longest_ms: u64,
     /// How long a browser waits before it comes again, in milliseconds.
     pub retry_ms: u64,
 }
@@ -52,6 +55,7 @@ impl Default for Feed {
             max_clients_per_ip: 100,
             max_rate: 0,
             heartbeat_ms: 15_000,
+            longest_ms: 0,
             retry_ms: 2_000,
         }
     }

@@ -84,6 +84,8 @@ pub enum LogField {
     Bytes,
     /// Milliseconds until the answer began.
     DurationMs,
+    /// Those of them that operations took, retries included; absent where none was asked, and for streams.
+    UpstreamMs,
     /// `User-Agent`.
     UserAgent,
 }
@@ -118,7 +120,7 @@ impl AccessLog {
 }
 
 impl LogField {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Time,
         Self::Trace,
         Self::Client,
@@ -129,6 +131,7 @@ impl LogField {
         Self::Code,
         Self::Bytes,
         Self::DurationMs,
+        Self::UpstreamMs,
         Self::UserAgent,
     ];
 
@@ -144,6 +147,7 @@ impl LogField {
             Self::Code => "code",
             Self::Bytes => "bytes",
             Self::DurationMs => "duration_ms",
+            Self::UpstreamMs => "upstream_ms",
             Self::UserAgent => "user_agent",
         }
     }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sinew::wire::{OperationName, ServiceName};
+use tokio::time::Instant;
 
 use super::{filter::Criterion, hub::Subjects};
 use crate::{
@@ -27,6 +28,7 @@ pub(super) struct Settings {
     pub(super) max_clients_per_ip: usize,
     pub(super) max_rate: u32,
     pub(super) heartbeat: Duration,
+    pub(super) longest: Option<Duration>,
     pub(super) retry_ms: u64,
 }
 
@@ -58,11 +60,13 @@ impl FeedPlan {
 
     /// Writes what it does as a person would.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Settings { max_clients, max_clients_per_ip, max_rate, replay, .. } = self.settings;
+        let Settings { max_clients, max_clients_per_ip, max_rate, replay, longest, .. } = self.settings;
         let limits = format!("at most {max_clients} clients, {max_clients_per_ip} of one address");
         let rate = (max_rate > 0).then(|| format!("at most {max_rate} events a second to each"));
         let replay = replay.then(|| "clients may begin in the past".to_owned());
-        self.criteria.iter().map(Criterion::line).chain([limits]).chain(rate).chain(replay).collect()
+        let longest = longest.map(|time| format!("for at most {} ms", time.as_millis()));
+        let lines = self.criteria.iter().map(Criterion::line).chain([limits]);
+        lines.chain(rate).chain(longest).chain(replay).collect()
     }
 
     /// Names the parameters of the query that it takes.
@@ -84,8 +88,30 @@ impl Settings {
             max_clients_per_ip: feed.max_clients_per_ip,
             max_rate: feed.max_rate,
             heartbeat: Duration::from_millis(feed.heartbeat_ms),
+            longest: (feed.longest_ms > 0).then(|| Duration::from_millis(feed.longest_ms)),
             retry_ms: feed.retry_ms,
         }
+    }
+}
+
+/// Until when a client may stay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stay(Option<Instant>);
+
+impl Stay {
+    /// Begins with a client that comes now.
+    pub(super) fn begin(settings: &Settings) -> Self {
+        Self(settings.longest.and_then(|longest| Instant::now().checked_add(longest)))
+    }
+
+    /// Says whether it is over. Where there is no end, no clock is read.
+    pub(super) fn is_over(self) -> bool {
+        self.0.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// Returns the part of a silence that ends before the stay does.
+    pub(super) fn within(self, silence: Duration) -> Duration {
+        self.0.map_or(silence, |end| silence.min(end.saturating_duration_since(Instant::now())))
     }
 }
 

@@ -14,13 +14,14 @@ use tokio_websockets::{CloseCode, Error, Message};
 use super::{
     item::Dress,
     pace::Pace,
-    plan::Settings,
+    plan::{Settings, Stay},
     sse::too_slow,
     tail::{Next, Tail},
 };
 use crate::{
     Edge,
     config::FeedFormat,
+    observe::Followed,
     streaming::{
         ending,
         websocket::{self, FRAMES, Socket},
@@ -44,6 +45,7 @@ pub(super) struct Client {
     pub(super) told: u64,
     /// Frames it may still send.
     pub(super) frames: u32,
+    pub(super) followed: Followed,
 }
 
 /// What a client may say.
@@ -74,6 +76,7 @@ impl End {
     }
 }
 
+const OVER: End = End::Close(CloseCode::NORMAL_CLOSURE, "come again where you are");
 const CLOSING: End = End::Close(CloseCode::GOING_AWAY, "the edge is ending");
 
 impl Client {
@@ -82,10 +85,10 @@ impl Client {
         tail: Tail,
         settings: Settings,
         format: FeedFormat,
-        placed: bool,
+        (placed, followed): (bool, Followed),
     ) -> Self {
         let told = tail.position();
-        Self { edge: edge.clone(), tail, settings, format, placed, told, frames: FRAMES }
+        Self { edge: edge.clone(), tail, settings, format, placed, told, frames: FRAMES, followed }
     }
 
     /// Tells the client everything until one of the two ends.
@@ -140,9 +143,9 @@ impl Client {
     }
 
     async fn tell(&mut self, socket: &mut Socket) -> End {
-        let mut pace = Pace::new(self.settings.max_rate);
+        let (mut pace, stay) = (Pace::new(self.settings.max_rate), Stay::begin(&self.settings));
         loop {
-            let (message, reached) = match self.next(socket, &mut pace).await {
+            let (message, reached) = match self.next(socket, &mut pace, stay).await {
                 Ok(next) => next,
                 Err(end) => return end,
             };
@@ -152,7 +155,13 @@ impl Client {
                 () = self.edge.closing.cancelled() => return CLOSING,
             };
             match sent {
-                Ok(Ok(())) => self.told = reached,
+                Ok(Ok(())) => {
+                    // A gap or a sign of life reaches nothing new.
+                    if reached != self.told {
+                        self.followed.event();
+                    }
+                    self.told = reached;
+                }
                 Ok(Err(_)) => return End::Gone,
                 Err(_) => return End::Slow,
             }
@@ -160,8 +169,16 @@ impl Client {
     }
 
     /// Waits for what the client is to be told next; returns it with the sequence it stands for.
-    async fn next(&mut self, socket: &mut Socket, pace: &mut Pace) -> Result<(Message, u64), End> {
-        let beat = sleep(self.settings.heartbeat);
+    async fn next(
+        &mut self,
+        socket: &mut Socket,
+        pace: &mut Pace,
+        stay: Stay,
+    ) -> Result<(Message, u64), End> {
+        if stay.is_over() {
+            return Err(OVER);
+        }
+        let beat = sleep(stay.within(self.settings.heartbeat));
         tokio::pin!(beat);
         let item = loop {
             tokio::select! {
@@ -175,6 +192,9 @@ impl Client {
                     Next::Gap(gap) => return Ok((Message::text(json!({ "gap": gap }).to_string()), self.told)),
                 },
                 () = &mut beat => {
+                    if stay.is_over() {
+                        return Err(OVER);
+                    }
                     self.frames = FRAMES;
                     return Ok((Message::ping(""), self.told));
                 }
@@ -204,6 +224,7 @@ impl Client {
 
     /// Says from where the client may go on, if it takes at least that.
     async fn cut_off(&self, mut socket: Socket, limit: Duration) {
+        self.followed.cut_off();
         let detail = format!("it takes too long: go on with resume {}", self.told);
         let problem = too_slow().detail(detail).with("last_event_id", self.told.to_string());
         let told = socket.send(Message::text(json!({ "problem": problem }).to_string()));

@@ -13,10 +13,10 @@ use tokio::{
 use super::{
     item::{Dress, Item},
     pace::Pace,
-    plan::Settings,
+    plan::{Settings, Stay},
     tail::{Gap, Next, Tail},
 };
-use crate::{Edge, config::FeedFormat, server::Connection, streaming::ending};
+use crate::{Edge, config::FeedFormat, observe::Followed, server::Connection, streaming::ending};
 
 /// Pieces that wait for the client.
 pub(super) const AHEAD: usize = 8;
@@ -33,6 +33,7 @@ pub(super) struct Client {
     pub(super) connection: Option<Connection>,
     /// Behind which sequence the client may go on, as far as it was told.
     pub(super) told: u64,
+    pub(super) followed: Followed,
 }
 
 /// Why a feed ends.
@@ -43,6 +44,8 @@ enum End {
     Closing,
     /// The client takes nothing.
     Slow,
+    /// It stayed as long as it may.
+    Over,
 }
 
 /// What is written to a client.
@@ -58,20 +61,24 @@ impl Client {
         let end = self.tell().await;
         self.tail.end().await;
         match end {
-            End::Gone => {}
+            // Who stayed long enough comes again by itself, where it was.
+            End::Gone | End::Over => {}
             End::Closing => drop(self.farewell(ending())),
             End::Slow => self.cut_off().await,
         }
     }
 
     async fn tell(&mut self) -> End {
-        let mut pace = Pace::new(self.settings.max_rate);
+        let (mut pace, stay) = (Pace::new(self.settings.max_rate), Stay::begin(&self.settings));
         let opening = format!("retry: {}\nid: {}\n\n", self.settings.retry_ms, self.told);
         let mut sent = self.send(opening.into()).await;
         while sent.is_ok() {
-            sent = match self.next(&mut pace).await {
+            sent = match self.next(&mut pace, stay).await {
                 Ok(Piece::Event(item)) => {
                     let sent = self.send(item.written(Dress::Event, self.format)).await;
+                    if sent.is_ok() {
+                        self.followed.event();
+                    }
                     self.told = if sent.is_ok() { item.sequence } else { self.told };
                     sent
                 }
@@ -86,7 +93,10 @@ impl Client {
     }
 
     /// Waits for what the client is to be told next, and until it may be.
-    async fn next(&mut self, pace: &mut Pace) -> Result<Piece, End> {
+    async fn next(&mut self, pace: &mut Pace, stay: Stay) -> Result<Piece, End> {
+        if stay.is_over() {
+            return Err(End::Over);
+        }
         let piece = tokio::select! {
             biased;
             () = self.edge.closing.cancelled() => return Err(End::Closing),
@@ -95,7 +105,9 @@ impl Client {
                 Next::Event(item) => Piece::Event(item),
                 Next::Gap(gap) => return Ok(Piece::Gap(gap)),
             },
-            () = sleep(self.settings.heartbeat) => return Ok(Piece::Beat),
+            () = sleep(stay.within(self.settings.heartbeat)) => {
+                return if stay.is_over() { Err(End::Over) } else { Ok(Piece::Beat) };
+            }
         };
         let Some(due) = pace.next(Instant::now) else { return Ok(piece) };
         tokio::select! {
@@ -142,6 +154,7 @@ impl Client {
         let limit = Duration::from_millis(self.edge.config.slow_client_ms);
         let detail = format!("it takes too long: go on with Last-Event-ID: {}", self.told);
         tracing::debug!(last_event_id = self.told, "a client of a feed is too slow and was cut off");
+        self.followed.cut_off();
         let (rest, connection) = self.farewell(too_slow().detail(detail));
         let taken = timeout(limit, rest.reserve_many(rest.max_capacity())).await;
         if let (Err(_), Some(connection)) = (taken, connection) {

@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
     io::{self, Write as _},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,7 +16,7 @@ use http::header;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Done;
+use super::{Done, Upstream};
 use crate::{
     config::{AccessLog, LogField, LogFormat, LogOnly},
     policy::Proxies,
@@ -33,6 +34,8 @@ const LINE: usize = 320;
 pub(crate) struct Log {
     settings: AccessLog,
     fields: Vec<LogField>,
+    /// Whether a line tells how long operations took.
+    tells_upstream: bool,
     lines: mpsc::Sender<String>,
     lost: AtomicU64,
 }
@@ -67,7 +70,9 @@ pub(crate) fn open(
         true => LogField::ALL.to_vec(),
         false => settings.fields.clone(),
     };
-    let log = Log { settings: settings.clone(), fields, lines, lost: AtomicU64::new(0) };
+    let tells_upstream = settings.format != LogFormat::Combined && fields.contains(&LogField::UpstreamMs);
+    let settings_too = settings.clone();
+    let log = Log { settings: settings_too, fields, tells_upstream, lines, lost: AtomicU64::new(0) };
     Ok((log, write(sink, settings.to.clone(), written, stop)))
 }
 
@@ -114,14 +119,20 @@ impl Log {
         }
     }
 
+    /// Says whether lines tell how long operations took.
+    pub(super) fn tells_upstream(&self) -> bool {
+        self.tells_upstream
+    }
+
     /// Returns how many lines found no room.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Relaxed)
     }
 
-    fn path<'d>(&self, done: &Done<'d>) -> &'d str {
-        let whole = done.head.uri.path_and_query().filter(|_| self.settings.query);
-        whole.map_or_else(|| done.head.uri.path(), http::uri::PathAndQuery::as_str)
+    fn path<'d>(&self, done: &Done<'d>) -> Option<&'d str> {
+        let uri = &done.head?.uri;
+        let whole = uri.path_and_query().filter(|_| self.settings.query);
+        Some(whole.map_or_else(|| uri.path(), http::uri::PathAndQuery::as_str))
     }
 
     /// Gives every field that there is something to say of.
@@ -146,16 +157,21 @@ impl Log {
                     Value::Text(&text)
                 }
                 LogField::Client => {
-                    text = proxies.client(done.peer, &done.head.headers).address().to_string();
+                    text = client(done, proxies).to_string();
                     Value::Text(&text)
                 }
-                LogField::Method => Value::Text(done.head.method.as_str()),
-                LogField::Path => Value::Text(self.path(done)),
+                LogField::Method => done.head.map_or(Value::None, |head| Value::Text(head.method.as_str())),
+                LogField::Path => self.path(done).map_or(Value::None, Value::Text),
                 LogField::Route => Value::Text(done.route),
                 LogField::Status => Value::Number(done.response.status().as_u16().into()),
                 LogField::Code => code.map_or(Value::None, Value::Text),
                 LogField::Bytes => bytes.map_or(Value::None, Value::Number),
+                LogField::DurationMs if done.head.is_none() => Value::None,
                 LogField::DurationMs => Value::Millis(took),
+                LogField::UpstreamMs => {
+                    let upstream = done.head.and_then(|head| head.extensions.get::<Upstream>()?.time());
+                    upstream.map_or(Value::None, Value::Millis)
+                }
                 LogField::UserAgent => agent(done).map_or(Value::None, Value::Text),
             };
             if !matches!(value, Value::None) {
@@ -270,19 +286,31 @@ async fn rotation((): &mut ()) {
 }
 
 fn agent<'d>(done: &Done<'d>) -> Option<&'d str> {
-    done.head.headers.get(header::USER_AGENT)?.to_str().ok()
+    done.head?.headers.get(header::USER_AGENT)?.to_str().ok()
+}
+
+fn client(done: &Done<'_>, proxies: &Proxies) -> IpAddr {
+    match done.head {
+        Some(head) => proxies.client(done.peer, &head.headers).address(),
+        None => done.peer.ip().to_canonical(),
+    }
 }
 
 /// As Apache and nginx write it; the trace stands where a user would.
-fn combined(line: &mut String, done: &Done<'_>, bytes: Option<u64>, path: &str, proxies: &Proxies) {
-    let client = proxies.client(done.peer, &done.head.headers).address();
+fn combined(line: &mut String, done: &Done<'_>, bytes: Option<u64>, path: Option<&str>, proxies: &Proxies) {
+    let client = client(done, proxies);
     let time = jiff::Timestamp::now().strftime("%d/%b/%Y:%H:%M:%S +0000");
-    let (method, version) = (&done.head.method, done.head.version);
     let _ = write!(line, "{client} - - [{time}] ");
-    let _ = quote(line, &format!("{method} {path} {version:?}"));
+    let _ = match (done.head, path) {
+        (Some(head), Some(path)) => quote(line, &format!("{} {path} {:?}", head.method, head.version)),
+        _ => quote(line, "-"),
+    };
     let bytes = bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
     let _ = write!(line, " {} {bytes} ", done.response.status().as_u16());
-    let referer = done.head.headers.get(header::REFERER).and_then(|referer| referer.to_str().ok());
+    let referer = done
+        .head
+        .and_then(|head| head.headers.get(header::REFERER))
+        .and_then(|referer| referer.to_str().ok());
     // Where somebody came from may have a query, too.
     let referer = referer.map(|referer| referer.split('?').next().unwrap_or_default());
     let _ = quote(line, referer.unwrap_or("-"));

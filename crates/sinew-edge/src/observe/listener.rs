@@ -1,4 +1,4 @@
-//! The listener that metrics are read from: an address of its own, one path, a few readers at once.
+//! The listener that metrics and live routes are read from: an address of its own, two paths, a few readers at once.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::text;
+use super::{live, text};
 use crate::Edge;
 
 /// Readers at once; further ones wait.
@@ -21,6 +21,7 @@ const READERS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pauses after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// Answers readers until it is dropped; their connections end with it.
@@ -56,16 +57,21 @@ async fn serve(stream: TcpStream, edge: Arc<Edge>) {
 }
 
 fn answer(edge: &Edge, request: &Request<Incoming>) -> http::Response<Full<Bytes>> {
-    let known = request.uri().path() == "/metrics";
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let metrics = edge.observer.metrics.as_ref().filter(|_| known && reads);
-    let text = metrics.map(|metrics| text::write(edge, metrics));
-    let mut response = http::Response::new(Full::from(text.unwrap_or_default()));
-    *response.status_mut() = match (known, reads) {
-        (true, true) => StatusCode::OK,
-        (true, false) => StatusCode::METHOD_NOT_ALLOWED,
-        (false, _) => StatusCode::NOT_FOUND,
+    let metrics = edge.observer.metrics.as_ref().filter(|_| reads);
+    let (media_type, body) = match request.uri().path() {
+        "/metrics" => (MEDIA_TYPE, metrics.map(|metrics| text::write(edge, metrics).into())),
+        "/routes" => (JSON, metrics.map(|_| live::write(edge).into())),
+        _ => return plain(StatusCode::NOT_FOUND),
     };
-    response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+    let Some(body) = body else { return plain(StatusCode::METHOD_NOT_ALLOWED) };
+    let mut response = http::Response::new(Full::new(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+fn plain(status: StatusCode) -> http::Response<Full<Bytes>> {
+    let mut response = http::Response::default();
+    *response.status_mut() = status;
     response
 }

@@ -22,8 +22,10 @@ pub(super) fn write(edge: &Edge, metrics: &Metrics) -> String {
         sample(&mut text, "sinew_edge_refusals_total", &[("code", code)], count);
     }
     edge.policies.describe(&mut text);
+    edge.policies.tallies.describe(&mut text);
     circuits(&mut text, edge);
     state(&mut text, edge, metrics);
+    edge.reloads.describe(&mut text);
     process(&mut text);
     text
 }
@@ -55,7 +57,7 @@ pub(crate) fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], val
 }
 
 /// Writes a family of one sample.
-fn one(text: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {
+pub(super) fn one(text: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {
     family(text, name, kind, help);
     sample(text, name, &[], value);
 }

@@ -37,6 +37,7 @@ use crate::{
     Edge, Response, config,
     config::{Per, QueryKey, Versions},
     exchange::{self, Asked},
+    observe::{Tally, tally::CACHE},
     problem::Refusal,
     served::Served,
 };
@@ -47,6 +48,12 @@ use store::{Store, Sweep};
 use vary::Selection;
 use wanted::{Wanted, path_key, same_host};
 
+/// Places in [`CACHE`].
+const HIT: usize = 0;
+const STALE: usize = 1;
+const MISS: usize = 2;
+const EXPIRED: usize = 3;
+const BYPASS: usize = 4;
 /// Fields by which a service says how its reply may be kept; those of another service's reply are not handed on.
 const OF_REPLIES: [HeaderName; 8] = [
     header::CACHE_CONTROL,
@@ -76,6 +83,7 @@ pub(crate) struct Cache {
     query: QueryKey,
     tags: Vec<String>,
     invalidate_on: Vec<config::Invalidation>,
+    tally: Tally,
 }
 
 /// What all routes keep. A lock, held to look one thing up or put it in, never across an await.
@@ -109,6 +117,7 @@ impl Cache {
             query: asked.query.clone(),
             tags: asked.tags.clone(),
             invalidate_on: asked.invalidate_on.clone(),
+            tally: Tally::new(&CACHE, route),
         }
     }
 
@@ -135,12 +144,14 @@ impl Cache {
         let head = asked.head;
         let plain = body.is_end_stream() && !head.headers.contains_key(header::UPGRADE);
         if !matches!(head.method, Method::GET | Method::HEAD) || !plain {
+            self.tally.add(&edge.policies.tallies, BYPASS);
             let answer = exchange::ask(edge, served, asked, body).await?;
             edge.policies.caches.changed(head, &answer);
             return Ok(answer);
         }
         // Who takes no form of the reply is told so on the way.
         let Ok(wanted) = self.wanted(edge, served, &asked) else {
+            self.tally.add(&edge.policies.tallies, BYPASS);
             return exchange::ask(edge, served, asked, body).await;
         };
         let answer = self.look_up(edge, served, asked, body, &wanted).await;
@@ -168,14 +179,19 @@ impl Cache {
             let verdict = kept.as_ref().map(|kept| kept.life.judge(&wanted.request, now));
             match (&kept, verdict) {
                 (Some(kept), Some(Verdict::Fresh)) => {
+                    self.tally.add(&state.tallies, HIT);
                     return Ok(Told::hit(&kept.life, now).collapsed(collapsed).sign(kept.answer(head, now)));
                 }
                 (Some(kept), Some(Verdict::Revalidate)) => {
+                    self.tally.add(&state.tallies, STALE);
                     let response = Told::hit(&kept.life, now).sign(kept.answer(head, now));
                     refresh(edge, served, asked, body);
                     return Ok(response);
                 }
-                _ if wanted.request.only_if_cached => return Err(nothing_kept()),
+                _ if wanted.request.only_if_cached => {
+                    self.tally.add(&state.tallies, MISS);
+                    return Err(nothing_kept());
+                }
                 _ => {}
             }
             let stale = matches!(verdict, Some(Verdict::Stale(true)));
@@ -237,8 +253,10 @@ impl Cache {
         if response.status().is_server_error()
             && let Some(kept) = kept.as_ref().filter(covers)
         {
+            self.tally.add(&edge.policies.tallies, STALE);
             return Ok(told.stale().sign(kept.answer(head, came.now)));
         }
+        self.tally.add(&edge.policies.tallies, forwarded.place());
         if let Some(kept) = kept.as_ref().filter(|kept| kept.can_be_confirmed())
             && response.status() == StatusCode::NOT_MODIFIED
         {

@@ -16,7 +16,11 @@ use sinew::{
 };
 
 use super::State;
-use crate::{Edge, config, operation::Operation};
+use crate::{
+    Edge, config,
+    observe::{Tally, tally::RETRIES},
+    operation::Operation,
+};
 
 /// How a route's operations are asked.
 #[derive(Debug)]
@@ -26,6 +30,7 @@ pub(crate) struct Calls {
     /// Tells it from others: routes that ask the same way share what they learn.
     id: String,
     family: OnceLock<Arc<Family>>,
+    retries: Tally,
 }
 
 /// Everything that is asked in one way.
@@ -48,7 +53,7 @@ pub(crate) struct Sending<'r> {
 
 impl Calls {
     /// Reads what is asked for; `None` where operations are simply asked.
-    pub(super) fn new(asked: &config::Policies) -> Option<Self> {
+    pub(super) fn new(asked: &config::Policies, route: &str) -> Option<Self> {
         let config::Policies { breaker, bulkhead, retry, .. } = asked;
         if breaker.is_none() && bulkhead.is_none() && retry.is_none() {
             return None;
@@ -72,7 +77,8 @@ impl Calls {
             lines.push(format!("bulkhead of {places}"));
         }
         let id = format!("{policy:?}");
-        Some(Self { policy, lines, id, family: OnceLock::new() })
+        let retries = Tally::new(&RETRIES, route);
+        Some(Self { policy, lines, id, family: OnceLock::new(), retries })
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = String> {
@@ -96,6 +102,7 @@ impl Calls {
             let Some(pause) = pause else { return outcome };
             tracing::debug!(operation = sending.operation.name, retry, ?pause, "an operation is asked again");
             tokio::time::sleep(pause).await;
+            self.retries.add(&edge.policies.tallies, 0);
             retry += 1;
         }
     }

@@ -11,13 +11,24 @@ use hyper::body::{Body as _, Bytes, Incoming};
 use tokio::sync::watch;
 
 use super::key::Digest;
-use crate::{Body, Edge, Response, config, exchange, exchange::Asked, problem::Refusal, served::Served};
+use crate::{
+    Body, Edge, Response, config, exchange,
+    exchange::Asked,
+    observe::{Tally, tally::COALESCED},
+    problem::Refusal,
+    served::Served,
+};
+
+/// Places in [`COALESCED`].
+const ASKED: usize = 0;
+const SHARED: usize = 1;
 
 /// Which requests are identical.
 #[derive(Debug)]
 pub(crate) struct Coalesce {
     route: String,
     fields: Vec<HeaderName>,
+    tally: Tally,
 }
 
 /// What is asked just now. A lock, held to look a request up and never across an await.
@@ -46,7 +57,7 @@ impl Coalesce {
         if !asked.across_credentials {
             fields.extend([header::AUTHORIZATION, header::COOKIE]);
         }
-        Self { route: route.to_owned(), fields }
+        Self { route: route.to_owned(), fields, tally: Tally::new(&COALESCED, route) }
     }
 
     /// Asks, or waits for the answer to whoever asks the same.
@@ -68,6 +79,7 @@ impl Coalesce {
         loop {
             match edge.policies.flights.join(key) {
                 Err(flight) => {
+                    self.tally.add(&edge.policies.tallies, ASKED);
                     let response = exchange::reach(edge, served, asked, body)
                         .await
                         .unwrap_or_else(Refusal::into_response);
@@ -79,6 +91,7 @@ impl Coalesce {
                     match landed.map_err(|_| waited())? {
                         Ok(answer) => {
                             let answer = answer.clone().ok_or_else(Refusal::internal)?;
+                            self.tally.add(&edge.policies.tallies, SHARED);
                             return Ok(answer.into());
                         }
                         // Whoever asked is gone, or got a stream: this one asks itself.

@@ -7,20 +7,27 @@ use crate::{
     Body, Response,
     coding::{Accepted, Coding},
     config,
+    observe::{
+        Tallies, Tally,
+        tally::{COMPRESSED, SAVED},
+    },
 };
 
 /// The policy of one route.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Compression {
     encodings: Vec<Coding>,
     min_bytes: usize,
     types: Vec<String>,
+    compressed: Tally,
+    saved: Tally,
 }
 
 impl Compression {
-    pub(super) fn new(asked: &config::Compression) -> Self {
+    pub(super) fn new(asked: &config::Compression, route: &str) -> Self {
         let types = asked.types.iter().map(|name| name.to_ascii_lowercase()).collect();
-        Self { encodings: asked.encodings.clone(), min_bytes: asked.min_bytes, types }
+        let (compressed, saved) = (Tally::new(&COMPRESSED, route), Tally::new(&SAVED, route));
+        Self { encodings: asked.encodings.clone(), min_bytes: asked.min_bytes, types, compressed, saved }
     }
 
     /// Says whether responses of this kind may come in several codings.
@@ -40,6 +47,12 @@ impl Compression {
         let accepted = Accepted::of(&head.headers);
         let worth = length >= self.min_bytes || (length > 0 && accepted.refuses_identity());
         if worth { accepted.best(&self.encodings) } else { None }
+    }
+
+    /// Counts a reply that became so much smaller.
+    pub(super) fn count(&self, tallies: &Tallies, coding: Coding, saved: usize) {
+        self.compressed.add(tallies, coding as usize);
+        self.saved.row(tallies).add(0, saved as u64);
     }
 
     /// Describes it for people.
@@ -88,7 +101,7 @@ mod tests {
 
     #[test]
     fn only_what_is_worth_it_and_not_coded_already_is_coded() {
-        let policy = Compression::new(&config::Compression::default());
+        let policy = Compression::new(&config::Compression::default(), "route");
         let typed = |media_type: &'static str| response(&[(header::CONTENT_TYPE, media_type)]);
         for yes in
             ["application/json", "text/html; charset=utf-8", "Application/Problem+JSON", "image/svg+xml"]
@@ -106,7 +119,7 @@ mod tests {
 
     #[test]
     fn small_bodies_stay_as_they_are_unless_the_client_refuses_that() {
-        let policy = Compression::new(&config::Compression::default());
+        let policy = Compression::new(&config::Compression::default(), "route");
         let head = |accept: &str| {
             http::Request::get("/").header("accept-encoding", accept).body(()).unwrap().into_parts().0
         };

@@ -18,8 +18,14 @@ use super::{
 use crate::{
     config::{Concurrency, Scope, Versions},
     exchange::Asked,
+    observe::{Tally, family, sample, tally::CONCURRENCY},
     problem::Refusal,
 };
+
+/// Places in [`CONCURRENCY`].
+const PASSED: usize = 0;
+const WAITED: usize = 1;
+const REFUSED: usize = 2;
 
 /// The limits of one route.
 #[derive(Debug)]
@@ -31,6 +37,7 @@ struct Gate {
     id: String,
     key: Key,
     rooms: OnceLock<Arc<Rooms>>,
+    tally: Tally,
 }
 
 /// Who is under way or waits, by key.
@@ -40,6 +47,8 @@ pub(super) struct Rooms(Mutex<HashMap<Digest, Room>>);
 #[derive(Debug)]
 struct Room {
     places: Arc<Semaphore>,
+    /// How many places there are.
+    most: u32,
     /// Requests that have a place or wait for one.
     inside: u32,
 }
@@ -59,11 +68,11 @@ impl Gates {
         versions: &Versions,
         version: Option<&str>,
     ) -> Self {
-        let gate = |limit: &Concurrency| Gate {
-            limit: limit.clone(),
-            id: format!("{} · {limit}", if limit.scope == Scope::Edge { "*" } else { route }),
-            key: Key::new(&limit.key, versions, version),
-            rooms: OnceLock::new(),
+        let gate = |limit: &Concurrency| {
+            let id = format!("{} · {limit}", if limit.scope == Scope::Edge { "*" } else { route });
+            let tally = Tally::new(&CONCURRENCY, id.as_str());
+            let key = Key::new(&limit.key, versions, version);
+            Gate { limit: limit.clone(), id, key, rooms: OnceLock::new(), tally }
         };
         Self(limits.iter().map(gate).collect())
     }
@@ -91,13 +100,27 @@ impl Gates {
 impl Gate {
     async fn enter(&self, state: &State, key: Digest, patience: Duration) -> Result<Turn, Refusal> {
         let rooms = self.rooms.get_or_init(|| state.rooms(&self.id));
-        let (mut turn, places) =
-            rooms.step_in(key, &self.limit).ok_or_else(|| self.full("and its line is full"))?;
-        let place = match places.clone().try_acquire_owned() {
-            Ok(place) => Some(place),
-            Err(_) => tokio::time::timeout(patience, places.acquire_owned()).await.ok().and_then(Result::ok),
+        let count = |outcome| self.tally.add(&state.tallies, outcome);
+        let full = |why| {
+            count(REFUSED);
+            self.full(why)
         };
-        turn.place = Some(place.ok_or_else(|| self.full("and none of them ended in time"))?);
+        let (mut turn, places) =
+            rooms.step_in(key, &self.limit).ok_or_else(|| full("and its line is full"))?;
+        let place = match places.clone().try_acquire_owned() {
+            Ok(place) => {
+                count(PASSED);
+                place
+            }
+            Err(_) => {
+                let place = tokio::time::timeout(patience, places.acquire_owned()).await;
+                let place = place.ok().and_then(Result::ok);
+                let place = place.ok_or_else(|| full("and none of them ended in time"))?;
+                count(WAITED);
+                place
+            }
+        };
+        turn.place = Some(place);
         Ok(turn)
     }
 
@@ -114,13 +137,22 @@ impl Rooms {
     /// Counts somebody in, and says where to wait; `None` where the line is full.
     fn step_in(self: &Arc<Self>, key: Digest, limit: &Concurrency) -> Option<(Turn, Arc<Semaphore>)> {
         let mut rooms = self.locked();
-        let new = || Room { places: Arc::new(Semaphore::new(limit.requests as usize)), inside: 0 };
+        let places = || Arc::new(Semaphore::new(limit.requests as usize));
+        let new = || Room { places: places(), most: limit.requests, inside: 0 };
         let room = rooms.entry(key).or_insert_with(new);
         if room.inside >= limit.requests.saturating_add(limit.waiting) {
             return None;
         }
         room.inside += 1;
         Some((Turn { rooms: self.clone(), key, place: None }, room.places.clone()))
+    }
+
+    /// Says how many are under way, and how many wait.
+    fn told(&self) -> (u64, u64) {
+        let rooms = self.locked();
+        let inside: u64 = rooms.values().map(|room| u64::from(room.inside)).sum();
+        let under_way: u64 = rooms.values().map(|room| u64::from(room.inside.min(room.most))).sum();
+        (under_way, inside - under_way)
     }
 
     /// A plain lock, held for an addition and never across an await.
@@ -139,6 +171,23 @@ impl Drop for Turn {
             if room.inside == 0 {
                 rooms.remove(&self.key);
             }
+        }
+    }
+}
+
+/// Writes who is under way and who waits, for readers of metrics.
+pub(super) fn describe(state: &State, text: &mut String) {
+    let rooms = state.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+    let told: Vec<_> = rooms.iter().map(|(id, rooms)| (id.clone(), rooms.told())).collect();
+    drop(rooms);
+    let families = [
+        ("sinew_edge_concurrency_under_way", "Requests that a limit of concurrency lets be under way."),
+        ("sinew_edge_concurrency_waiting", "Requests that wait for one of them to end."),
+    ];
+    for (at, (name, help)) in families.into_iter().enumerate() {
+        family(text, name, "gauge", help);
+        for (id, told) in &told {
+            sample(text, name, &[("limit", id)], [told.0, told.1][at]);
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     Edge,
     config::{Calendar, Quota, Versions},
     exchange::Asked,
+    observe::{Tally, tally::QUOTA},
     problem::Refusal,
 };
 
@@ -56,6 +57,7 @@ struct Limit {
     id: String,
     key: Key,
     ledger: OnceLock<Arc<Ledger>>,
+    tally: Tally,
 }
 
 /// What was counted for one quota, by key.
@@ -113,6 +115,7 @@ impl Quotas {
             id: quota.id(route),
             key: Key::new(&quota.key, versions, version),
             ledger: OnceLock::new(),
+            tally: Tally::new(&QUOTA, quota.id(route)),
         };
         Self(quotas.iter().map(limit).collect())
     }
@@ -142,6 +145,7 @@ impl Quotas {
             let left = account.take(limit.quota.requests);
             standing
                 .add(limit.policy(&account.stretch), limit.field(left.unwrap_or(0), &account.stretch, now));
+            limit.tally.add(&edge.policies.tallies, usize::from(left.is_none()));
             if left.is_none() {
                 counted.iter().for_each(|account: &Arc<Account>| account.give_back());
                 return Err(limit.refuse(&account.stretch, now));

@@ -4,15 +4,17 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderValue, header, request::Parts};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 
 use super::{Policies, compression};
-use crate::{Body, Response, problem::Refusal};
+use crate::{Body, Response, observe::Tallies, problem::Refusal};
 
 /// Finishes a reply.
 ///
 /// # Errors
 /// 412 where the request wants something else than there is.
 pub(crate) async fn finish(
+    tallies: &Tallies,
     policies: &Policies,
     head: &Parts,
     mut response: Response,
@@ -32,7 +34,15 @@ pub(crate) async fn finish(
         }
     }
     match (coding, bytes) {
-        (Some(coding), Some(bytes)) => Ok(compression::apply(coding, head, response, bytes).await),
+        (Some(coding), Some(bytes)) => {
+            let response = compression::apply(coding, head, response, bytes).await;
+            if let (Some(policy), Some(coded)) = (&policies.compression, response.body().size_hint().exact())
+                && response.headers().contains_key(header::CONTENT_ENCODING)
+            {
+                policy.count(tallies, coding, length.saturating_sub(coded as usize));
+            }
+            Ok(response)
+        }
         _ => Ok(response),
     }
 }

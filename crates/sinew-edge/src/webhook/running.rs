@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Sender, key};
-use crate::{Error, Kind, WebhookInfo, config::Webhook};
+use crate::{Error, Kind, WebhookChanges, WebhookInfo, config::Webhook, observe::Tallies};
 
 /// The service that the groups of webhooks belong to.
 const SERVICE: &str = "edge";
@@ -25,7 +25,7 @@ pub(crate) struct Webhooks {
 #[derive(Clone, Debug)]
 pub(crate) struct Changer(mpsc::Sender<Change>);
 
-type Change = (Vec<Webhook>, oneshot::Sender<Result<(), Error>>);
+type Change = (Vec<Webhook>, oneshot::Sender<Result<WebhookChanges, Error>>);
 
 /// What is told of those at work.
 type Told = Arc<ArcSwap<Vec<WebhookInfo>>>;
@@ -36,6 +36,7 @@ struct Owner {
     limit: Duration,
     running: Vec<(Webhook, Reaction)>,
     told: Told,
+    tallies: Tallies,
 }
 
 impl Webhooks {
@@ -43,8 +44,14 @@ impl Webhooks {
     ///
     /// # Errors
     /// [`Kind::Config`] for a secret that was not read, [`Kind::Bus`] when a consumer cannot be made.
-    pub(crate) async fn start(webhooks: &[Webhook], bus: &Bus, limit: Duration) -> Result<Self, Error> {
-        let mut owner = Owner { bus: bus.clone(), limit, running: Vec::new(), told: Told::default() };
+    pub(crate) async fn start(
+        webhooks: &[Webhook],
+        bus: &Bus,
+        limit: Duration,
+        tallies: Tallies,
+    ) -> Result<Self, Error> {
+        let (bus, told) = (bus.clone(), Told::default());
+        let mut owner = Owner { bus, limit, running: Vec::new(), told, tallies };
         owner.change(webhooks.to_vec()).await?;
         let (told, (changes, coming)) = (owner.told.clone(), mpsc::channel(1));
         Ok(Self { changes, told, task: AbortOnDropHandle::new(tokio::spawn(owner.run(coming))) })
@@ -72,11 +79,11 @@ impl Webhooks {
 }
 
 impl Changer {
-    /// Starts what is new, ends what is there no more, and leaves alone what stays as it was.
+    /// Starts what is new, ends what is there no more, leaves alone what stays as it was, and says which is which.
     ///
     /// # Errors
     /// As [`Webhooks::start`]; then nothing has changed.
-    pub(crate) async fn change(&self, webhooks: Vec<Webhook>) -> Result<(), Error> {
+    pub(crate) async fn change(&self, webhooks: Vec<Webhook>) -> Result<WebhookChanges, Error> {
         let (answer, changed) = oneshot::channel();
         let gone = || Error::new(Kind::Bus, "the webhooks cannot change: the edge has ended");
         self.0.send((webhooks, answer)).await.map_err(|_| gone())?;
@@ -94,12 +101,16 @@ impl Owner {
         join_all(self.running.into_iter().map(|(_, reaction)| reaction.drain(self.limit))).await;
     }
 
-    async fn change(&mut self, webhooks: Vec<Webhook>) -> Result<(), Error> {
+    async fn change(&mut self, webhooks: Vec<Webhook>) -> Result<WebhookChanges, Error> {
         let told = WebhookInfo::all(&webhooks);
+        let before: Vec<Webhook> = self.running.iter().map(|(own, _)| own.clone()).collect();
+        let changes = WebhookChanges::between(&before, &webhooks);
         let goes_on = |own: &Webhook| self.running.iter().any(|(running, _)| running == own);
         // Those of the same name share a group: a new one takes over from the old without a gap.
-        let new =
-            join_all(webhooks.iter().filter(|own| !goes_on(own)).map(|own| begin(own, &self.bus))).await;
+        let new = join_all(
+            webhooks.iter().filter(|own| !goes_on(own)).map(|own| begin(own, &self.bus, &self.tallies)),
+        )
+        .await;
         let (mut begun, mut failed) = (Vec::new(), None);
         for one in new {
             match one {
@@ -122,7 +133,7 @@ impl Owner {
         self.running.extend(begun);
         self.told.store(told.into());
         self.end(over).await;
-        Ok(())
+        Ok(changes)
     }
 
     async fn end(&self, webhooks: Vec<(Webhook, Reaction)>) {
@@ -130,8 +141,8 @@ impl Owner {
     }
 }
 
-async fn begin(webhook: &Webhook, bus: &Bus) -> Result<(Webhook, Reaction), Error> {
-    let sender = Arc::new(Sender::new(webhook)?);
+async fn begin(webhook: &Webhook, bus: &Bus, tallies: &Tallies) -> Result<(Webhook, Reaction), Error> {
+    let sender = Arc::new(Sender::new(webhook, tallies)?);
     let retry = &webhook.retry;
     let pauses =
         Retry::exponential(Duration::from_millis(retry.first_ms), Duration::from_millis(retry.longest_ms));

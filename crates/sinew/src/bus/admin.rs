@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Bus, Stored, StreamConfig,
     api::{ApiError, code},
-    jetstream::RawFound,
+    jetstream::{RawFound, Standing},
 };
 use crate::Error;
 
@@ -54,24 +54,20 @@ impl ConsumerState {
 }
 
 impl Bus {
-    /// Creates the stream, or gives one that stands what it lacks: subjects and message schedules. Nothing an operator
+    /// Creates the stream, or gives one that stands what it lacks: subjects, message schedules and copies. Nothing an operator
     /// has set is taken away, and nothing is changed where nothing lacks.
     ///
     /// # Errors
     /// [`crate::Kind::JetStream`] when the server refuses, for example because subjects overlap with another stream's.
     pub async fn provide_stream(&self, config: &StreamConfig) -> Result<(), Error> {
-        #[derive(Deserialize)]
-        struct Info {
-            config: Map<String, Value>,
-        }
         let (name, wanted) = (&config.name, self.replicated(&config.to_json()));
         // Asked first, so that where everything stands nobody needs the permission to create or change it.
-        let info = match self.api::<Info>(&format!("STREAM.INFO.{name}"), &Value::Null).await {
+        let info = match self.api::<Standing>(&format!("STREAM.INFO.{name}"), &Value::Null).await {
             Err(error) if error.is(code::STREAM_NOT_FOUND) => {
-                match self.api::<Info>(&format!("STREAM.CREATE.{name}"), &wanted).await {
+                match self.api::<Standing>(&format!("STREAM.CREATE.{name}"), &wanted).await {
                     // Somebody else was faster, perhaps with settings of an older version.
                     Err(error) if error.is(code::STREAM_STANDS) => {
-                        self.api::<Info>(&format!("STREAM.INFO.{name}"), &Value::Null).await
+                        self.api::<Standing>(&format!("STREAM.INFO.{name}"), &Value::Null).await
                     }
                     made => made,
                 }
@@ -81,10 +77,14 @@ impl Bus {
         let mut standing =
             info.map_err(|error| error.during(&format!("cannot provide stream {name}")))?.config;
         if !upgrade(&mut standing, &wanted) {
+            self.raise(name, standing, &wanted).await;
             return Ok(());
         }
-        let update = self.api::<IgnoredAny>(&format!("STREAM.UPDATE.{name}"), &Value::Object(standing)).await;
-        update.map(|_| ()).map_err(|error| error.during(&format!("cannot update stream {name}")))
+        let update =
+            self.api::<IgnoredAny>(&format!("STREAM.UPDATE.{name}"), &Value::Object(standing.clone())).await;
+        update.map_err(|error| error.during(&format!("cannot update stream {name}")))?;
+        self.raise(name, standing, &wanted).await;
+        Ok(())
     }
 
     /// Reads the first message from `place` on that is on `subject` (wildcards allowed), from the stream's leader.

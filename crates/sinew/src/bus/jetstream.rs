@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sinew_wire::Headers;
+use tokio::time::Instant;
 
 use super::message::sendable;
 use super::{
@@ -14,6 +15,14 @@ use super::{
     api::{self, ApiError, code},
 };
 use crate::{Error, Kind};
+
+/// Pauses before a message is offered again that nobody listened to.
+const ELECTING: [Duration; 4] = [
+    Duration::from_millis(25),
+    Duration::from_millis(75),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+];
 
 /// Where a stream keeps its messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,6 +119,12 @@ struct RawInfo {
     state: RawState,
 }
 
+/// The settings of a stream that stands, all of them, so that an update changes nothing else.
+#[derive(Deserialize)]
+pub(super) struct Standing {
+    pub(super) config: Map<String, Value>,
+}
+
 #[derive(Deserialize)]
 struct RawState {
     messages: u64,
@@ -138,7 +153,8 @@ pub(super) struct RawStored {
 }
 
 impl Bus {
-    /// Publishes into the stream that captures `subject` and waits until it is stored.
+    /// Publishes into the stream that captures `subject` and waits until it is stored. Where nobody listens it is offered
+    /// again a few times within `limit`, for most of a second: in a cluster a stream is deaf while it gets a new leader.
     ///
     /// # Errors
     /// [`Kind::NoResponders`] when no stream captures the subject, [`Kind::Conflict`] when an expected sequence did
@@ -147,6 +163,31 @@ impl Bus {
     /// # Cancel safety
     /// Dropping the future leaves it unknown whether the message was stored.
     pub async fn publish_acked(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: Bytes,
+        limit: Duration,
+    ) -> Result<PubAck, Error> {
+        let began = Instant::now();
+        for pause in ELECTING {
+            let left = limit.saturating_sub(began.elapsed());
+            match self.publish_once(subject, headers, payload.clone(), left).await {
+                // Nobody has it, so offering it again cannot store it twice.
+                Err(error)
+                    if error.kind() == Kind::NoResponders
+                        && pause < limit.saturating_sub(began.elapsed()) =>
+                {
+                    tokio::time::sleep(pause).await;
+                }
+                settled => return settled,
+            }
+        }
+        self.publish_once(subject, headers, payload, limit.saturating_sub(began.elapsed())).await
+    }
+
+    /// As [`Bus::publish_acked`], offered once.
+    pub(crate) async fn publish_once(
         &self,
         subject: &str,
         headers: &Headers,
@@ -170,7 +211,7 @@ impl Bus {
         }
     }
 
-    /// Creates the stream unless it stands already; an existing one is left as it is.
+    /// Creates the stream unless it stands already; an existing one is left as it is, but for copies it has too few of.
     ///
     /// # Errors
     /// [`Kind::JetStream`] when the server refuses, for example because subjects overlap.
@@ -217,16 +258,45 @@ impl Bus {
         purged.map(|_| ()).map_err(|error| error.during(&format!("cannot purge stream {stream}")))
     }
 
-    /// Creates a stream from its settings as the server reads them, unless one of that name stands.
+    /// Creates a stream from its settings as the server reads them, unless one of that name stands, which gets more copies
+    /// where it has too few.
     pub(super) async fn ensure_raw_stream(&self, name: &str, config: &Value) -> Result<(), ApiError> {
-        match self.api::<IgnoredAny>(&format!("STREAM.INFO.{name}"), &Value::Null).await {
+        let wanted = self.replicated(config);
+        match self.api::<Standing>(&format!("STREAM.INFO.{name}"), &Value::Null).await {
+            Ok(Standing { config }) => {
+                self.raise(name, config, &wanted).await;
+                return Ok(());
+            }
             Err(error) if error.is(code::STREAM_NOT_FOUND) => {}
-            stands => return stands.map(|_| ()),
+            Err(error) => return Err(error),
         }
-        match self.api::<IgnoredAny>(&format!("STREAM.CREATE.{name}"), &self.replicated(config)).await {
+        match self.api::<IgnoredAny>(&format!("STREAM.CREATE.{name}"), &wanted).await {
             // Somebody else was faster, with settings of their own.
             Err(error) if error.is(code::STREAM_STANDS) => Ok(()),
             made => made.map(|_| ()),
+        }
+    }
+
+    /// Has a stream that stands keep as many copies as `wanted` asks for. It is never given fewer: somebody may have asked
+    /// for them. Where that fails it serves as it did, so it is only said.
+    pub(super) async fn raise(&self, name: &str, mut standing: Map<String, Value>, wanted: &Value) {
+        let copies = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or(1);
+        let (stands, asked) = (copies(standing.get("num_replicas")), copies(wanted.get("num_replicas")));
+        if stands >= asked {
+            return;
+        }
+        standing.insert("num_replicas".to_owned(), asked.into());
+        match self.api::<IgnoredAny>(&format!("STREAM.UPDATE.{name}"), &Value::Object(standing)).await {
+            Ok(_) => {
+                tracing::info!(stream = name, copies = asked, before = stands, "a stream keeps more copies")
+            }
+            Err(error) => {
+                let error = error.during("cannot update it");
+                tracing::warn!(
+                    stream = name, copies = stands, asked, %error,
+                    "a stream keeps fewer copies than asked for: `nats stream edit {name} --replicas={asked}` gives it more"
+                );
+            }
         }
     }
 

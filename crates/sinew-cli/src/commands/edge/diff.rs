@@ -1,8 +1,8 @@
-//! `sinew edge diff`: which routes another file adds, removes and changes.
+//! `sinew edge diff`: which routes and webhooks another file adds, removes and changes.
 
 use std::path::PathBuf;
 
-use sinew_edge::{Changes, Services, overview};
+use sinew_edge::{Changes, Services};
 
 use crate::{config, error::Error, session::Session};
 
@@ -21,8 +21,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
-    let routes = |path| Ok::<_, Error>(overview(&config::edge(Some(path))?, &Services::default()).routes);
-    let changes = Changes::between(&routes(&args.before)?, &routes(&args.after)?);
+    let read = |path| config::edge(Some(path));
+    let changes = Changes::of(&read(&args.before)?, &read(&args.after)?, &Services::default());
     session.output.show(&changes, ToString::to_string);
     Ok(())
 }

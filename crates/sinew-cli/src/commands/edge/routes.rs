@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use sinew_edge::{Overview, RouteInfo, Services, WebhookInfo, overview};
 
+use super::live;
 use crate::{
     config,
     error::Error,
@@ -15,15 +16,21 @@ use crate::{
 #[command(
     after_help = "Lists what an edge with this file would serve now. On the same path routes of the file come before those of \
                   contracts, and those before discovery.\n\nExamples:\n  sinew edge routes\n  sinew edge routes --config \
-                  edge.yaml\n  sinew edge routes --json | jq '.routes[] | select(.origin == \"config\")'"
+                  edge.yaml\n  sinew edge routes --live 127.0.0.1:9464    # of a running edge, with its counts\n  sinew edge routes --json | jq '.routes[] | select(.origin == \"config\")'"
 )]
 pub(super) struct Args {
     /// Settings and routes, as YAML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A running edge, by the address its metrics are read at: its routes, with what they did since it started
+    #[arg(long, value_name = "ADDRESS", value_parser = live::address, conflicts_with = "config")]
+    live: Option<http::Uri>,
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result<(), Error> {
+    if let Some(uri) = &args.live {
+        return live::run(uri, session).await;
+    }
     let config = config::edge(args.config.as_deref())?;
     let services = session.on_bus(async |bus| Ok(Services::read(bus).await?)).await?;
     let overview = overview(&config, &services);

@@ -50,6 +50,7 @@ impl Watch {
         let config = match read {
             Ok(config) => config,
             Err(error) => {
+                reloader.unreadable();
                 output.error(&error);
                 return output.note("not taken over; the routes that were in force stay");
             }

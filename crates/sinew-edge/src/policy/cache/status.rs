@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::freshness::{Life, TARGET};
+use super::{
+    BYPASS, EXPIRED, MISS,
+    freshness::{Life, TARGET},
+};
 use crate::Response;
 
 const NAME: HeaderName = HeaderName::from_static("cache-status");
@@ -18,6 +21,17 @@ pub(super) enum Forwarded {
     Request,
     /// What was kept had to be confirmed.
     Stale,
+}
+
+impl Forwarded {
+    /// Says where it is counted.
+    pub(super) fn place(self) -> usize {
+        match self {
+            Self::Miss => MISS,
+            Self::Request => BYPASS,
+            Self::Stale => EXPIRED,
+        }
+    }
 }
 
 /// One line, as it is being written.
