@@ -133,8 +133,7 @@ async fn a_connection_that_is_closed_on_its_client_is_counted_with_the_reason() 
 async fn the_configuration_in_force_and_those_that_were_refused_are_told() {
     let system = System::start_with(watched()).await;
     let version = |text: &str| {
-        let line = text.lines().find(|line| line.starts_with("sinew_edge_config_info{")).unwrap().to_owned();
-        line
+        text.lines().find(|line| line.starts_with("sinew_edge_config_info{")).unwrap().to_owned()
     };
     let first = scrape(&system).await;
     holds(&first, "sinew_edge_config_last_reload_successful 1");
