@@ -133,11 +133,10 @@ pub(crate) async fn open(
     let (pieces, taken) = mpsc::channel(sse::AHEAD + 1);
     let last = pieces.clone().try_reserve_owned().map_err(|_| Refusal::internal())?;
     let connection = head.extensions.get::<Connection>().cloned();
-    let (told, format) = (tail.position(), wish.format);
-    let edge_too = edge.clone();
-    let client =
-        sse::Client { edge: edge_too, tail, settings, format, pieces, last, connection, told, followed };
-    edge.tasks.spawn(client.run().map(|()| drop(held)));
+    let (told, format, edge) = (tail.position(), wish.format, edge.clone());
+    let tasks = edge.tasks.clone();
+    let client = sse::Client { edge, tail, settings, format, pieces, last, connection, told, followed };
+    tasks.spawn(client.run().map(|()| drop(held)));
     Ok(response(Body::Pieces(taken)))
 }
 

@@ -1,6 +1,7 @@
 //! Feeds of events: from now on or from where a client was, in order and none twice, filtered, limited, and ended with a
 //! word. As server-sent events and over WebSockets.
 
+mod ends;
 mod reload;
 
 use std::time::{Duration, Instant};
@@ -328,23 +329,6 @@ async fn a_client_gets_no_more_events_a_second_than_it_may() {
 }
 
 #[tokio::test]
-async fn a_client_stays_as_long_as_it_may_and_comes_again_where_it_was() {
-    let to = json!({ "events": ["orders.*"], "feed": { "longest_ms": 300, "heartbeat_ms": 60_000 } });
-    let system = system(to).await;
-    let mut feed = Feed::open(&system, "/feed", &[]).await;
-    let at = feed.opened_at.clone();
-    assert_eq!(feed.next().await, None, "no error, just an end");
-    number(&system, 1).await;
-    // Each stay may be too short for a busy machine; what it did not tell the next one does.
-    let told =
-        eventually(SOON, async || Feed::open(&system, "/feed", &[("last-event-id", &at)]).await.next().await)
-            .await;
-    assert_eq!(told.data["n"], 1);
-    let mut socket = socket(&system, "/feed").await;
-    assert_eq!(hear(&mut socket).await, Err(1000));
-}
-
-#[tokio::test]
 async fn silence_is_broken_by_signs_of_life_that_say_how_far_the_feed_is() {
     let system = system(json!({ "events": ["orders.*"], "feed": {
         "heartbeat_ms": 50, "filter": { "/n": { "value": 7 } } } }))
@@ -358,50 +342,6 @@ async fn silence_is_broken_by_signs_of_life_that_say_how_far_the_feed_is() {
         }
         assert!(matches!(line.as_str(), "" | ":"), "{line}");
     }
-}
-
-#[tokio::test]
-async fn a_client_that_takes_nothing_is_told_where_to_go_on_and_let_go() {
-    let route = json!({ "match": { "method": "GET", "path": "/feed" },
-        "to": { "events": ["orders.*"], "feed": { "max_clients": 1 } } });
-    let metrics = json!({ "listen": "127.0.0.1:0" });
-    let config = json!({ "routes": [route], "slow_client_ms": 3_000, "metrics": metrics });
-    let system = System::start_with(edge::Config::read(&config).unwrap()).await;
-    let mut slow = Feed::open(&system, "/feed", &[]).await;
-    let filler = "x".repeat(200_000);
-    for n in 0..100 {
-        publish(&system, "orders.placed", json!({ "n": n, "filler": filler })).await;
-    }
-    // Its place is free once it is given up.
-    eventually(SOON, async || Feed::open(&system, "/feed", &[]).await.status == 200).await;
-    let mut last = Event::default();
-    let error = loop {
-        let event = slow.next().await.expect("an error event");
-        if event.name == "error" {
-            break event.data;
-        }
-        last = event;
-    };
-    assert_eq!((&error["code"], &error["last_event_id"]), (&json!("slow-client"), &json!(last.id)));
-    assert_eq!(slow.next().await, None);
-    assert!(counted(&system, "sinew_edge_feed_cut_off_total").await >= 1);
-    let mut again = Feed::open(&system, "/feed", &[("last-event-id", &last.id)]).await;
-    if again.status == 200 {
-        assert_eq!(again.next().await.unwrap().data["n"], last.data["n"].as_u64().unwrap() + 1);
-    }
-}
-
-#[tokio::test]
-async fn p5_feeds_end_with_the_edge_and_say_where_to_go_on() {
-    let system = orders().await;
-    let mut feed = Feed::open(&system, "/feed", &[]).await;
-    let sequence = number(&system, 1).await;
-    feed.next().await.unwrap();
-    timeout(SOON, system.edge.drain()).await.expect("the drain does not wait for feeds");
-    let error = feed.next().await.unwrap();
-    assert_eq!((error.name.as_str(), &error.data["code"]), ("error", &json!("shutting-down")));
-    assert_eq!(error.data["last_event_id"], sequence.to_string());
-    assert_eq!(feed.next().await, None);
 }
 
 #[tokio::test]
@@ -492,21 +432,6 @@ async fn a_websocket_client_that_breaks_the_rules_is_closed() {
         }
     }
     assert_eq!(hear(&mut loud).await, Err(1008));
-}
-
-#[tokio::test]
-async fn p5_websockets_of_feeds_are_told_that_the_edge_ends() {
-    let system = orders().await;
-    let mut socket = socket(&system, "/feed").await;
-    say(&mut socket, "{}").await;
-    let sequence = number(&system, 1).await;
-    hear(&mut socket).await.unwrap();
-    let ended = async {
-        let last = hear(&mut socket).await.unwrap();
-        (last["problem"]["last_event_id"].clone(), hear(&mut socket).await)
-    };
-    let (_, (last, code)) = timeout(SOON, async { tokio::join!(system.edge.drain(), ended) }).await.unwrap();
-    assert_eq!((last, code), (json!(sequence.to_string()), Err(1001)));
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ enum Command {
     Explain(explain::Args),
     /// Has every edge let go of replies it keeps
     Purge(purge::Args),
-    /// Shows which routes another file adds, removes and changes
+    /// Shows which routes and webhooks another file adds, removes and changes
     Diff(diff::Args),
 }
 

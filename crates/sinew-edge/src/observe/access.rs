@@ -71,9 +71,9 @@ pub(crate) fn open(
         false => settings.fields.clone(),
     };
     let tells_upstream = settings.format != LogFormat::Combined && fields.contains(&LogField::UpstreamMs);
-    let settings_too = settings.clone();
-    let log = Log { settings: settings_too, fields, tells_upstream, lines, lost: AtomicU64::new(0) };
-    Ok((log, write(sink, settings.to.clone(), written, stop)))
+    let (settings, lost) = (settings.clone(), AtomicU64::new(0));
+    let writer = write(sink, settings.to.clone(), written, stop);
+    Ok((Log { settings, fields, tells_upstream, lines, lost }, writer))
 }
 
 impl Log {

@@ -70,13 +70,12 @@ fn as_text(mut schema: Value) -> Value {
 /// Tells what clients say who follow events.
 fn following(served: &Served) -> Vec<Value> {
     let text = || json!({ "type": "string" });
-    let mut named = vec![
-        ("last_event_id", json!({ "type": "integer", "minimum": 0 })),
-        ("format", json!({ "enum": ["data", "cloudevents"] })),
-    ];
+    let id = || json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
+    let moment = json!({ "type": "string", "format": "date-time" });
+    let mut named = vec![("last_event_id", id()), ("format", json!({ "enum": ["data", "cloudevents"] }))];
     match &served.target {
         Target::Feed(feed) => {
-            named.extend(feed.takes_past().then(|| ("from", text())));
+            named.extend(feed.takes_past().then(|| ("from", json!({ "anyOf": [id(), moment] }))));
             named.extend(feed.parameters().map(|name| (name, text())));
         }
         Target::Own(Own::Follow) => {}

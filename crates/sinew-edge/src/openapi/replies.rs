@@ -52,9 +52,11 @@ pub(super) fn responses(
 
 /// Returns the media types of a success, each with its schema.
 fn forms(served: &Served, callee: Option<&Operation>, schema: &Value) -> Value {
-    let text = json!({ "schema": { "type": "string" } });
     if matches!(served.target, Target::Feed(_) | Target::Own(Own::Follow)) {
-        return json!({ "text/event-stream": text });
+        let texts = json!({ "id": { "type": "string" }, "event": { "type": "string" }, "data": { "type": "string" } });
+        // The body has no end, so only its events have a form that can be held against anything.
+        let event = json!({ "type": "object", "properties": texts });
+        return json!({ "text/event-stream": { "schema": true, "x-item-schema": event } });
     }
     if matches!(served.target, Target::Forward(_)) {
         return json!({ "*/*": {} });

@@ -177,3 +177,16 @@ fn parameters_are_texts_and_integers_have_bounds() {
     assert_eq!(*schema("limit"), limit);
     assert_eq!(*schema("kind"), json!({ "anyOf": [{ "type": "string" }] }));
 }
+
+#[test]
+fn a_feed_is_described_by_its_events_and_by_where_a_client_may_begin() {
+    let feed = json!({ "match": { "method": "GET", "path": "/feed" },
+        "to": { "events": ["trees.felled"], "feed": { "replay": true } } });
+    let config = Config::read(&json!({ "routes": [feed] })).unwrap();
+    let document = document(&Table::build(&config, &Services::default()), "edge");
+    let get = &document["paths"]["/feed"]["get"];
+    let content = &get["responses"]["200"]["content"]["text/event-stream"];
+    assert_eq!((&content["schema"], &content["x-item-schema"]["type"]), (&json!(true), &json!("object")));
+    let from = get["parameters"].as_array().unwrap().iter().find(|one| one["name"] == "from").unwrap();
+    assert_eq!(from["schema"]["anyOf"][1]["format"], "date-time");
+}
