@@ -159,6 +159,8 @@ impl Wish {
 impl Start {
     /// Reads where a client begins; what it had last counts before what it asks for.
     fn read(head: &Parts, pairs: &Pairs<'_>, replay: bool) -> Result<Self, Refusal> {
+        // What is wrong is wrong even where something else counts.
+        let from = parameter(pairs, FROM).map(Self::from_text).transpose()?;
         let last = head.headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
         // A browser's own word is newer than the address it began with.
         if let Some(id) = last.filter(|id| !id.is_empty()).or_else(|| parameter(pairs, LAST_EVENT_ID)) {
@@ -167,12 +169,17 @@ impl Start {
                 .map_err(|_| Refusal::malformed("the last event id is the id of an event: a number"));
             return sequence.map(Self::Behind);
         }
-        let Some(from) = parameter(pairs, FROM) else { return Ok(Self::Now) };
+        let Some(from) = from else { return Ok(Self::Now) };
         if !replay {
             let refusal =
                 Refusal::new(StatusCode::FORBIDDEN, "not-permitted", "the past is not for reading here");
             return Err(refusal.detail("leave `from` out, or ask for `replay: true` on the route"));
         }
+        Ok(from)
+    }
+
+    /// Reads a place in the past.
+    fn from_text(from: &str) -> Result<Self, Refusal> {
         if let Ok(sequence) = from.parse::<u64>() {
             return Ok(Self::Behind(sequence.saturating_sub(1)));
         }
@@ -282,7 +289,9 @@ mod tests {
     #[test]
     fn the_past_needs_leave_and_an_id_is_a_number() {
         assert_eq!(start("/?from=7", None, false), Err(403));
-        for wrong in ["/?from=yesterday", "/?last_event_id=x", "/?last_event_id=-1"] {
+        for wrong in
+            ["/?from=yesterday", "/?last_event_id=x", "/?last_event_id=-1", "/?last_event_id=7&from=-1"]
+        {
             assert_eq!(start(wrong, None, true), Err(400), "{wrong}");
         }
         assert_eq!(start("/", Some("a"), true), Err(400));
