@@ -56,7 +56,7 @@ fn forms(served: &Served, callee: Option<&Operation>, schema: &Value) -> Value {
     if matches!(served.target, Target::Feed(_) | Target::Own(Own::Follow)) {
         return json!({ "text/event-stream": text });
     }
-    if matches!(served.target, Target::Forward(_)) {
+    if matches!(served.target, Target::Forward(_) | Target::Object(_)) {
         return json!({ "*/*": {} });
     }
     if callee.is_some_and(|callee| callee.stream) {
@@ -75,6 +75,11 @@ fn success(served: &Served, callee: Option<&Operation>, schemas: &mut Schemas) -
         Target::Feed(_) | Target::Own(Own::Follow) | Target::Forward(_) => {
             (StatusCode::OK, Value::Bool(true))
         }
+        Target::Object(_) if served.method == http::Method::PUT => (StatusCode::CREATED, Value::Bool(true)),
+        Target::Object(_) if served.method == http::Method::DELETE => {
+            (StatusCode::NO_CONTENT, Value::Bool(true))
+        }
+        Target::Object(_) => (StatusCode::OK, Value::Bool(true)),
         Target::Event(..) | Target::Own(_) => {
             let stored = json!({ "type": "object", "required": ["id", "stream", "sequence"], "properties": {
                 "id": { "type": "string" }, "stream": { "type": "string" },
