@@ -13,6 +13,7 @@ mod limits;
 mod load;
 mod mapping;
 mod metrics;
+mod objects;
 mod observing;
 mod quotas;
 mod replies;

@@ -237,7 +237,8 @@ async fn linger(body: &mut Incoming, limit: usize) {
     let _ = tokio::time::timeout(LINGER, swallow).await;
 }
 
-fn late() -> Refusal {
+/// Says that a body did not come in time.
+pub(crate) fn late() -> Refusal {
     let title = "the request's body did not come in time";
     Refusal::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", title)
 }

@@ -18,7 +18,7 @@ use sinew::{Deadline, wire::TraceContext};
 use crate::{
     Body, Edge, Response, aggregate,
     body::Reading,
-    call, events, feed, forward, health, hygiene, linkset, matcher,
+    call, events, feed, forward, health, hygiene, linkset, matcher, object,
     observe::Done,
     openapi,
     policy::{Held, Policies, rate::Standing, replies},
@@ -276,8 +276,11 @@ pub(crate) async fn ask(
     body: Incoming,
 ) -> Result<Response, Refusal> {
     match &asked.policies.coalesce {
-        Some(coalesce) => coalesce.ask(edge, served, asked, body).await,
-        None => reach(edge, served, asked, body).await,
+        // Parts and conditions of objects are each client's own.
+        Some(coalesce) if !matches!(served.target, Target::Object(_)) => {
+            coalesce.ask(edge, served, asked, body).await
+        }
+        _ => reach(edge, served, asked, body).await,
     }
 }
 
@@ -296,6 +299,7 @@ pub(crate) async fn reach(
         Target::Own(Own::Catalog) => Ok(linkset::answer()),
         Target::Own(Own::Publish) => events::publish_any(edge, served, asked.sooner()?, body).await,
         Target::Own(Own::Follow) => feed::open_any(edge, served, asked).await,
+        Target::Object(plan) => object::answer(edge, plan, asked.sooner()?, body).await,
         Target::Feed(plan) => feed::open(edge, served, plan, asked).await,
         Target::Event(event, mapping) => {
             events::publish(edge, served, event, mapping, asked.sooner()?, body).await

@@ -48,6 +48,7 @@ mod info;
 mod linkset;
 mod mapping;
 mod matcher;
+mod object;
 mod observe;
 mod openapi;
 mod operation;
@@ -91,10 +92,10 @@ use tokio_util::{
 pub use coding::Coding;
 pub use config::{
     AccessLog, Action, Algorithm, Breaker, Cache, Calendar, Coalesce, Compression, Concurrency, Conditional,
-    Config, Feed, FeedFormat, ForwardedBy, From, Idempotency, Invalidation, Key, Lifecycle, Limits, Link,
-    LogField, LogFormat, LogOnly, Match, Metrics, Mirror, Mistake, Part, Per, Period, Policies, Priority,
-    QueryKey, Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share, Shedding, TagInvalidation, Target,
-    Timeouts, Versions, Webhook, WebhookFrom, WebhookMode, WebhookRetry,
+    Config, Disposition, Feed, FeedFormat, ForwardedBy, From, Idempotency, Invalidation, Key, Lifecycle,
+    Limits, Link, LogField, LogFormat, LogOnly, Match, Metrics, Mirror, Mistake, ObjectTarget, Part, Per,
+    Period, Policies, Priority, QueryKey, Quota, RateLimit, Reply, Retry, Route, Scope, Secret, Share,
+    Shedding, TagInvalidation, Target, Timeouts, Versions, Webhook, WebhookFrom, WebhookMode, WebhookRetry,
 };
 pub use error::{Error, Kind};
 pub use health::ReadyCheck;

@@ -92,6 +92,10 @@ fn plan(route: &Route, versions: &Versions, at: &str, mistakes: &mut Vec<Mistake
     if matches!(goal, Goal::Feed(_)) && method != Method::GET {
         mistakes.push(Mistake::new(below(&matches, "method"), "events are followed with GET"));
     }
+    let of_objects = matches!(method, Method::GET | Method::PUT | Method::DELETE);
+    if matches!(goal, Goal::Object(_)) && !of_objects {
+        mistakes.push(Mistake::new(below(&matches, "method"), "objects have GET, PUT and DELETE"));
+    }
     if mistakes.len() > before {
         return None;
     }

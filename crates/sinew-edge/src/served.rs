@@ -9,6 +9,7 @@ use crate::{
     feed::FeedPlan,
     mapping::Mapping,
     matcher::Template,
+    object::ObjectPlan,
     observe::Counts,
     operation::Operation,
     plan::{EventName, Host, Named},
@@ -61,6 +62,7 @@ pub(crate) enum Target {
     Split(Split),
     Event(EventName, Mapping),
     Feed(FeedPlan),
+    Object(ObjectPlan),
     Aggregate(Vec<Member>),
 }
 
@@ -178,7 +180,7 @@ impl Target {
         match self {
             Self::Call(_, mapping) | Self::Event(_, mapping) => Some(mapping),
             Self::Split(split) => Some(&split.mapping),
-            Self::Own(_) | Self::Forward(_) | Self::Feed(_) | Self::Aggregate(_) => None,
+            Self::Own(_) | Self::Forward(_) | Self::Feed(_) | Self::Object(_) | Self::Aggregate(_) => None,
         }
     }
 
@@ -188,7 +190,7 @@ impl Target {
             Self::Call(callee, _) | Self::Forward(callee) => vec![callee],
             Self::Split(split) => split.shares.iter().map(|(_, callee)| callee).collect(),
             Self::Aggregate(members) => members.iter().map(|member| &member.callee).collect(),
-            Self::Own(_) | Self::Event(..) | Self::Feed(_) => Vec::new(),
+            Self::Own(_) | Self::Event(..) | Self::Feed(_) | Self::Object(_) => Vec::new(),
         }
     }
 
@@ -210,6 +212,7 @@ impl Target {
             }
             Self::Event(event, _) => format!("event {}", event.name),
             Self::Feed(feed) => format!("events {}", feed.events().join(", ")),
+            Self::Object(object) => object.describe(),
             Self::Aggregate(members) => {
                 let members = members.iter().map(|member| format!("{}: {}", member.name, member.callee));
                 members.collect::<Vec<_>>().join(", ")

@@ -45,7 +45,7 @@ pub use inspect::{ConsumerInfo, StreamInfo};
 pub use jetstream::{PubAck, Retention, Storage, Stored, StreamConfig, StreamState};
 pub use kv::{Kv, KvChange, KvEntry, KvWatch};
 pub use message::Message;
-pub use objects::{Object, Objects};
+pub use objects::{Expect, Named, Object, Objects, Pieces};
 pub(crate) use pin::{Heard, PinConfig, Pinned};
 pub use pull::{Begin, Delivery, Pull, PullConfig};
 pub use subscription::Subscription;

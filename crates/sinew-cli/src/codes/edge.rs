@@ -102,6 +102,13 @@ pub(super) const PAGES: &[Page] = &[
         "Make the change to what is there now, with its ETag.",
     ),
     new(
+        "range-not-satisfiable",
+        "the object has no such part (416)",
+        "Every range of the request begins behind the object's end.",
+        "See Content-Range of the answer: it tells how many bytes there are.",
+        "Ask for a part that is there, or for the whole without Range.",
+    ),
+    new(
         "stream-idle",
         "the service sent nothing for too long (504)",
         "The stream was silent for longer than `idle_ms` of the route.",

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Feed, Policies};
+use super::{Feed, ObjectTarget, Policies};
 
 /// One route: which requests it takes, and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,7 +56,7 @@ pub struct Match {
     pub version: Option<String>,
 }
 
-/// Where requests go: exactly one of `operation`, `forward`, `split`, `event`, `events`, `workflow` and `aggregate`.
+/// Where requests go: exactly one of `operation`, `forward`, `split`, `event`, `events`, `workflow`, `object` and `aggregate`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
@@ -88,6 +88,9 @@ pub struct Target {
     /// The event a workflow is signalled with, as `domain.event`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+    /// To objects of the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectTarget>,
     /// To several operations at once: one member of the response each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aggregate: BTreeMap<String, Part>,

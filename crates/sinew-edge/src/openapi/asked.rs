@@ -3,7 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::schemas::Schemas;
-use crate::{config::below, mapping::Mapping, operation::Operation, served::Served};
+use crate::{
+    config::below,
+    mapping::Mapping,
+    operation::Operation,
+    served::{Served, Target},
+};
 
 /// What marks the schema of a stored file.
 const FILE: &str = "x-sinew-object";
@@ -94,6 +99,9 @@ impl Request {
 
 /// Describes the body of a route's requests.
 pub(super) fn body(served: &Served, request: Option<&Request>) -> Value {
+    if matches!(served.target, Target::Object(_)) {
+        return json!({ "required": true, "content": { "*/*": {} } });
+    }
     let known = request.zip(served.target.mapping());
     let schema = match (known, served.target.mapping()) {
         (Some((request, mapping)), _) => request.body(mapping),

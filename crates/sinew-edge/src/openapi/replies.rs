@@ -58,7 +58,7 @@ fn forms(served: &Served, callee: Option<&Operation>, schema: &Value) -> Value {
         let event = json!({ "type": "object", "properties": texts });
         return json!({ "text/event-stream": { "schema": true, "x-item-schema": event } });
     }
-    if matches!(served.target, Target::Forward(_)) {
+    if matches!(served.target, Target::Forward(_) | Target::Object(_)) {
         return json!({ "*/*": {} });
     }
     if callee.is_some_and(|callee| callee.stream) {
@@ -77,6 +77,11 @@ fn success(served: &Served, callee: Option<&Operation>, schemas: &mut Schemas) -
         Target::Feed(_) | Target::Own(Own::Follow) | Target::Forward(_) => {
             (StatusCode::OK, Value::Bool(true))
         }
+        Target::Object(_) if served.method == http::Method::PUT => (StatusCode::CREATED, Value::Bool(true)),
+        Target::Object(_) if served.method == http::Method::DELETE => {
+            (StatusCode::NO_CONTENT, Value::Bool(true))
+        }
+        Target::Object(_) => (StatusCode::OK, Value::Bool(true)),
         Target::Event(..) | Target::Own(_) => {
             let stored = json!({ "type": "object", "required": ["id", "stream", "sequence"], "properties": {
                 "id": { "type": "string" }, "stream": { "type": "string" },

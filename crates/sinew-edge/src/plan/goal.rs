@@ -7,6 +7,7 @@ use crate::{
     feed::FeedPlan,
     mapping::Mapping,
     matcher::Template,
+    object::ObjectPlan,
 };
 
 /// Where a route leads.
@@ -19,6 +20,7 @@ pub(crate) enum Goal {
     Split(Vec<Share>, Mapping),
     Event(EventName, Mapping),
     Feed(FeedPlan),
+    Object(ObjectPlan),
     /// To all of them; one member of the response each.
     Aggregate(Vec<Part>),
 }
@@ -68,10 +70,11 @@ impl Goal {
             target.event.is_some(),
             !target.events.is_empty(),
             target.workflow.is_some(),
+            target.object.is_some(),
             !target.aggregate.is_empty(),
         ];
         if given.into_iter().filter(|given| *given).count() != 1 {
-            let message = "say exactly one of `operation`, `forward`, `split`, `event`, `events`, `workflow` and `aggregate`";
+            let message = "say exactly one of `operation`, `forward`, `split`, `event`, `events`, `workflow`, `object` and `aggregate`";
             mistakes.push(Mistake::new(at, message));
             return None;
         }
@@ -97,6 +100,13 @@ impl Goal {
         }
         if let Some(name) = &target.event {
             return Some(Self::Event(EventName::read(name, &below(at, "event"), mistakes)?, mapping));
+        }
+        if let Some(object) = &target.object {
+            if !target.fields.is_empty() || target.body.is_some() {
+                mistakes.push(Mistake::new(fields, "an object takes fields of the path only, in its `name`"));
+            }
+            let (template, at) = (template.unwrap_or(&empty), below(at, "object"));
+            return ObjectPlan::read(object, template, &at, mistakes).map(Self::Object);
         }
         if !target.events.is_empty() {
             if !target.fields.is_empty() || target.body.is_some() {

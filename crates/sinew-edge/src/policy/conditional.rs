@@ -36,7 +36,7 @@ pub(crate) struct Conditional {
 
 /// What a request's conditions come to.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Send,
     NotModified,
     Failed,
@@ -158,7 +158,8 @@ pub(crate) fn date(text: &str) -> Option<Timestamp> {
     super::cache::date(text, Timestamp::now())
 }
 
-fn verdict(asked: &HeaderMap, found: &HeaderMap) -> Verdict {
+/// Judges the conditions of a request by the fields of what was found.
+pub(crate) fn verdict(asked: &HeaderMap, found: &HeaderMap) -> Verdict {
     let tag = found.get(header::ETAG).and_then(|tag| tag.to_str().ok());
     let modified = found.get(header::LAST_MODIFIED).and_then(|date| self::date(date.to_str().ok()?));
     let list = |name| joined(asked, name);

@@ -228,6 +228,7 @@ fn route_of(plan: Plan, operations: &Operations, versions: &Versions) -> Served 
         Goal::Forward(named) => Target::Forward(find(named)),
         Goal::Event(event, mapping) => Target::Event(event, mapping),
         Goal::Feed(feed) => Target::Feed(feed),
+        Goal::Object(object) => Target::Object(object),
         Goal::Split(shares, mapping) => {
             let mut until = 0_u32;
             let sum = |share: crate::plan::Share| {

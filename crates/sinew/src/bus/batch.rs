@@ -24,6 +24,8 @@ pub struct Reader {
     replies: Subscription,
     /// Whether answers to an earlier request may still be on their way.
     stale: bool,
+    /// Messages asked for at once.
+    size: usize,
 }
 
 impl Bus {
@@ -38,7 +40,8 @@ impl Bus {
         let inbox = self.new_inbox();
         let replies = self.subscribe(&inbox, None).await?;
         let (stream, subject) = (stream.to_owned(), subject.to_owned());
-        Ok(Reader { bus: self.clone(), stream, subject, next: from.max(1), inbox, replies, stale: false })
+        let (bus, next) = (self.clone(), from.max(1));
+        Ok(Reader { bus, stream, subject, next, inbox, replies, stale: false, size: BATCH })
     }
 
     /// Reads the one message of `stream` with this sequence, from whichever replica answers: one that lags answers `None`
@@ -59,6 +62,16 @@ impl Bus {
 }
 
 impl Reader {
+    /// Asks for at most so many messages at once.
+    pub(super) fn batches_of(self, size: usize) -> Self {
+        Self { size, ..self }
+    }
+
+    /// Goes on at this sequence.
+    pub(super) fn go_to(&mut self, sequence: u64) {
+        self.next = sequence;
+    }
+
     /// Returns the next batch; empty when the end was reached for now. A batch is whole or an error.
     ///
     /// # Errors
@@ -83,7 +96,7 @@ impl Reader {
     }
 
     async fn ask(&self) -> Result<(), Error> {
-        let body = json!({ "seq": self.next, "batch": BATCH, "next_by_subj": self.subject });
+        let body = json!({ "seq": self.next, "batch": self.size, "next_by_subj": self.subject });
         let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
         let body = Bytes::from(body.to_string());
         self.bus.post(&subject, Some(&self.inbox), &Headers::new(), &body).await

@@ -2,6 +2,8 @@
 //!
 //! Whoever stores one chooses its id and keeps the [`Object`]: reading needs nothing else, and shows whether it is whole.
 
+mod named;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use sinew_wire::Headers;
+
+pub use named::{Expect, Named, Pieces};
 
 use super::Bus;
 use crate::{Error, Kind};

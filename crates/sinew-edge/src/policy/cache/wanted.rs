@@ -32,7 +32,7 @@ impl Cache {
     /// 406 where it takes no form of a reply.
     pub(super) fn wanted(&self, edge: &Edge, served: &Served, asked: &Asked<'_>) -> Result<Wanted, Refusal> {
         let head = asked.head;
-        let negotiated = !matches!(served.target, Target::Forward(_));
+        let negotiated = !matches!(served.target, Target::Forward(_) | Target::Object(_));
         let codec = if negotiated { accept::negotiate(&head.headers)?.as_str() } else { "" };
         let host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
         let host = host.or_else(|| head.uri.authority().map(|host| host.as_str().as_bytes()));
