@@ -84,7 +84,7 @@ pub(crate) async fn read(
     };
     let bytes = match coding {
         None => read,
-        Some(coding) => decoded(coding, read, limit).await?,
+        Some(coding) => Box::pin(decoded(coding, read, limit)).await?,
     };
     match form {
         None => Ok(Payload::plain(codec, bytes)),
@@ -131,7 +131,7 @@ pub(crate) async fn whole(
     if read.as_ref().is_err_and(|refusal| refusal.problem().status == 413)
         && !headers.contains_key(header::EXPECT)
     {
-        linger(body, limit).await;
+        Box::pin(linger(body, limit)).await;
     }
     read
 }

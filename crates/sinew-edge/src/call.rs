@@ -43,7 +43,7 @@ pub(crate) async fn one(
 ) -> Result<Response, Refusal> {
     let operation = known(callee)?;
     if operation.stream {
-        return streaming::open(edge, served, operation, mapping, asked, body).await;
+        return Box::pin(streaming::open(edge, served, operation, mapping, asked, body)).await;
     }
     let head = asked.head;
     // Before anything is done: an answer nobody can read would leave the client guessing.
@@ -56,7 +56,7 @@ pub(crate) async fn one(
     let given = Given { head, values: &asked.values, body: &body };
     let payload = request::payload(&operation.request, mapping, &given, operation.codec)?;
     if let Some(form) = &body.form {
-        files::store(edge, form, asked.deadline).await?;
+        Box::pin(files::store(edge, form, asked.deadline)).await?;
     }
     if let Some((copy, percent)) = &served.mirror {
         mirror(edge, copy, *percent, operation.codec, &asked, &payload);
@@ -126,7 +126,7 @@ pub(crate) async fn send(
         Some(calls) => {
             let keyed = request::idempotency_key(&asked.head.headers)?.is_some();
             let repeatable = operation.idempotent || keyed;
-            calls.send(edge, Sending { operation, headers, payload, budget, repeatable }).await
+            Box::pin(calls.send(edge, Sending { operation, headers, payload, budget, repeatable })).await
         }
     };
     if let Some((upstream, began)) = timed {

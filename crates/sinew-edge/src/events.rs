@@ -115,7 +115,7 @@ pub(crate) async fn publish(
         (None, Some(attributes)) => {
             let data = data(&body)?;
             if let Some(form) = &body.form {
-                files::store(edge, form, asked.deadline).await?;
+                Box::pin(files::store(edge, form, asked.deadline)).await?;
             }
             let stored = acknowledged(edge, &asked, event, &attributes, data).await?;
             accepted(&stored, wanted)?
@@ -130,7 +130,7 @@ pub(crate) async fn publish(
                     data(&Payload::plain(ContentType::Json, json))?,
                 ));
             }
-            let stored = all(edge, &asked, event, &events).await?;
+            let stored = Box::pin(all(edge, &asked, event, &events)).await?;
             match (mode, stored.as_slice()) {
                 (Mode::Structured, [one]) => accepted(one, wanted)?,
                 (_, many) => accepted(&many, wanted)?,

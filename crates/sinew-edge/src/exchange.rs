@@ -208,7 +208,8 @@ async fn answer(
     Box::pin(pass(edge, served, asked, body)).await
 }
 
-/// Has a request pass its route's policies, in the order of [`crate::POLICIES`], and then reach its target.
+/// Has a request pass its route's policies, in the order of [`crate::POLICIES`], and then reach its target. Policies that
+/// wait are boxed, so that one that does not costs no room for the others.
 async fn pass(
     edge: &Arc<Edge>,
     served: &Arc<Served>,
@@ -229,16 +230,16 @@ async fn pass(
             rates.pass(state, &asked, &mut standing)?;
         }
         if let Some(quotas) = &policies.quota {
-            quotas.pass(edge, &asked, &mut standing).await?;
+            Box::pin(quotas.pass(edge, &asked, &mut standing)).await?;
         }
         let turns = match &policies.concurrency {
-            Some(gates) => gates.enter(state, &asked).await?,
+            Some(gates) => Box::pin(gates.enter(state, &asked)).await?,
             None => Vec::new(),
         };
         asked.held = Held::some(place, turns);
         let head = asked.head;
         let reply = match &policies.idempotency {
-            Some(idempotency) => idempotency.ask(edge, served, asked, body).await?,
+            Some(idempotency) => Box::pin(idempotency.ask(edge, served, asked, body)).await?,
             None => kept(edge, served, asked, body).await?,
         };
         if policies.changes {
@@ -246,7 +247,7 @@ async fn pass(
         }
         // What was answered once for several clients each of them gets as it likes it.
         if policies.shape_replies() {
-            replies::finish(&state.tallies, policies, head, reply).await
+            Box::pin(replies::finish(&state.tallies, policies, head, reply)).await
         } else {
             Ok(reply)
         }
@@ -263,7 +264,7 @@ pub(crate) async fn kept(
     body: Incoming,
 ) -> Result<Response, Refusal> {
     match &served.policies.cache {
-        Some(cache) => cache.answer(edge, served, asked, body).await,
+        Some(cache) => Box::pin(cache.answer(edge, served, asked, body)).await,
         None => ask(edge, served, asked, body).await,
     }
 }
@@ -278,13 +279,14 @@ pub(crate) async fn ask(
     match &asked.policies.coalesce {
         // Parts and conditions of objects are each client's own.
         Some(coalesce) if !matches!(served.target, Target::Object(_)) => {
-            coalesce.ask(edge, served, asked, body).await
+            Box::pin(coalesce.ask(edge, served, asked, body)).await
         }
         _ => reach(edge, served, asked, body).await,
     }
 }
 
-/// Has a request reach its route's target.
+/// Has a request reach its route's target. Boxed is what is rare or waits long anyway: a connection keeps the room its
+/// largest answer needs for as long as it stands.
 pub(crate) async fn reach(
     edge: &Arc<Edge>,
     served: &Served,
@@ -297,22 +299,22 @@ pub(crate) async fn reach(
         Target::Own(Own::Ready) => Ok(health::ready(&edge.checks)),
         Target::Own(Own::OpenApi) => Ok(openapi::answer(edge)),
         Target::Own(Own::Catalog) => Ok(linkset::answer()),
-        Target::Own(Own::Publish) => events::publish_any(edge, served, asked.sooner()?, body).await,
-        Target::Own(Own::Follow) => feed::open_any(edge, served, asked).await,
-        Target::Object(plan) => object::answer(edge, plan, asked.sooner()?, body).await,
-        Target::Feed(plan) => feed::open(edge, served, plan, asked).await,
+        Target::Own(Own::Publish) => Box::pin(events::publish_any(edge, served, asked.sooner()?, body)).await,
+        Target::Own(Own::Follow) => Box::pin(feed::open_any(edge, served, asked)).await,
+        Target::Object(plan) => Box::pin(object::answer(edge, plan, asked.sooner()?, body)).await,
+        Target::Feed(plan) => Box::pin(feed::open(edge, served, plan, asked)).await,
         Target::Event(event, mapping) => {
-            events::publish(edge, served, event, mapping, asked.sooner()?, body).await
+            Box::pin(events::publish(edge, served, event, mapping, asked.sooner()?, body)).await
         }
         Target::Call(callee, mapping) => {
             call::one(edge, served, callee, mapping, asked.sooner()?, body).await
         }
-        Target::Forward(callee) => forward::one(edge, served, callee, asked.sooner()?, body).await,
+        Target::Forward(callee) => Box::pin(forward::one(edge, served, callee, asked.sooner()?, body)).await,
         Target::Split(split) => {
             let callee = split.choose(fastrand::u32(..)).ok_or_else(Refusal::internal)?;
             call::one(edge, served, callee, &split.mapping, asked.sooner()?, body).await
         }
-        Target::Aggregate(members) => aggregate::all(edge, served, members, asked.sooner()?).await,
+        Target::Aggregate(members) => Box::pin(aggregate::all(edge, served, members, asked.sooner()?)).await,
     }
 }
 

@@ -87,12 +87,13 @@ pub(crate) fn headers(
 ) -> Result<Headers, Refusal> {
     let mut headers = Headers::new();
     propagate(from, trace, &mut headers);
+    // A number can always be sent.
+    let _ = headers.set_display(header::TIMEOUT, budget.as_millis().max(1));
     let mut set = |name: &'static str, value: &str| {
         headers.set(name, value).map_err(|error| Refusal::malformed(error.to_string()))
     };
     set(header::CONTENT_TYPE, codec.as_str())?;
     set(header::ACCEPT, codec.as_str())?;
-    set(header::TIMEOUT, &budget.as_millis().max(1).to_string())?;
     if let Some(key) = idempotency_key(from)? {
         set(header::IDEMPOTENCY_KEY, &key)?;
     }
@@ -105,7 +106,7 @@ pub(crate) fn headers(
 /// Writes the trace headers. What cannot be sent is left out: a trace is not worth a request.
 pub(crate) fn propagate(from: &HeaderMap, trace: Option<TraceContext>, to: &mut Headers) {
     if let Some(trace) = trace {
-        let _ = to.set(header::TRACEPARENT, trace.to_string());
+        to.set_trace(&trace);
     }
     // Vendor data belongs to the trace it came with; without a valid one it means nothing.
     let continued = crate::trace::of_client(from).is_some();

@@ -77,8 +77,8 @@ pub(crate) async fn run(listener: TcpListener, edge: Arc<Edge>, stop: Cancellati
             edge.observer.cut(&edge.policies.tallies, Cut::TooMany);
             continue;
         };
-        let serving = serve(builder.clone(), accepted, (permit, visit), edge.clone(), graceful.watcher());
-        connections.spawn(abandon.clone().run_until_cancelled_owned(serving));
+        let serving = (builder.clone(), graceful.watcher(), abandon.clone());
+        connections.spawn(serve(serving, accepted, (permit, visit), edge.clone()));
     }
     drop(listener);
     connections.close();
@@ -141,12 +141,13 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
+/// Serves one connection until it ends, or until `abandon`. That is waited for in here: wrapped around, each layer would
+/// keep the room of the whole connection once more.
 async fn serve(
-    builder: Builder,
+    (builder, watcher, abandon): (Builder, Watcher, CancellationToken),
     (stream, peer): (TcpStream, SocketAddr),
     _counted: (OwnedSemaphorePermit, Option<Visit>),
     edge: Arc<Edge>,
-    watcher: Watcher,
 ) {
     let counted = edge.clone();
     let _open = counted.observer.connection();
@@ -175,6 +176,8 @@ async fn serve(
     });
     let connection =
         watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(guard), service).into_owned());
+    // What made it is not needed for as long as it lives.
+    drop(builder);
     let cut = tokio::select! {
         served = connection => {
             if let Err(error) = served {
@@ -190,6 +193,7 @@ async fn serve(
             tracing::debug!("a connection was closed because no request came");
             Some(Cut::Silent)
         }
+        () = abandon.cancelled() => None,
     };
     if let Some(cut) = cut {
         counted.observer.cut(&counted.policies.tallies, cut);
@@ -220,5 +224,23 @@ async fn silence(line: Arc<Line>, limit: Duration) {
     tokio::time::sleep(limit).await;
     if line.is_used() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_keeps_little_room() {
+        let connection = room(|(a, b, c, d)| serve(a, b, c, d));
+        let request = room(|(a, b, c, d)| answer(a, b, c, d));
+        // The room of the largest answer stays with its connection, and moves once with every request.
+        assert!(connection <= 3_500, "{connection} bytes for a connection");
+        assert!(request <= 4_600, "{request} bytes for a request under way");
     }
 }

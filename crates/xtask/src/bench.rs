@@ -21,11 +21,14 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const WHICH: [&str; 5] = ["workflow-engine", "sdk", "edge", "saga", "parked"];
 
+/// The benchmark that has parts with names of their own.
+const EDGE: &str = "edge";
+
 /// Adds what takes minutes.
 const LONG: &str = "long";
 
 /// Runs the named benchmarks, all but `parked` where none is named. The first number is the seconds each takes, the second
-/// how many instances are parked. A debug build runs itself again as what is shipped.
+/// how many instances are parked. Behind `edge` may stand which of its parts are wanted. A debug build runs itself again as what is shipped.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     if cfg!(debug_assertions) {
         return optimised(arguments);
@@ -33,8 +36,11 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     let long = arguments.contains(&LONG);
     let (numbers, names): (Vec<&str>, Vec<&str>) =
         arguments.iter().filter(|word| **word != LONG).partition(|word| word.parse::<u64>().is_ok());
+    let (parts, names): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| names.contains(&EDGE) && edge::PARTS.contains(*name));
     if let Some(unknown) = names.iter().find(|name| !WHICH.contains(name)) {
-        return Err(format!("there is no benchmark {unknown}: use {}", WHICH.join(", ")));
+        let (which, parts) = (WHICH.join(", "), edge::PARTS.join(", "));
+        return Err(format!("there is no benchmark {unknown}: use {which}; parts of {EDGE} are {parts}"));
     }
     let number = |at: usize| numbers.get(at).and_then(|text| text.parse::<u64>().ok());
     let seconds = Duration::from_secs(number(0).unwrap_or(3));
@@ -48,8 +54,8 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
         if wanted("sdk") {
             sdk::run(seconds).await?;
         }
-        if wanted("edge") {
-            edge::run(seconds).await?;
+        if wanted(EDGE) {
+            edge::run(seconds, |part| parts.is_empty() || parts.contains(&part)).await?;
         }
         if wanted("saga") {
             saga::run(root, seconds, long).await?;

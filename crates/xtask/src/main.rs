@@ -18,7 +18,7 @@ Usage: cargo xtask <task>
 Tasks:
   check    Runs what a change must pass before review: fmt, clippy and tidy
   bench    Prints ratios against baselines: [workflow-engine] [sdk] [edge] [saga] [SECONDS],
-           all of them by default
+           all of them by default; of the edge by parts: edge [ratio] [cost] [idle] [reload] [feeds]
   conformance
            Runs other people's tests against the edge: [SUITE].. [--if-reachable], all of them by default
   schemas  Writes schemas/ from the code; with --check only compares

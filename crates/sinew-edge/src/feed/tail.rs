@@ -100,16 +100,17 @@ impl Tail {
         loop {
             match &mut self.state {
                 State::Behind => {
-                    if let Some(gap) = self.catch_up().await {
+                    // Boxed, as all that only catching up needs: a client that waits keeps no room for it.
+                    if let Some(gap) = Box::pin(self.catch_up()).await {
                         return Next::Gap(gap);
                     }
                 }
                 State::Past(past) if past.follow.reached() >= past.head => {
                     self.position = self.position.max(past.head);
-                    self.meet().await;
+                    Box::pin(self.meet()).await;
                 }
                 State::Past(past) => {
-                    let Some(followed) = past.follow.next().await else { continue };
+                    let Some(followed) = Box::pin(past.follow.next()).await else { continue };
                     if let Some(item) = self.take(Arc::new(Item::new(&followed))) {
                         return Next::Event(item);
                     }
@@ -137,7 +138,7 @@ impl Tail {
     /// Gives back what the server keeps for it.
     pub(super) async fn end(&mut self) {
         if let State::Past(past) = std::mem::replace(&mut self.state, State::Behind) {
-            past.follow.end().await;
+            Box::pin(past.follow.end()).await;
         }
     }
 

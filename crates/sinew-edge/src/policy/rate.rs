@@ -82,8 +82,9 @@ impl Rates {
         let client = state.proxies.client(asked.peer, &asked.head.headers);
         let now = state.now();
         let mut tightest: Option<Told<'_>> = None;
-        let mut counted: Vec<(&Keyed, Place)> = Vec::with_capacity(self.rates.len());
-        for rate in &self.rates {
+        // The last one never has to be taken back: a single limit needs no list.
+        let mut counted: Vec<(&Keyed, Place)> = Vec::new();
+        for (index, rate) in self.rates.iter().enumerate() {
             let counts = rate.counts(state);
             let (verdict, place) = counts.take(rate.key.of(asked.head, &client), client.crowd(), now);
             if !verdict.admitted {
@@ -91,7 +92,9 @@ impl Rates {
                 standing.add(self.policy.clone(), rate.limit(&verdict));
                 return Err(rate.refuse(&verdict, asked));
             }
-            counted.push((counts, place));
+            if index + 1 < self.rates.len() {
+                counted.push((counts, place));
+            }
             if tightest.is_none_or(|(_, other)| verdict.remaining < other.remaining) {
                 tightest = Some((rate, verdict));
             }

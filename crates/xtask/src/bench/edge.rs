@@ -2,6 +2,7 @@
 
 mod cost;
 mod feeds;
+mod reload;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,6 +21,9 @@ use super::{
     sample, server,
 };
 
+/// What can be measured by itself.
+pub(super) const PARTS: [&str; 5] = ["ratio", "cost", "idle", "reload", "feeds"];
+
 const ROUNDS: usize = 3;
 const CONNECTIONS: usize = 32;
 
@@ -29,12 +33,25 @@ struct Edge {
     address: SocketAddr,
 }
 
-pub(super) async fn run(time: Duration) -> Result<(), Error> {
+/// Measures the parts that are `wanted`.
+pub(super) async fn run(time: Duration, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
     let broker = server(false).await?;
     let service = Peer::start("service", broker.url())?;
-    ratios(&broker, time).await?;
-    cost::run(&broker, time).await?;
-    feeds::run(&broker).await?;
+    if wanted("ratio") {
+        ratios(&broker, time).await?;
+    }
+    if wanted("cost") {
+        cost::run(&broker, time).await?;
+    }
+    if wanted("idle") {
+        cost::idle(&broker).await?;
+    }
+    if wanted("reload") {
+        reload::run(&broker, time).await?;
+    }
+    if wanted("feeds") {
+        feeds::run(&broker).await?;
+    }
     drop(service);
     broker.stop().await?;
     Ok(())
@@ -79,7 +96,12 @@ async fn ratios(broker: &Broker, time: Duration) -> Result<(), Error> {
 
 impl Edge {
     fn start(broker: &Broker, config: &Value) -> Result<Self, Error> {
-        let peer = Peer::start_with("configured-edge", broker.url(), &config.to_string())?;
+        Self::start_as("configured-edge", broker, config)
+    }
+
+    /// Starts one that does something beside.
+    fn start_as(part: &str, broker: &Broker, config: &Value) -> Result<Self, Error> {
+        let peer = Peer::start_with(part, broker.url(), &config.to_string())?;
         let address = peer.said.parse()?;
         Ok(Self { peer, address })
     }

@@ -55,7 +55,8 @@ async fn play(arguments: &[&str]) -> Result<(), Error> {
     let (part, nats, collector) = match arguments {
         ["orchestrator", nats, shards] => return orchestrate(nats, shards.parse()?).await,
         ["orchestrator", nats] => return orchestrate(nats, 1).await,
-        ["configured-edge", nats, config] => return configured_edge(nats, config).await,
+        ["configured-edge", nats, config] => return configured_edge(nats, config, false).await,
+        ["reloading-edge", nats, config] => return configured_edge(nats, config, true).await,
         [part, nats] => (part, nats, None),
         [part, nats, collector] => (part, nats, Some((*collector).to_owned())),
         _ => return Err("usage: bench-peer PART NATS_URL [COLLECTOR_URL]".into()),
@@ -93,14 +94,30 @@ async fn play(arguments: &[&str]) -> Result<(), Error> {
     }
 }
 
-/// Serves with the settings given as JSON.
-async fn configured_edge(nats: &str, config: &str) -> Result<(), Error> {
-    let config = sinew_edge::Config { listen: ([127, 0, 0, 1], 0).into(), ..serde_json::from_str(config)? };
+/// Serves with the settings given as JSON; with `reloads` it changes its first route every second.
+async fn configured_edge(nats: &str, config: &str, reloads: bool) -> Result<(), Error> {
+    let config: sinew_edge::Config = serde_json::from_str(config)?;
+    let config = sinew_edge::Config { listen: ([127, 0, 0, 1], 0).into(), ..config };
     let bus = Bus::connect(Config::new(nats, "edge")).await?;
-    let running = sinew_edge::start(config, bus).await?;
+    let running = sinew_edge::start(config.clone(), bus).await?;
     ready(&running.local_addr().to_string());
+    if reloads {
+        return reload(running.reloader(), config).await;
+    }
     sinew::shutdown::requested().await;
     running.drain().await;
+    Ok(())
+}
+
+/// Goes on until the process is killed.
+async fn reload(reloader: sinew_edge::Reloader, mut config: sinew_edge::Config) -> Result<(), Error> {
+    for number in 0.. {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if let Some(first) = config.routes.first_mut() {
+            first.matches.path = format!("/changed/{number}");
+        }
+        reloader.reload(config.clone()).await?;
+    }
     Ok(())
 }
 
