@@ -108,7 +108,7 @@ impl Coming {
         if body.size_hint().lower() > limit {
             return Err(too_large(limit));
         }
-        let digest = headers.get("content-digest").map(|value| said(value)).transpose()?.flatten();
+        let digest = headers.get("content-digest").map(said).transpose()?.flatten();
         let now = Instant::now();
         Ok(Self {
             body,
