@@ -31,7 +31,7 @@ fn bytes(count: usize) -> Bytes {
     let mut text = String::with_capacity(count + 8);
     while text.len() < count {
         let at = text.len();
-        write!(text, "{at:07x}\n").unwrap();
+        writeln!(text, "{at:07x}").unwrap();
     }
     text.truncate(count);
     text.into()
