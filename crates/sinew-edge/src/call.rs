@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use hyper::body::Incoming;
 use sinew::{
     Error, Kind,
@@ -67,9 +67,9 @@ pub(crate) async fn one(
         message.and_then(|message| reply::translate(message, operation, &served.shape, wanted, repeatable));
     if let Ok(response) = &mut answer
         && response.status() == StatusCode::ACCEPTED
-        && request::prefers_async(&head.headers)
+        && let Some(preference) = request::deferral(&head.headers)
     {
-        response.headers_mut().insert("preference-applied", HeaderValue::from_static("respond-async"));
+        response.headers_mut().insert("preference-applied", preference);
     }
     let caches = asked.policies.cache.is_some();
     if (caches || asked.policies.conditional.is_some())

@@ -6,7 +6,7 @@ mod tests;
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use sinew::wire::{CodecError, ContentType, Headers, TraceContext, decode, encode, header, transcode};
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Longest idempotency key, in bytes.
-const MAX_KEY: usize = 256;
+pub(crate) const MAX_KEY: usize = 256;
 /// A MessagePack map of no entries.
 const EMPTY_MAP: &[u8] = &[0x80];
 
@@ -161,11 +161,20 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> 
     limit.map(Some).ok_or_else(|| Refusal::malformed("request-timeout takes a positive number of seconds"))
 }
 
-/// Says whether the client would rather be told where the answer will be than wait for it (RFC 7240).
-pub(crate) fn prefers_async(headers: &HeaderMap) -> bool {
+/// Returns the preference of a client that would rather be told where the answer will be than wait for it, or than wait
+/// longer (RFC 7240).
+pub(crate) fn deferral(headers: &HeaderMap) -> Option<HeaderValue> {
     let lines = headers.get_all(header::PREFER).iter().filter_map(|value| value.to_str().ok());
-    let names = lines.flat_map(|line| line.split(',')).filter_map(|one| one.split([';', '=']).next());
-    names.map(str::trim).any(|name| name.eq_ignore_ascii_case("respond-async"))
+    let mut waits = None;
+    for preference in lines.flat_map(|line| line.split(',')) {
+        let preference = preference.split(';').next().unwrap_or_default().trim();
+        if preference.eq_ignore_ascii_case("respond-async") {
+            return Some(HeaderValue::from_static("respond-async"));
+        }
+        let wait = preference.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("wait"));
+        waits = waits.or_else(|| wait?.1.trim().parse::<u32>().ok());
+    }
+    HeaderValue::try_from(format!("wait={}", waits?)).ok()
 }
 
 /// Says why a payload could not be read.

@@ -101,8 +101,11 @@ async fn start(
     if chosen && let Some(instance) = desk.ended_before(&ctx, &request, &id).await? {
         return encoded(&ended(instance, &ctx)?);
     }
-    let waits = request.wait.unwrap_or_else(|| !prefers_async(&ctx));
     let patience = ctx.deadline().within(PATIENCE).saturating_sub(WAY_BACK);
+    let wait = match request.wait {
+        Some(waits) => waits.then_some(patience),
+        None => ctx.header(header::PREFER).map_or(Some(patience), |text| preferred(text, patience)),
+    };
     // The workflow hangs below the caller's span, not below this service's: that one dies unsent with this process.
     let caller = ctx.header(header::TRACEPARENT).and_then(|text| text.parse().ok());
     let trace = caller.or(ctx.trace()).unwrap_or_else(|| new_root(ctx.bus().tracer().is_on()));
@@ -114,7 +117,7 @@ async fn start(
         input_at: request.input_at,
         trace: Some(trace.to_string()),
         parent: None,
-        wait_ms: waits.then(|| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
+        wait_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
     };
     let (shard, limit) = (desk.router.shard_of(&id), patience + WAY_BACK / 2);
     let answer = desk.router.send(shard, Command::Start(start), limit).await.map_err(hinted)?;
@@ -289,12 +292,48 @@ fn faulted(instance: &WorkflowInstance) -> Problem {
     }
 }
 
-fn prefers_async(ctx: &Ctx) -> bool {
-    let wants = |text: &str| text.split(',').any(|part| part.trim().eq_ignore_ascii_case("respond-async"));
-    ctx.header(header::PREFER).is_some_and(wants)
+/// Returns how long a starter would wait for the end, `patience` at most; `None` where it would not wait at all.
+///
+/// Source: RFC 7240, sections 4.1 and 4.3: `respond-async, wait=10` waits ten seconds before it goes on without the answer.
+fn preferred(text: &str, patience: Duration) -> Option<Duration> {
+    let preferences = || text.split(',').map(|one| one.split(';').next().unwrap_or_default().trim());
+    let seconds = |one: &str| {
+        let (name, value) = one.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().parse::<u32>().ok()).flatten()
+    };
+    match preferences().find_map(seconds) {
+        Some(seconds) => {
+            Some(Duration::from_secs(seconds.into()).min(patience)).filter(|wait| !wait.is_zero())
+        }
+        None if preferences().any(|one| one.eq_ignore_ascii_case("respond-async")) => None,
+        None => Some(patience),
+    }
 }
 
 fn unreachable_history(error: sinew::Error) -> WorkflowError {
     tracing::warn!(%error, "the history cannot be read");
     WorkflowError::Other(error.to_problem())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_starter_waits_as_long_as_it_says_and_no_longer_than_it_may() {
+        let wait = |text| preferred(text, Duration::from_secs(30)).map(|wait| wait.as_secs());
+        for (text, expected) in [
+            ("return=minimal", Some(30)),
+            ("respond-async", None),
+            ("Respond-Async; a=b", None),
+            ("wait=5", Some(5)),
+            ("respond-async, Wait = 5", Some(5)),
+            ("wait=600", Some(30)),
+            ("wait=0", None),
+            ("wait=soon", Some(30)),
+            ("wait=soon, respond-async", None),
+        ] {
+            assert_eq!(wait(text), expected, "{text}");
+        }
+    }
 }

@@ -92,6 +92,13 @@ async fn versions_run_beside_each_other_and_the_newest_is_the_default() {
     lab.stop().await;
 }
 
+/// Lasts longer than anybody waits for it.
+const LONG: &str = "\
+document: { dsl: '1.0.3', namespace: test, name: long, version: '1.0.0' }
+do:
+  - rest: { wait: { hours: 1 } }
+";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_over_http_waits_for_the_end_or_says_where_to_look() {
     let lab = Lab::start().await;
@@ -108,6 +115,11 @@ async fn a_start_over_http_waits_for_the_end_or_says_where_to_look() {
     lab.closed("three", "h-1").await;
     let read = client.get("/workflows/three/h-1").await;
     assert_eq!((read.status, read.json()["status"].as_str()), (200, Some("completed")));
+    lab.apply(LONG).await;
+    let patient = [("content-type", "application/json"), ("prefer", "wait=1"), ("idempotency-key", "h-2")];
+    let later = client.send("POST", "/workflows/long", &patient, "{}").await;
+    assert_eq!((later.status, later.header("location")), (202, Some("/workflows/long/h-2")));
+    assert_eq!(later.header("preference-applied"), Some("wait=1"));
     let refused = client.post("/workflows/three", &json!({ "c": "refuse" })).await;
     assert_eq!(refused.problem(409, "workflow-faulted")["saga"], "compensated");
     client.post("/workflows/four", &json!({})).await.problem(404, "unknown-workflow");

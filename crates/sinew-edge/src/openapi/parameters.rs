@@ -1,11 +1,13 @@
 //! What a request says outside its body: the fields of its path, its query, header fields and cookies.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use super::asked::Request;
 use crate::{
     mapping::Source,
     matcher::Template,
+    request::MAX_KEY,
     served::{Own, Served, Target},
 };
 
@@ -43,6 +45,7 @@ pub(super) fn parameters(served: &Served, path: &str, request: Option<&Request>)
         );
     }
     told.extend(following(served));
+    told.extend(fields(served));
     if let (Some(mapping), Some(request), false) = (mapping, request, served.takes_body()) {
         for field in request.names().filter(|field| !mapping.sets(field)) {
             let schema = property(field);
@@ -84,4 +87,26 @@ fn following(served: &Served) -> Vec<Value> {
     let parameter =
         |(name, schema)| json!({ "name": name, "in": "query", "required": false, "schema": schema });
     named.into_iter().map(parameter).collect()
+}
+
+/// Tells the header fields that the route itself reads.
+fn fields(served: &Served) -> Vec<Value> {
+    let mut told = Vec::new();
+    let mut field = |name: &str, required: bool, schema: Value| {
+        told.push(json!({ "name": name, "in": "header", "required": required, "schema": schema }));
+    };
+    if let Some(keys) = served.policies.idempotency.as_ref().filter(|_| served.method != Method::GET) {
+        let schema = json!({ "type": "string", "pattern": "^[!#-~]+$", "maxLength": MAX_KEY });
+        field("Idempotency-Key", keys.is_required(&served.method), schema);
+    }
+    if matches!(served.target, Target::Object(_)) {
+        let text = || json!({ "type": "string" });
+        if served.method == Method::GET {
+            field("Range", false, json!({ "type": "string", "examples": ["bytes=0-1023"] }));
+            field("If-None-Match", false, text());
+        } else {
+            field("If-Match", false, text());
+        }
+    }
+    told
 }

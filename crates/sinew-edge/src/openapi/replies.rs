@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -39,15 +39,48 @@ pub(super) fn responses(
         }
     }
     told.insert(status.as_str().to_owned(), described);
+    for (status, description) in others(served) {
+        told.insert((*status).to_owned(), json!({ "description": description }));
+    }
     let mut codes: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for error in callee.into_iter().flat_map(Operation::errors).filter(|error| error.code != "*") {
         codes.entry(error.status).or_default().push(&error.code);
+    }
+    for (status, code) in own(served) {
+        codes.entry(*status).or_default().push(code);
     }
     for (status, codes) in codes.into_iter().filter(|(status, _)| (400..600).contains(status)) {
         told.insert(status.to_string(), problem(&codes.join(", ")));
     }
     told.insert("default".to_owned(), problem("Why the request was not answered (RFC 9457)"));
     Value::Object(told)
+}
+
+/// Returns what a route refuses by itself, beside what every route may.
+fn own(served: &Served) -> &'static [(u16, &'static str)] {
+    match (&served.target, &served.method) {
+        (Target::Object(_), &Method::GET) => {
+            &[(404, "not-found"), (412, "precondition-failed"), (416, "range-not-satisfiable")]
+        }
+        (Target::Object(_), &Method::PUT) => &[(412, "precondition-failed"), (413, "too-large")],
+        (Target::Object(_), _) => &[(404, "not-found"), (412, "precondition-failed")],
+        (_, &Method::GET) => &[],
+        _ if served.policies.idempotency.is_some() => {
+            &[(409, "request-under-way"), (409, "reply-not-kept"), (422, "idempotency-key-reused")]
+        }
+        _ => &[],
+    }
+}
+
+/// Returns the successes a route has beside the usual one.
+fn others(served: &Served) -> &'static [(&'static str, &'static str)] {
+    match (&served.target, &served.method) {
+        (Target::Object(_), &Method::GET) => {
+            &[("206", "The part that was asked for"), ("304", "The client has it")]
+        }
+        (Target::Object(_), &Method::PUT) => &[("204", "In place of what stood there")],
+        _ => &[],
+    }
 }
 
 /// Returns the media types of a success, each with its schema.
@@ -77,10 +110,8 @@ fn success(served: &Served, callee: Option<&Operation>, schemas: &mut Schemas) -
         Target::Feed(_) | Target::Own(Own::Follow) | Target::Forward(_) => {
             (StatusCode::OK, Value::Bool(true))
         }
-        Target::Object(_) if served.method == http::Method::PUT => (StatusCode::CREATED, Value::Bool(true)),
-        Target::Object(_) if served.method == http::Method::DELETE => {
-            (StatusCode::NO_CONTENT, Value::Bool(true))
-        }
+        Target::Object(_) if served.method == Method::PUT => (StatusCode::CREATED, Value::Bool(true)),
+        Target::Object(_) if served.method == Method::DELETE => (StatusCode::NO_CONTENT, Value::Bool(true)),
         Target::Object(_) => (StatusCode::OK, Value::Bool(true)),
         Target::Event(..) | Target::Own(_) => {
             let stored = json!({ "type": "object", "required": ["id", "stream", "sequence"], "properties": {

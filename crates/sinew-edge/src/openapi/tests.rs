@@ -44,6 +44,9 @@ fn written() -> Value {
         { "match": { "method": "GET", "path": "/all/{id}" }, "to": { "aggregate": {
           "tree": { "operation": "trees.get", "fields": { "id": { "path": "id" } }, "optional": true } } } },
         { "match": { "method": "POST", "path": "/fallen/{id}" }, "to": { "event": "trees.fallen" } },
+        { "match": { "method": "POST", "path": "/once" }, "to": { "operation": "trees.plant" },
+          "policies": { "idempotency": { "required": true } } },
+        { "match": { "method": "GET", "path": "/files/{name}" }, "to": { "object": { "bucket": "FILES", "name": "{name}" } } },
         { "match": { "method": "GET", "path": "/trees/{id}", "query": { "new": "*" } }, "to": { "operation": "none.get" } },
     ] }))
     .unwrap();
@@ -189,4 +192,22 @@ fn a_feed_is_described_by_its_events_and_by_where_a_client_may_begin() {
     assert_eq!((&content["schema"], &content["x-item-schema"]["type"]), (&json!(true), &json!("object")));
     let from = get["parameters"].as_array().unwrap().iter().find(|one| one["name"] == "from").unwrap();
     assert_eq!(from["schema"]["anyOf"][1]["format"], "date-time");
+}
+
+#[test]
+fn keys_of_requests_and_parts_of_objects_are_described_where_a_route_takes_them() {
+    let document = written();
+    let field = |operation: &Value, name: &str| {
+        let mut all = operation["parameters"].as_array().unwrap().iter();
+        all.find(|one| one["in"] == "header" && one["name"] == name).cloned()
+    };
+    let once = &document["paths"]["/once"]["post"];
+    assert_eq!(field(once, "Idempotency-Key").unwrap()["required"], true);
+    assert_eq!(once["responses"]["409"]["description"], "felled, hollow, request-under-way, reply-not-kept");
+    assert_eq!(once["responses"]["422"]["description"], "idempotency-key-reused");
+    assert_eq!(field(&document["paths"]["/trees"]["post"], "Idempotency-Key"), None);
+    let file = &document["paths"]["/files/{name}"]["get"];
+    assert_eq!(field(file, "Range").unwrap()["required"], false);
+    let told: Vec<&String> = file["responses"].as_object().unwrap().keys().collect();
+    assert_eq!(told, ["200", "206", "304", "404", "412", "416", "default"]);
 }

@@ -76,6 +76,11 @@ impl Idempotency {
         format!("idempotency keys {required}, replies kept {} s", self.asked.keep().as_secs())
     }
 
+    /// Says whether requests of a method have to have a key.
+    pub(crate) fn is_required(&self, method: &Method) -> bool {
+        self.asked.required && matches!(*method, Method::POST | Method::PATCH)
+    }
+
     /// Asks once for each key, and repeats the reply.
     ///
     /// # Errors
@@ -92,7 +97,7 @@ impl Idempotency {
             return exchange::kept(edge, served, asked, body).await;
         }
         let Some(key) = request::idempotency_key(&asked.head.headers)? else {
-            if self.asked.required && matches!(asked.head.method, Method::POST | Method::PATCH) {
+            if self.is_required(&asked.head.method) {
                 return Err(self.missing());
             }
             return exchange::kept(edge, served, asked, body).await;

@@ -130,15 +130,17 @@ fn headers_carry_time_key_preference_and_trace() {
 }
 
 #[test]
-fn a_client_may_prefer_not_to_wait() {
+fn a_client_may_prefer_not_to_wait_or_not_for_long() {
     for (prefer, expected) in [
-        ("respond-async", true),
-        ("return=minimal, Respond-Async; wait=5", true),
-        ("wait=10", false),
-        ("respond-asynchronously", false),
+        ("respond-async", Some("respond-async")),
+        ("return=minimal, Respond-Async; wait=5", Some("respond-async")),
+        ("wait=10, respond-async", Some("respond-async")),
+        ("Wait = 10;a=b", Some("wait=10")),
+        ("wait=soon", None),
+        ("respond-asynchronously", None),
     ] {
         let headers = HeaderMap::from_iter([(HeaderName::from_static("prefer"), prefer.parse().unwrap())]);
-        assert_eq!(prefers_async(&headers), expected, "{prefer}");
+        assert_eq!(deferral(&headers).as_ref().map(|told| told.to_str().unwrap()), expected, "{prefer}");
     }
 }
 
