@@ -93,6 +93,30 @@ async fn an_object_is_written_read_confirmed_replaced_and_forgotten() {
 }
 
 #[tokio::test]
+async fn of_many_who_write_one_name_at_once_under_a_condition_one_does() {
+    let system = System::start_with(config()).await;
+    let path = "/docs/2026/raced";
+    let race = async |texts: [&'static str; 5], condition: (&str, &str), won: u16| {
+        let typed = [("content-type", "text/plain"), condition];
+        let puts = texts.iter().map(|text| system.client.send("PUT", path, &typed, *text));
+        let replies = futures::future::join_all(puts).await;
+        let mut winners = texts.iter().zip(&replies).filter(|(_, reply)| reply.status == won);
+        let (winner, reply) = winners.next().expect("one who wrote it");
+        assert!(winners.next().is_none(), "{replies:?}");
+        assert_eq!(
+            replies.iter().filter(|reply| reply.status == 412).count(),
+            texts.len() - 1,
+            "{replies:?}"
+        );
+        assert_eq!(system.client.get(path).await.body, *winner);
+        assert_eq!(system.pieces().await, 1, "those who lost leave nothing behind");
+        reply.header("etag").unwrap().to_owned()
+    };
+    let tag = race(["a", "b", "c", "d", "e"], ("if-none-match", "*"), 201).await;
+    race(["v", "w", "x", "y", "z"], ("if-match", &tag), 204).await;
+}
+
+#[tokio::test]
 async fn any_part_of_a_large_object_is_read_even_where_others_are_written_meanwhile() {
     let system = System::start_with(config()).await;
     let (whole, path) = (bytes(5 * MIB + 77), "/docs/2026/large");
